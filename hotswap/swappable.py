@@ -1,0 +1,156 @@
+"""What a server must offer so that it can be replaced while it serves.
+
+A server keeps every live connection as a *value*: plain fields that `save` writes down and
+`restore` rebuilds. `hotswap.Generation` drives these methods; the server never sees the protocol.
+All methods are called from one thread, between two ticks of the server, and must not block.
+
+The order of calls at a source that gives everything away::
+
+    sharing(True)   values() ... values()   freeze()   values() save_shared()   retire(kept)
+                    `--- rounds, serving ---'          `--- stop-and-copy ---'
+
+and ``thaw()`` instead of ``retire()`` if the attempt is taken back. At a destination::
+
+    adopt(listeners)   restore() forget() ... restore_shared()   start()
+    `---------------- inert: no I/O on any of them ------------'
+
+A cold start is ``adopt(listeners)``, ``start()``.
+
+Deadlines travel as remaining time. `now` in ``save`` and ``restore`` is the moment at which the
+round began on the respective side (seconds, monotonic clock of that process), so
+``remaining = deadline - now`` at the source and ``deadline = now + remaining`` at the destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from hotswap.address import Address
+
+
+class Schema(msgspec.Struct, frozen=True, array_like=True):
+    """The versions of one state kind that this build understands: reads oldest..newest."""
+
+    oldest: int
+    newest: int
+
+
+class ListenerSpec(NamedTuple):
+    """A listener the server wants: matched by address across generations, never by name."""
+
+    name: str
+    address: Address
+    backlog: int = 4096
+
+
+class Saved(NamedTuple):
+    """One value as it travels. `fd` is -1 where the destination holds the descriptor already."""
+
+    kind: str
+    serial: int
+    changes: int
+    state: bytes
+    fd: int = -1
+    worker: int = 0
+
+
+class Value(Protocol):
+    """One live connection."""
+
+    @property
+    def kind(self) -> str:
+        """The state kind, a key of `Swappable.schemas`."""
+
+    @property
+    def serial(self) -> int:
+        """64-bit identity, never reused in the chain of generations; never the fd number."""
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever anything happens that alters what `save` would return."""
+
+    @property
+    def fd(self) -> int:
+        """The open descriptor."""
+
+    def save(self, now: float) -> bytes:
+        """The whole state, without side effects; the connection serves on."""
+
+
+class Swappable(Protocol):
+    """A server that can be replaced while it serves. See the module text for the order of calls."""
+
+    def schemas(self) -> Mapping[str, Schema]:
+        """State kinds with the versions this build reads and writes."""
+
+    def agree(self, chosen: Mapping[str, int]) -> None:
+        """Write these schema versions from now on (source), or expect them (destination)."""
+
+    def wanted(self) -> Sequence[ListenerSpec]:
+        """The listeners of the configuration."""
+
+    def adopt(self, listeners: Mapping[str, int]) -> None:
+        """Take bound, non-blocking sockets by listener name. Do not poll them before `start`."""
+
+    def values(self) -> Mapping[int, Value]:
+        """Every live connection by serial, in ascending order of serials."""
+
+    def restore(self, saved: Saved, now: float) -> None:
+        """Rebuild a value, inert, or bring the one with this serial up to date.
+
+        The descriptor, if one came, belongs to the server from here on. Allowed on it: epoll_ctl,
+        fstat, getsockname, getpeername. Raises `CannotRestore` (and then does not keep the
+        descriptor) if this generation has no place for it.
+        """
+
+    def forget(self, serial: int) -> None:
+        """The source closed this one, or keeps it: drop the value, close the copy, no shutdown."""
+
+    def save_shared(self, now: float) -> bytes:
+        """State that belongs to no connection: balancing, counters, the next serial."""
+
+    def restore_shared(self, state: bytes, now: float) -> None:
+        """The counterpart, once, after the last `restore` and before `start`."""
+
+    def keep(self, serials: Collection[int]) -> Collection[int]:
+        """These cannot move. Returns them with everything that must stay with them."""
+
+    def sharing(self, shared: bool) -> None:
+        """Another process holds copies of our descriptors: end connections by shutdown first."""
+
+    def freeze(self) -> None:
+        """Start no further tick. Everything stays as it is."""
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+
+    def start(self) -> None:
+        """This generation owns: poll the listeners (they listen already) and the connections."""
+
+    def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
+        """All but `kept` belongs to another process now: never touch it again, shut nothing down.
+
+        Go on serving `kept`, and accept what still waits in the queues of the `removed` listeners
+        (by name). Both drain.
+        """
+
+    def abandon(self) -> None:
+        """Every connection is lost, the listeners are ours: reset all, then go on accepting."""
+
+    def drain(self, deadline: float) -> None:
+        """Accept nothing more, let the work finish; `deadline` on the monotonic clock."""
+
+    def idle(self) -> bool:
+        """True once a drain or a retirement has nothing left to do."""
+
+    def in_flight(self) -> int:
+        """Requests under way."""
+
+    def status(self) -> dict[str, Any]:
+        """For people and `--json`: what this server wants to tell about itself."""
+
+    def connections(self) -> list[dict[str, Any]]:
+        """One entry a live connection, for `hotswap connections`."""
