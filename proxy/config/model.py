@@ -1,0 +1,138 @@
+"""The configuration as values: what the data plane takes. `loader.load` makes it from a file.
+
+Units: every duration is in seconds (float), every size in bytes (int). ``None`` means "no limit", and
+only the fields that say so can be None. Names are checked, references resolve, lists that the data
+plane needs are not empty: nobody has to check again.
+
+`keys` describes the same things for people: what may be written in the file, how, and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from hotswap.address import Address
+
+Protocol = Literal["tcp", "http1"]
+Balance = Literal["round_robin", "least_request", "weighted"]
+
+
+class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One upstream address. The weight counts with ``balance: weighted`` only."""
+
+    address: Address
+    weight: int = 1
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Equivalent upstreams, and how to talk to them.
+
+    ``request_timeout`` runs from the complete request to the first byte of the response;
+    ``idle_timeout`` is the longest silence on a stream or a tunnel; ``max_duration`` limits a stream
+    or a tunnel as a whole (None: no limit). ``retries`` counts further attempts of a request of
+    which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
+    next request, each ``keepalive_timeout`` at most.
+    """
+
+    name: str
+    endpoints: tuple[EndpointConfig, ...]
+    balance: Balance = "round_robin"
+    connect_timeout: float = 5.0
+    request_timeout: float = 30.0
+    idle_timeout: float = 300.0
+    max_duration: float | None = None
+    retries: int = 1
+    max_idle: int = 256
+    keepalive_timeout: float = 60.0
+
+
+class MatchConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which requests a route takes: all conditions that are there must hold; none takes every request.
+
+    ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
+    ``path`` compares the whole path (without the query), ``prefix`` its beginning; at most one of both is there.
+    ``headers`` are (name in lower case, exact value).
+    """
+
+    host: str | None = None
+    path: str | None = None
+    prefix: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first route of a listener that matches decides."""
+
+    cluster: str
+    match: MatchConfig = MatchConfig()
+
+
+class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A bound address and what is spoken there.
+
+    ``routes`` has one entry at least; a tcp listener has exactly one, which matches everything, so
+    `cluster` is where its connections go. From ``header_timeout`` to ``max_body`` the fields concern http1 only:
+    the time for a whole request head, the longest silence inside a request body, the wait for the next
+    request, and the limits whose excess is answered by 431 and 413 (``max_body`` None: no limit).
+    ``max_connections`` None: no limit but that of open files.
+    """
+
+    name: str
+    address: Address
+    protocol: Protocol
+    routes: tuple[RouteConfig, ...]
+    backlog: int = 4096
+    max_connections: int | None = None
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    max_header_bytes: int = 32 * 1024
+    max_headers: int = 100
+    max_body: int | None = None
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of a listener without a choice: that of its last route, the one that takes the rest."""
+        return self.routes[-1].cluster
+
+
+class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How this proxy gives itself to its successor.
+
+    An attempt is taken back after ``deadline``. Copying rounds go on while serving until the rest is copied
+    in ``downtime_budget``, ``max_rounds`` at most. What cannot move, and the connections of removed
+    listeners, may finish in the old generation for ``drain_timeout``.
+    """
+
+    deadline: float = 30.0
+    downtime_budget: float = 0.002
+    max_rounds: int = 8
+    drain_timeout: float = 600.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole configuration. ``drain_timeout`` is the time that SIGTERM leaves to the work under way."""
+
+    name: str
+    listeners: tuple[ListenerConfig, ...]
+    clusters: tuple[ClusterConfig, ...]
+    runtime_dir: str | None = None
+    admin: Address | None = None
+    drain_timeout: float = 30.0
+    upgrade: UpgradeConfig = UpgradeConfig()
+
+    @property
+    def id(self) -> str:
+        """A digest of the meaning: layout, comments, the order of clusters and written-out defaults do not count.
+
+        Fields at their default are left out, so a version that adds a key gives old files their old id.
+        """
+        ordered = msgspec.structs.replace(
+            self,
+            listeners=tuple(sorted(self.listeners, key=lambda listener: listener.name)),
+            clusters=tuple(sorted(self.clusters, key=lambda cluster: cluster.name)),
+        )
+        return hashlib.sha256(msgspec.json.encode(ordered)).hexdigest()[:16]
