@@ -26,16 +26,22 @@ class Address(NamedTuple):
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
             if not path.startswith("/") or len(path.encode()) > MAX_UNIX_PATH:
-                raise ConfigError(f"{text!r} is not a unix address: write unix:/absolute/path, {MAX_UNIX_PATH} bytes at most")
+                raise ConfigError(
+                    f"{text!r} is not a unix address: write unix:/absolute/path, {MAX_UNIX_PATH} bytes at most"
+                )
             return cls(socket.AF_UNIX, path, 0)
         host, colon, port = text.rpartition(":")
         if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ConfigError(f"{text!r} is not an address: write host:port, [ipv6]:port or unix:/path, with a port from 0 to 65535")
+            raise ConfigError(
+                f"{text!r} is not an address: write host:port, [ipv6]:port or unix:/path, with a port from 0 to 65535"
+            )
         bracketed = host.startswith("[") and host.endswith("]")
         try:
             ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
         except ValueError:
-            raise ConfigError(f"{text!r} has no numeric host: write an IPv4 address, an IPv6 address in brackets, or localhost") from None
+            raise ConfigError(
+                f"{text!r} has no numeric host: write an IPv4 address, an IPv6 address in brackets, or localhost"
+            ) from None
         if (ip.version == 6) is not bracketed:
             raise ConfigError(f"{text!r}: an IPv6 address stands in brackets, [::1]:8080, and only that")
         return cls(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, str(ip), int(port))

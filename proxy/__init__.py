@@ -1,0 +1,1 @@
+"""The sidecar proxy: reactor, codecs, routing, pools."""
