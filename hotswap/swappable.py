@@ -86,8 +86,12 @@ class Swappable(Protocol):
     def schemas(self) -> Mapping[str, Schema]:
         """State kinds with the versions this build reads and writes."""
 
-    def agree(self, chosen: Mapping[str, int]) -> None:
-        """Write these schema versions from now on (source), or expect them (destination)."""
+    def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
+        """An attempt begins. `chosen`: the schema versions to write (source) or expect (destination).
+
+        `wanted` are the addresses (`str(Address)`) that the destination listens on; a source
+        knows from it which of its connections, new ones too, will have no home there.
+        """
 
     def wanted(self) -> Sequence[ListenerSpec]:
         """The listeners of the configuration."""
@@ -115,8 +119,18 @@ class Swappable(Protocol):
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart, once, after the last `restore` and before `start`."""
 
-    def keep(self, serials: Collection[int]) -> Collection[int]:
-        """These cannot move. Returns them with everything that must stay with them."""
+    def staying(self) -> Mapping[int, str]:
+        """Serials of connections that cannot move in this attempt, each with the reason for people.
+
+        Complete with whatever must stay with them: the other side of a relay, the upstream
+        connection that carries their calls. Asked anew in each round.
+        """
+
+    def keep(self, serials: Collection[int], reason: str) -> None:
+        """The destination could not restore these: from now on they are among `staying`."""
+
+    def stragglers(self) -> Collection[int]:
+        """Serials that are no value yet (a TLS handshake under way) and follow after the commit."""
 
     def sharing(self, shared: bool) -> None:
         """Another process holds copies of our descriptors: end connections by shutdown first."""

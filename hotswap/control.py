@@ -1,0 +1,338 @@
+"""A small HTTP/1.1 and JSON server for the control socket and the admin address.
+
+It serves listening sockets that somebody else bound, so they can be inherited from an earlier
+generation and left to a later one: it never binds, unlinks or shuts a listener down. It runs on the
+control plane's asyncio loop, one request a connection, and bounds everything a client can make it
+spend: a slow, rude or half-dead client costs itself only.
+
+    server = HttpServer({("GET", "/status"): status, ("POST", "/upgrade"): upgrade})
+    server.start(listening_fd)
+    ...
+    server.stop()                    # the listener lives on in whoever else holds it
+    await server.finish(5.0)         # answers under way
+
+A route is an async function from `Request` to `Response` or `EventStream`. Errors it raises become
+JSON: `HttpError` with its status, a `HotswapError` with its exit code, anything else a 500 whose
+traceback is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+
+
+from hotswap.http import (
+    HEAD_LIMIT,
+    BadRequest,
+    EventStream,
+    HttpError,
+    Request,
+    Response,
+    complete_head,
+    parse_head,
+    response_head,
+)
+from hotswap.errors import HotswapError
+from hotswap.log import Once, fields
+
+__all__ = ["BadRequest", "EventStream", "HttpError", "HttpServer", "Request", "Response", "Route"]
+
+Route = Callable[[Request], Awaitable[Response | EventStream]]
+
+CLIENT_LIMIT = 64  # connections at once, of which those without a complete request give way to newer ones
+REQUEST_SECONDS = 10.0  # to send a request
+WRITE_SECONDS = 10.0  # to take a piece of the answer
+LINGER_SECONDS = 1.0  # for a client to see our answer and hang up
+ACCEPTS_A_WAKE = 32
+RETRY_ACCEPT_SECONDS = 0.2  # after the process ran out of descriptors
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PEER_CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
+
+logger = logging.getLogger(__name__)
+
+
+class _Phase(enum.Enum):
+    READING = enum.auto()  # no complete request yet: may be cut off for a newer client
+    ANSWERING = enum.auto()
+    LINGERING = enum.auto()  # answered: may be cut off too
+
+
+class _Client:
+    """One accepted connection."""
+
+    __slots__ = ("phase", "sock", "task", "uid")
+
+    def __init__(self, sock: socket.socket, uid: int | None) -> None:
+        self.sock = sock
+        self.uid = uid
+        self.phase = _Phase.READING
+        self.task: asyncio.Task[None] | None = None
+
+    def cut(self) -> None:
+        """End it at once, whatever it does."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+class HttpServer:
+    """Serves `routes` on one listening socket at a time. All methods belong to the loop's thread.
+
+    On unix sockets a client must run under our uid or root (SO_PEERCRED), else it gets 403 before a
+    byte of its request is read; such strangers are logged once each.
+    """
+
+    __slots__ = ("_by_path", "_clients", "_listener", "_loop", "_polled", "_request_seconds", "_retry", "_strangers", "_uids")
+
+    def __init__(
+        self,
+        routes: Mapping[tuple[str, str], Route],
+        *,
+        allow_uids: frozenset[int] | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self._by_path: dict[str, dict[str, Route]] = {}
+        for (method, path), route in routes.items():
+            self._by_path.setdefault(path, {})[method] = route
+        self._uids = frozenset({0, os.geteuid()}) if allow_uids is None else allow_uids
+        self._request_seconds = request_seconds
+        self._clients: dict[_Client, None] = {}  # in the order of their arrival
+        self._listener: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._polled = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._strangers = Once()
+
+    # -- the listener ---------------------------------------------------------------------------
+
+    def start(self, fd: int) -> None:
+        """Accept on `fd`, a socket that listens already. The server uses a duplicate; `fd` stays the caller's."""
+        if self._listener is not None:
+            raise RuntimeError("this server listens already")
+        self._loop = asyncio.get_running_loop()
+        self._listener = socket.socket(fileno=os.dup(fd))
+        self._listener.setblocking(False)
+        self.resume()
+
+    def pause(self) -> None:
+        """Accept nothing for now: new clients wait in the kernel's queue. Answers under way go on."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._polled and self._loop is not None and self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+        self._polled = False
+
+    def resume(self) -> None:
+        """Undo `pause`. Does nothing once stopped."""
+        if self._listener is not None and self._loop is not None and not self._polled:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+            self._polled = True
+
+    def stop(self) -> None:
+        """Let go of the listener for good, without shutting it down. Answers under way go on."""
+        self.pause()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def finish(self, timeout: float) -> None:
+        """Wait for the answers under way, `timeout` seconds at most, then cut off what is left.
+
+        Clients that have not even sent a request by then get a second at most.
+        """
+        grace = min(timeout, LINGER_SECONDS)
+        await self._settle(grace)
+        for client in list(self._clients):
+            if client.phase is not _Phase.ANSWERING:
+                client.cut()
+        await self._settle(max(timeout - grace, 0.0))
+        for client in list(self._clients):
+            client.cut()
+        await self._settle(LINGER_SECONDS)
+
+    @property
+    def clients(self) -> int:
+        """Connections open now."""
+        return len(self._clients)
+
+    async def _settle(self, timeout: float) -> None:
+        current = asyncio.current_task()
+        tasks = [client.task for client in self._clients if client.task is not None and client.task is not current]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+
+    # -- accepting ------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_A_WAKE):
+            if self._listener is None or not self._polled:
+                return
+            try:
+                sock, _address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    self._rest(error)
+                    return
+                continue  # the client is gone already: ECONNABORTED and its kin, accept(2)
+            self._admit(sock)
+
+    def _rest(self, error: OSError) -> None:
+        """No descriptors left: polling the listener would spin."""
+        if self._strangers.first("descriptors"):
+            logger.warning("cannot accept, retrying", extra=fields(error=error.strerror))
+        self.pause()
+        if self._loop is not None:
+            self._retry = self._loop.call_later(RETRY_ACCEPT_SECONDS, self.resume)
+
+    def _admit(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if len(self._clients) >= CLIENT_LIMIT:
+            self._make_room()
+        if len(self._clients) >= CLIENT_LIMIT:
+            sock.close()  # all of them are being answered
+            return
+        client = _Client(sock, _peer_uid(sock))
+        self._clients[client] = None
+        client.task = asyncio.ensure_future(self._serve(client))
+
+    def _make_room(self) -> None:
+        """Cut off the oldest client that is not being answered."""
+        for client in self._clients:
+            if client.phase is not _Phase.ANSWERING:
+                client.cut()
+                del self._clients[client]
+                return
+
+    # -- one client -----------------------------------------------------------------------------
+
+    async def _serve(self, client: _Client) -> None:
+        try:
+            await self._converse(client)
+        except (OSError, TimeoutError):
+            pass  # the client hung up or stopped reading: its own loss
+        except asyncio.CancelledError:
+            pass  # cut off, or the loop ends: nothing was promised
+        except Exception:
+            logger.exception("control client failed")
+        finally:
+            self._clients.pop(client, None)
+            client.sock.close()
+
+    async def _converse(self, client: _Client) -> None:
+        if client.uid is not None and client.uid not in self._uids:
+            if self._strangers.first(client.uid):
+                logger.warning("refused a stranger on the control socket", extra=fields(uid=client.uid))
+            answer: Response | EventStream = _refusal(403, "this socket serves its owner and root only")
+            head_only = False
+        else:
+            answer, head_only = await self._respond(client)
+        if isinstance(answer, EventStream):
+            await self._stream(client, answer)
+        else:
+            head = response_head(answer.status, answer.content_type, len(answer.body), answer.headers)
+            await self._write(client, head if head_only else head + answer.body)
+        client.phase = _Phase.LINGERING
+        await _linger(client.sock)
+
+    async def _respond(self, client: _Client) -> tuple[Response | EventStream, bool]:
+        """The answer, and whether its body is to be left out (HEAD)."""
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                request = await _read_request(client)
+        except TimeoutError:
+            return _refusal(408, f"the request did not arrive within {self._request_seconds:g} seconds"), False
+        except HttpError as error:
+            return _refusal(error.status, str(error)), False
+        client.phase = _Phase.ANSWERING
+        return await self._answer(request), request.method == "HEAD"
+
+    async def _answer(self, request: Request) -> Response | EventStream:
+        methods = self._by_path.get(request.path)
+        if methods is None:
+            return _refusal(404, f"no such path; there are {', '.join(sorted(self._by_path))}")
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            allowed = ", ".join(sorted(methods))
+            refusal = _refusal(405, f"{request.path} takes {allowed}")
+            return Response(refusal.status, refusal.body, headers={"Allow": allowed})
+        try:
+            return await route(request)
+        except HttpError as error:
+            return _refusal(error.status, str(error))
+        except HotswapError as error:
+            return Response.json({"error": str(error), "exit_code": error.exit_code}, 409)
+        except Exception as error:
+            logger.exception("control request failed", extra=fields(method=request.method, path=request.path))
+            return _refusal(500, f"internal error: {type(error).__name__}: {error}")
+
+    async def _stream(self, client: _Client, stream: EventStream) -> None:
+        try:
+            await self._write(client, response_head(200, "application/x-ndjson", None))
+            async for line in stream:
+                await self._write(client, b"%x\r\n%b\r\n" % (len(line), line))
+            if not stream.broken:
+                await self._write(client, b"0\r\n\r\n")
+        finally:
+            stream.abandon()
+
+    async def _write(self, client: _Client, data: bytes) -> None:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await asyncio.get_running_loop().sock_sendall(client.sock, data)
+
+
+def _peer_uid(sock: socket.socket) -> int | None:
+    """The uid at the other end of a unix socket, None elsewhere."""
+    if sock.family != socket.AF_UNIX:
+        return None
+    _pid, uid, _gid = PEER_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size))
+    return int(uid)
+
+
+def _refusal(status: int, message: str) -> Response:
+    return Response.json({"error": message}, status)
+
+
+async def _read_request(client: _Client) -> Request:
+    """Read one request. Raises `HttpError` for what cannot be answered otherwise, OSError if the client left."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    while not complete_head(data):
+        piece = await loop.sock_recv(client.sock, HEAD_LIMIT)
+        if not piece:
+            raise ConnectionAbortedError("the client left before its request was complete")
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    request, length = parse_head(head, client.uid)
+    if request.headers.get("expect", "").lower() == "100-continue" and len(body) < length:
+        await loop.sock_sendall(client.sock, b"HTTP/1.1 100 Continue\r\n\r\n")
+    pieces = [body]
+    left = length - len(body)
+    while left > 0:
+        piece = await loop.sock_recv(client.sock, min(left, 65536))
+        if not piece:
+            raise ConnectionAbortedError("the client left before its request was complete")
+        pieces.append(piece)
+        left -= len(piece)
+    request.body = b"".join(pieces)[:length]
+    return request
+
+
+async def _linger(sock: socket.socket) -> None:
+    """Say that we are done, and read on until the client is too.
+
+    Closing with unread input resets the connection, and the reset can overtake our answer (RFC 9112 9.6).
+    """
+    loop = asyncio.get_running_loop()
+    sock.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(LINGER_SECONDS):
+        while await loop.sock_recv(sock, 65536):
+            pass
