@@ -1,0 +1,47 @@
+# Every target sets up what it needs by itself (scripts/setup), once.
+# ARGS goes to the program behind a target:  make test ARGS='-k address -x'   make bench ARGS='--quick cpu'
+
+PYTHON ?= python3
+VENV   := .venv/bin
+ARGS   ?=
+export PYTHON
+
+.PHONY: help demo test test-all soak bench lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## start an upstream, a proxy and clients, upgrade the proxy live five times, show that nothing was lost
+	@scripts/setup run
+	@$(VENV)/python examples/demo.py $(ARGS)
+
+test: ## lint, types, and the tests that take seconds
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	$(VENV)/python -m pytest -m 'not all and not soak' $(ARGS)
+
+test-all: ## the same with every test: storms, fault points, real peers (which must be there)
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	HOTSWAP_REQUIRE_PEERS=1 $(VENV)/python -m pytest -m 'not soak' $(ARGS)
+
+soak: ## the tests that take minutes
+	@scripts/setup test
+	HOTSWAP_REQUIRE_PEERS=1 $(VENV)/python -m pytest -m soak $(ARGS)
+
+bench: ## measure against nginx, haproxy and Envoy; write docs/benchmarks.md
+	@scripts/setup bench
+	$(VENV)/python -m tests.bench $(ARGS)
+
+lint: ## ruff and mypy --strict
+	@scripts/setup run
+	@$(MAKE) --no-print-directory check
+
+.PHONY: check
+check:
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+
+clean: ## remove what the targets made
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/bench/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
