@@ -26,8 +26,9 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
-
+from hotswap.errors import HotswapError
 from hotswap.http import (
     HEAD_LIMIT,
     BadRequest,
@@ -39,7 +40,6 @@ from hotswap.http import (
     parse_head,
     response_head,
 )
-from hotswap.errors import HotswapError
 from hotswap.log import Once, fields
 
 __all__ = ["BadRequest", "EventStream", "HttpError", "HttpServer", "Request", "Response", "Route"]
@@ -88,7 +88,17 @@ class HttpServer:
     byte of its request is read; such strangers are logged once each.
     """
 
-    __slots__ = ("_by_path", "_clients", "_listener", "_loop", "_polled", "_request_seconds", "_retry", "_strangers", "_uids")
+    __slots__ = (
+        "_by_path",
+        "_clients",
+        "_listener",
+        "_loop",
+        "_polled",
+        "_request_seconds",
+        "_retry",
+        "_strangers",
+        "_uids",
+    )
 
     def __init__(
         self,
@@ -142,17 +152,17 @@ class HttpServer:
             self._listener.close()
             self._listener = None
 
-    async def finish(self, timeout: float) -> None:
-        """Wait for the answers under way, `timeout` seconds at most, then cut off what is left.
+    async def finish(self, seconds: float) -> None:
+        """Wait for the answers under way, `seconds` at most, then cut off what is left.
 
         Clients that have not even sent a request by then get a second at most.
         """
-        grace = min(timeout, LINGER_SECONDS)
+        grace = min(seconds, LINGER_SECONDS)
         await self._settle(grace)
         for client in list(self._clients):
             if client.phase is not _Phase.ANSWERING:
                 client.cut()
-        await self._settle(max(timeout - grace, 0.0))
+        await self._settle(max(seconds - grace, 0.0))
         for client in list(self._clients):
             client.cut()
         await self._settle(LINGER_SECONDS)
@@ -162,11 +172,11 @@ class HttpServer:
         """Connections open now."""
         return len(self._clients)
 
-    async def _settle(self, timeout: float) -> None:
+    async def _settle(self, seconds: float) -> None:
         current = asyncio.current_task()
         tasks = [client.task for client in self._clients if client.task is not None and client.task is not current]
         if tasks:
-            await asyncio.wait(tasks, timeout=timeout)
+            await asyncio.wait(tasks, timeout=seconds)
 
     # -- accepting ------------------------------------------------------------------------------
 
@@ -203,6 +213,8 @@ class HttpServer:
         client = _Client(sock, _peer_uid(sock))
         self._clients[client] = None
         client.task = asyncio.ensure_future(self._serve(client))
+        # Not in _serve: a task that is cut off before its first step never runs any of it.
+        client.task.add_done_callback(partial(self._release, client))
 
     def _make_room(self) -> None:
         """Cut off the oldest client that is not being answered."""
@@ -223,9 +235,10 @@ class HttpServer:
             pass  # cut off, or the loop ends: nothing was promised
         except Exception:
             logger.exception("control client failed")
-        finally:
-            self._clients.pop(client, None)
-            client.sock.close()
+
+    def _release(self, client: _Client, _task: asyncio.Task[None]) -> None:
+        self._clients.pop(client, None)
+        client.sock.close()
 
     async def _converse(self, client: _Client) -> None:
         if client.uid is not None and client.uid not in self._uids:
@@ -275,10 +288,17 @@ class HttpServer:
             return _refusal(500, f"internal error: {type(error).__name__}: {error}")
 
     async def _stream(self, client: _Client, stream: EventStream) -> None:
+        news = asyncio.Event()
+        stream.notify = news.set
         try:
             await self._write(client, response_head(200, "application/x-ndjson", None))
-            async for line in stream:
-                await self._write(client, b"%x\r\n%b\r\n" % (len(line), line))
+            while not stream.over:
+                news.clear()
+                lines = stream.take()
+                if lines:
+                    await self._write(client, b"%x\r\n%b\r\n" % (len(lines), lines))
+                else:
+                    await news.wait()
             if not stream.broken:
                 await self._write(client, b"0\r\n\r\n")
         finally:
@@ -293,8 +313,8 @@ def _peer_uid(sock: socket.socket) -> int | None:
     """The uid at the other end of a unix socket, None elsewhere."""
     if sock.family != socket.AF_UNIX:
         return None
-    _pid, uid, _gid = PEER_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size))
-    return int(uid)
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
+    return int(PEER_CREDENTIALS.unpack(raw)[1])
 
 
 def _refusal(status: int, message: str) -> Response:

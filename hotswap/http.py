@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
@@ -86,52 +85,48 @@ class EventStream:
     or so slow that too many events wait for it, further events are dropped (`broken`).
     """
 
-    __slots__ = ("_ended", "_lines", "_wake", "broken")
+    __slots__ = ("_ended", "_lines", "broken", "notify")
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
-        self._wake: asyncio.Future[None] | None = None
         self._ended = False
         self.broken = False
+        self.notify: Callable[[], None] | None = None  # set by the server that reads this stream
 
     def send(self, event: Any) -> None:
         """Pass one event on."""
         if self._ended or self.broken:
             return
         if len(self._lines) >= STREAM_LIMIT:
-            self.broken = True
+            self.abandon()
         else:
             self._lines.append(msgspec.json.encode(event) + b"\n")
-        self._awaken()
+        self._tell()
 
     def end(self) -> None:
         """Nothing more comes."""
         self._ended = True
-        self._awaken()
+        self._tell()
 
     def abandon(self) -> None:
-        """The client is gone."""
-        self.broken = self.broken or not self._ended or bool(self._lines)
+        """Nobody reads any more: drop what waits and what comes."""
+        self.broken = True
         self._lines.clear()
 
-    def _awaken(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+    @property
+    def over(self) -> bool:
+        """Nothing waits and nothing will come."""
+        return self.broken or (self._ended and not self._lines)
 
-    def __aiter__(self) -> EventStream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self._lines:
-            if self._ended or self.broken:
-                raise StopAsyncIteration
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-        if self.broken:
-            raise StopAsyncIteration
-        waiting = b"".join(self._lines)  # what gathered while the client read the last piece goes out as one
+    def take(self) -> bytes:
+        """All lines that wait, for the server."""
+        lines = b"".join(self._lines)
         self._lines.clear()
-        return waiting
+        return lines
+
+    def _tell(self) -> None:
+        if self.notify is not None:
+            self.notify()
 
 
 def complete_head(data: bytes) -> bool:
@@ -182,7 +177,9 @@ def _parse_headers(lines: list[str]) -> dict[str, str]:
     return headers
 
 
-def response_head(status: int, content_type: str, length: int | None, headers: Mapping[str, str] | None = None) -> bytes:
+def response_head(
+    status: int, content_type: str, length: int | None, headers: Mapping[str, str] | None = None
+) -> bytes:
     """The head of an answer; without a length its body comes in chunks."""
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",

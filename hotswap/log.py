@@ -133,7 +133,7 @@ class Output(logging.Handler):
         """Write one record now, later, or never; never wait."""
         try:
             line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
-        except Exception:
+        except Exception:  # noqa: BLE001  a log line never breaks the code that writes it
             self.handleError(record)
             return
         if self._waiting + len(line) > self._limit:
@@ -195,9 +195,12 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return msgspec.json.encode(text).decode() if not text or not text.isprintable() or set(text) & set(' "=') else text
+    plain = text and text.isprintable() and not set(text) & set(' "=')
+    return text if plain else msgspec.json.encode(text).decode()
 
 
 def _one_line(text: str) -> str:
     """A message may quote what a stranger sent: no line breaks, no terminal escapes."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
