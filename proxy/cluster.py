@@ -1,0 +1,84 @@
+"""Clusters: equivalent upstreams, one of which each stream is given to.
+
+An `Endpoint` counts what is under way on it, so that `least_request` can compare, and owns the pool of
+idle connections. Both are derived from the connections themselves, hence not saved: `load` of an
+upstream connection counts itself again. Saved is only what no connection knows: the balance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.balance import BALANCES
+from proxy.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hotswap.address import Address
+    from proxy.config.model import ClusterConfig
+
+
+class Endpoint:
+    """One member of a cluster.
+
+    A layer calls `begin` when a stream starts to use it (also: when it dials for one) and `end` when
+    that use is over, exactly once each.
+    """
+
+    __slots__ = ("address", "cluster", "current", "in_flight", "name", "pool", "weight")
+
+    def __init__(self, cluster: Cluster, address: Address, weight: int) -> None:
+        self.cluster = cluster
+        self.address = address
+        self.name = str(address)
+        """The canonical text of the address: the endpoint's identity across generations."""
+        self.weight = weight
+        self.in_flight = 0
+        self.current = 0
+        """The balance's own number, see `proxy.balance`."""
+        self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
+
+    def begin(self) -> None:
+        """One more stream uses this endpoint."""
+        self.in_flight += 1
+
+    def end(self) -> None:
+        """One fewer."""
+        self.in_flight -= 1
+
+
+class Cluster:
+    """The endpoints of one `ClusterConfig` and the balance between them."""
+
+    __slots__ = ("_former", "_pick", "config", "endpoints", "name")
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self.config = config
+        self.name = config.name
+        self._pick = BALANCES[config.balance]
+        weighted = config.balance == "weighted"
+        self.endpoints = tuple(Endpoint(self, one.address, one.weight if weighted else 1) for one in config.endpoints)
+        self._former: dict[str, Endpoint] = {}
+
+    def pick(self, tried: Collection[str] = ()) -> Endpoint | None:
+        """The endpoint for the next stream, none of those whose names were `tried`; None if none is left."""
+        candidates = self.endpoints
+        if tried:
+            candidates = tuple(endpoint for endpoint in candidates if endpoint.name not in tried)
+            if not candidates:
+                return None
+        return candidates[0] if len(candidates) == 1 else self._pick(candidates)
+
+    def endpoint(self, address: str) -> Endpoint:
+        """The endpoint of that address.
+
+        One that the configuration dropped lives on for the connections it still has; it is never picked.
+        """
+        for endpoint in self.endpoints:
+            if endpoint.name == address:
+                return endpoint
+        if address not in self._former:
+            from_text = Endpoint(self, type(self.endpoints[0].address).parse(address), 0)
+            self._former[address] = from_text
+        return self._former[address]

@@ -1,0 +1,349 @@
+"""A connection as a value, and what it may ask of the plane it lives on.
+
+Layers (tcp, http1, ...) subclass `Connection`. A layer never does I/O and never reads a clock: the
+plane tells it what happened, and it answers by changing its own fields and by calling the verbs
+of this class. Everything a layer knows lives in plain fields, so that between two ticks `save`
+can write it down and `load` can rebuild it in another process.
+
+The plane calls                                 The layer calls
+  begin()            accepted, start to work      send(data)    append to the outbox
+  connected()        a dial succeeded             shut()        FIN once the outbox is empty
+  connect_failed(e)  a dial failed                close()       end now, drop the outbox
+  received(data)     bytes came, never empty      reset()       end now, by a RST
+  ended()            the peer's FIN came          pause()       stop reading
+  failed(e)          reset or another error       resume()      read again
+  drained()          outbox fell below LOW        wake(when)    look at `due` again at `when`
+  finished()         our FIN went out
+  expired(now)       `due` has passed
+  drain()            finish soon, take no new work
+
+Rules the plane keeps, and a layer may rely on:
+
+* Callbacks come one at a time, from one thread, never from within a verb: ``close``, ``send`` and
+  ``plane.dial`` return before anything is called back, even when a dial fails at once.
+* After `close`, `reset`, `failed` or `connect_failed` the plane calls nothing more on it. After
+  the latter two the connection is closed already (`closed` is true); do not close it again.
+* Writes are coalesced: the outbox is flushed once at the end of a batch of events.
+* `received` is not called while paused, before `connected`, nor after `ended`.
+
+Rules a layer keeps:
+
+* Whatever alters what `save` returns adds to `changes`. The plane does so for the transport part
+  (bytes read and written, flags, outbox); a layer does so when it alters a field of its own
+  outside a callback on itself, or one of *another* connection (a link changes on both sides).
+* Links to other connections are object references at run time and serials in the state.
+* Deadlines are fields in monotonic seconds, saved as remaining time. `due` tells the earliest,
+  `inf` for none. After setting one, call ``wake(deadline)``; moving it later or clearing it needs
+  no call: the plane looks at `due` when the earlier moment comes and sleeps on.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from proxy.state import Transport
+
+if TYPE_CHECKING:
+    from hotswap.address import Address
+    from hotswap.swappable import Schema
+    from proxy.cluster import Endpoint
+    from proxy.listener import Listener
+
+HIGH = 65536
+"""Bytes of outbox above which whoever feeds it should pause its source."""
+LOW = 16384
+"""Bytes of outbox below which `Connection.drained` is called."""
+
+# The bits of `Transport.flags`: append only, older and newer generations read them.
+CONNECTING = 1
+PAUSED = 2
+EOF = 4
+SHUTTING = 8
+FIN_SENT = 16
+CLOGGED = 32
+
+
+class Plane(Protocol):
+    """What a layer sees of the reactor. The tests' plane implements the same without sockets."""
+
+    now: float
+    """Monotonic seconds at the start of this tick. Read only for layers."""
+    unflushed: list[Connection]
+    """Connections with work for the end of the tick: bytes to write, a FIN, a changed interest."""
+    draining: bool
+    """True once no new work is wanted: keep-alive connections end after the current request."""
+
+    def dial(self, connection: Connection, address: Address) -> None:
+        """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
+
+    def close(self, connection: Connection, *, reset: bool) -> None:
+        """End the connection now. Layers call `Connection.close` and `Connection.reset`."""
+
+    def wake(self, connection: Connection, when: float) -> None:
+        """Look at ``connection.due()`` at `when`. Layers call `Connection.wake`."""
+
+
+class Places(Protocol):
+    """Where restored connections find what they belong to. See `Connection.load`."""
+
+    def listener(self, name: str, address: str, protocol: str) -> Listener:
+        """The listener of that name, else of that address. Raises `CannotRestore` if there is none."""
+
+    def endpoint(self, cluster: str, address: str) -> Endpoint:
+        """The endpoint of that cluster. Raises `CannotRestore` if the cluster is gone.
+
+        An endpoint that the cluster no longer has lives on for these connections only.
+        """
+
+    def link(self, connection: Connection, serial: int) -> None:
+        """Set ``connection.peer`` to the connection with that serial (0: none), now or once it is restored."""
+
+
+class Connection:
+    """One transport and its value. Subclasses add slots, callbacks, `save` and `load`.
+
+    A subclass takes only the plane in its constructor and gives every field a default: the same
+    constructor makes new connections and those about to be restored.
+    """
+
+    __slots__ = (
+        "active",
+        "alarm",
+        "changes",
+        "clogged",
+        "connecting",
+        "eof",
+        "fd",
+        "fin_sent",
+        "interest",
+        "outbox",
+        "paused",
+        "peer",
+        "plane",
+        "serial",
+        "shutting",
+    )
+
+    kind: ClassVar[str] = ""
+    """The state kind, unique among all connection classes: ``tcp.downstream``."""
+    schema: ClassVar[Schema]
+    """The versions of `kind` this build reads and writes."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.serial = 0
+        """64-bit identity, given by the plane, never reused."""
+        self.fd = -1
+        """The plane's descriptor; layers only test `closed`."""
+        self.changes = 0
+        self.active = plane.now
+        """When bytes last came or went, monotonic seconds."""
+        self.alarm = inf
+        """When the plane looks at `due` next."""
+        self.outbox: bytes | bytearray = b""
+        self.peer: Any = None
+        """The other side of a relay or of the exchange under way; typed by the layers that set it."""
+        self.interest = -1
+        """The mask registered with epoll; -1: not registered. The plane's own, never saved."""
+        self.connecting = False
+        self.paused = False
+        self.eof = False
+        """The peer's FIN came: nothing more will be received."""
+        self.shutting = False
+        """A FIN follows the outbox."""
+        self.fin_sent = False
+        self.clogged = False
+        """The outbox was above HIGH and has not fallen below LOW since."""
+
+    # ---- verbs, for layers ----
+
+    @property
+    def closed(self) -> bool:
+        """True before it has a transport and after the end. Verbs do nothing then."""
+        return self.fd < 0
+
+    def send(self, data: bytes) -> None:
+        """Append to the outbox; written at the end of the batch. The caller looks at `clogged` afterwards."""
+        out = self.outbox
+        if not out:
+            if self.fd < 0:
+                return
+            self.outbox = data
+            self.plane.unflushed.append(self)
+        else:
+            if isinstance(out, bytes):
+                out = self.outbox = bytearray(out)
+            out += data
+            self.changes += 1
+        if len(self.outbox) > HIGH:
+            self.clogged = True
+
+    def shut(self) -> None:
+        """Send a FIN once the outbox is empty. Reading goes on. Nothing may be sent afterwards."""
+        if not self.shutting:
+            self.shutting = True
+            self.touch()
+
+    def close(self) -> None:
+        """End now: the outbox is dropped, the peer sees a FIN. For a last word use `shut` first."""
+        if self.fd >= 0:
+            self.plane.close(self, reset=False)
+
+    def reset(self) -> None:
+        """End now by a RST, so that the peer cannot take what it has for the whole."""
+        if self.fd >= 0:
+            self.plane.close(self, reset=True)
+
+    def pause(self) -> None:
+        """Stop reading; the peer's window fills."""
+        if not self.paused:
+            self.paused = True
+            self.touch()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.paused:
+            self.paused = False
+            self.touch()
+
+    def wake(self, when: float) -> None:
+        """Have `due` looked at no later than `when`."""
+        if when < self.alarm:
+            self.plane.wake(self, when)
+
+    def touch(self) -> None:
+        """Something changed that the plane must act on, or `save` must tell."""
+        self.changes += 1
+        if self.fd >= 0:
+            self.plane.unflushed.append(self)
+
+    # ---- callbacks, from the plane ----
+
+    def begin(self) -> None:
+        """It was accepted and is registered: start to work."""
+
+    def connected(self) -> None:
+        """The dial succeeded; what was sent meanwhile is flushed after this."""
+
+    def connect_failed(self, errno: int) -> None:
+        """The dial failed; the connection is closed already."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes came; never empty."""
+
+    def ended(self) -> None:
+        """The peer's FIN came; writing is still possible."""
+
+    def failed(self, errno: int) -> None:
+        """Reset by the peer, or another error; the connection is closed already."""
+
+    def drained(self) -> None:
+        """The outbox was `clogged` and fell below LOW: let its source flow again."""
+
+    def finished(self) -> None:
+        """The outbox is written and our FIN went out."""
+
+    def due(self) -> float:
+        """The earliest of this connection's deadlines, monotonic seconds; inf without one."""
+        return inf
+
+    def expired(self, now: float) -> None:
+        """`due` has passed. It must move, or the connection end, else the plane calls again each tick."""
+
+    def drain(self) -> None:
+        """End soon: idle now, else after the work under way."""
+
+    def abandoned(self) -> None:
+        """The plane is about to reset everything (see `Swappable.abandon`): forget links and pools."""
+        self.peer = None
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """The whole state as bytes: a `Transport` and the layer's own fields. No side effects."""
+        raise NotImplementedError
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """Take over what `save` wrote: into a new object, or over an earlier state of the same one.
+
+        Called inert: no verb of this class, nothing but fields. Raises `CannotRestore`, with the
+        reason for people, before it altered anything that belongs to others.
+        """
+        raise NotImplementedError
+
+    def bonds(self) -> tuple[Connection, ...]:
+        """The connections that must stay in one process with this one."""
+        return () if self.peer is None else (self.peer,)
+
+    def in_flight(self) -> int:
+        """Requests under way, counted once: at the downstream."""
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """For people: what ``hotswap connections`` shows of it."""
+        return {"serial": self.serial, "kind": self.kind, "state": self.stage(), "unsent": len(self.outbox)}
+
+    def stage(self) -> str:
+        """The transport's state in one word."""
+        if self.connecting:
+            return "connecting"
+        if self.eof or self.fin_sent:
+            return "half-closed"
+        return "paused" if self.paused else "open"
+
+    def transport(self, now: float) -> Transport:
+        """The part of the state that every connection has."""
+        flags = (
+            self.connecting * CONNECTING
+            | self.paused * PAUSED
+            | self.eof * EOF
+            | self.shutting * SHUTTING
+            | self.fin_sent * FIN_SENT
+            | self.clogged * CLOGGED
+        )
+        peer = self.peer
+        return Transport(flags, 0 if peer is None else peer.serial, now - self.active, bytes(self.outbox))
+
+    def load_transport(self, saved: Transport, now: float, places: Places) -> None:
+        """The counterpart of `transport`."""
+        flags = saved.flags
+        self.connecting = bool(flags & CONNECTING)
+        self.paused = bool(flags & PAUSED)
+        self.eof = bool(flags & EOF)
+        self.shutting = bool(flags & SHUTTING)
+        self.fin_sent = bool(flags & FIN_SENT)
+        self.clogged = bool(flags & CLOGGED)
+        self.active = now - saved.silent
+        self.outbox = saved.outbox
+        places.link(self, saved.peer)
+
+
+class Downstream(Connection):
+    """A connection that a client opened. Its class is registered for a listener's protocol."""
+
+    __slots__ = ("listener", "remote")
+
+    listener: Listener
+    """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
+    remote: str
+    """The client's host (without port), for people and X-Forwarded-For; "unix" on a unix listener."""
+
+
+class Upstream(Connection):
+    """A connection that we opened to an endpoint."""
+
+    __slots__ = ("endpoint",)
+
+    endpoint: Endpoint
+    """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
+
+
+def remaining(deadline: float, now: float) -> float | None:
+    """A deadline as it travels: the time left (negative if it passed meanwhile), None for none."""
+    return None if deadline == inf else deadline - now
+
+
+def deadline(left: float | None, now: float) -> float:
+    """The counterpart of `remaining`."""
+    return inf if left is None else now + left
