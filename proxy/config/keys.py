@@ -1,0 +1,362 @@
+"""Every key of the configuration file: its kind, what it is for, and where it stands.
+
+This table is the only place that knows the keys. The loader reads by it, the JSON Schema and
+docs/config.md are made from it; defaults come from the structs of `model`. A key that is missing here is
+refused as unknown; one that is missing in `model` fails a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from proxy.config import model
+from proxy.config.kinds import (
+    DIRECTORY,
+    HOST,
+    TARGET,
+    Choice,
+    Count,
+    Duration,
+    HeaderValues,
+    Kind,
+    Name,
+    Size,
+    SocketAddress,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list with at least one item, each of the same section."""
+
+    section: Section
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    `absent` says what leaving it out means where there is no default; `http1_only` keys stand on http1 listeners only.
+    """
+
+    name: str
+    kind: Kind | Section | Items
+    about: str
+    required: bool = False
+    example: str = ""
+    absent: str = ""
+    http1_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping with known keys. `shorthand` names the key that is meant when a plain value stands in its place."""
+
+    title: str
+    struct: type[msgspec.Struct]
+    about: str
+    keys: tuple[Key, ...]
+    shorthand: str = ""
+
+    @property
+    def a_title(self) -> str:
+        """The title with its article."""
+        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
+
+    def key(self, name: str) -> Key | None:
+        """The key of this name."""
+        return next((key for key in self.keys if key.name == name), None)
+
+    def default(self, key: Key) -> Any:
+        """The default of an optional key; None where leaving it out means something that cannot be written."""
+        field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)
+        return (
+            None
+            if field is None or field.required or not isinstance(field.default, str | int | float)
+            else field.default
+        )
+
+
+MATCH = Section(
+    "match",
+    model.MatchConfig,
+    "All conditions that are written must hold; `{}` takes every request.",
+    (
+        Key(
+            "host",
+            HOST,
+            "The host of the request, without port, in any case. `*.example.com` takes every name below example.com, "
+            "not example.com itself.",
+            example="api.example.com",
+            absent="any host",
+        ),
+        Key(
+            "path",
+            TARGET,
+            "The whole path, without the query. Not together with `prefix`.",
+            example="/v1/users",
+            absent="any path",
+        ),
+        Key(
+            "prefix",
+            TARGET,
+            "The beginning of the path, compared as text: `/v1` takes `/v1`, `/v1/x` and `/v10`.",
+            example="/v1",
+            absent="any path",
+        ),
+        Key(
+            "headers",
+            HeaderValues(),
+            "Header fields that must be there with exactly this value.",
+            example="{x-version: beta}",
+            absent="any headers",
+        ),
+    ),
+)
+
+ROUTE = Section(
+    "route",
+    model.RouteConfig,
+    "The first route that matches decides; without a match the answer is 404.",
+    (
+        Key("match", MATCH, "Which requests go this way.", absent="every request"),
+        Key("cluster", Name(), "The cluster they go to.", required=True, example="app"),
+    ),
+)
+
+LISTENER = Section(
+    "listener",
+    model.ListenerConfig,
+    "A bound address and the protocol that is spoken there. In an upgrade the new generation gets the listener with "
+    "everything that waits in its accept queue. It is recognised by its address, so its name may change.",
+    (
+        Key("name", Name(), "Stands in logs, status and metrics.", required=True, example="web"),
+        Key(
+            "address",
+            SocketAddress(),
+            "`host:port`, `[ipv6]:port` or `unix:/path`, with a fixed port.",
+            required=True,
+            example="127.0.0.1:8080",
+        ),
+        Key(
+            "protocol",
+            Choice(get_args(model.Protocol)),
+            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0.",
+            required=True,
+            example="http1",
+        ),
+        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", http1_only=True),
+        Key(
+            "cluster",
+            Name(),
+            "Where everything goes. For tcp this is required; for http1 it is short for one route that takes every "
+            "request.",
+            example="app",
+            absent="see `routes`",
+        ),
+        Key(
+            "backlog",
+            Count(1, 65535),
+            "Connections that wait in the kernel to be accepted; the kernel's own limit is net.core.somaxconn.",
+        ),
+        Key(
+            "max_connections",
+            Count(1, 10_000_000),
+            "Connections served at a time. More wait in the backlog.",
+            example="10000",
+            absent="as many as open files allow",
+        ),
+        Key(
+            "header_timeout",
+            Duration(),
+            "From the first byte of a request (of a connection: from its beginning) to the end of its header. Then "
+            "408.",
+            http1_only=True,
+        ),
+        Key(
+            "body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", http1_only=True
+        ),
+        Key(
+            "keepalive_timeout",
+            Duration(),
+            "Wait for the next request on a connection. Then it is closed.",
+            http1_only=True,
+        ),
+        Key(
+            "max_header_bytes",
+            Size(1 << 10, 1 << 20),
+            "Request line and header fields together. More gets 431.",
+            http1_only=True,
+        ),
+        Key("max_headers", Count(1, 10_000), "Header fields of a request. More get 431.", http1_only=True),
+        Key(
+            "max_body",
+            Size(),
+            "Bytes of a request body. More gets 413. Bodies are streamed, so this is no memory limit.",
+            example="10MB",
+            absent="no limit",
+            http1_only=True,
+        ),
+    ),
+)
+
+ENDPOINT = Section(
+    "endpoint",
+    model.EndpointConfig,
+    "A plain address, or a mapping with a weight: `{address: 127.0.0.1:9000, weight: 3}`.",
+    (
+        Key(
+            "address",
+            SocketAddress(),
+            "`host:port`, `[ipv6]:port` or `unix:/path`. Names are not looked up, except localhost.",
+            required=True,
+            example="127.0.0.1:9000",
+        ),
+        Key("weight", Count(1, 1000), "Its share with `balance: weighted`."),
+    ),
+    shorthand="address",
+)
+
+CLUSTER = Section(
+    "cluster",
+    model.ClusterConfig,
+    "Upstreams that are equivalent, and how to talk to them.",
+    (
+        Key("name", Name(), "What routes and listeners call it.", required=True, example="app"),
+        Key("endpoints", Items(ENDPOINT), "Its members.", required=True, example="[127.0.0.1:9000]"),
+        Key(
+            "balance",
+            Choice(get_args(model.Balance)),
+            "Who is next: in turn, the one with the fewest requests (connections for tcp) under way, or in turn by "
+            "weight.",
+        ),
+        Key(
+            "connect_timeout",
+            Duration(),
+            "To establish a connection. Then another endpoint is tried, or 504; a tcp connection is closed.",
+        ),
+        Key("request_timeout", Duration(), "From the complete request to the first byte of the response. Then 504."),
+        Key(
+            "idle_timeout",
+            Duration(),
+            "Longest silence on a stream, a tunnel or a tcp connection, counting both directions. Then it is closed.",
+        ),
+        Key(
+            "max_duration",
+            Duration(),
+            "Limit of a stream, a tunnel or a tcp connection as a whole.",
+            example="1h",
+            absent="no limit",
+        ),
+        Key(
+            "retries",
+            Count(0, 10),
+            "Further attempts, where repeating is safe: connecting failed, or an idempotent request met a kept-alive "
+            "connection that the upstream closed before a byte of the response.",
+        ),
+        Key(
+            "max_idle",
+            Count(0, 65535),
+            "Idle connections kept open per endpoint for the next request (http1); 0 closes each after its response.",
+        ),
+        Key(
+            "keepalive_timeout",
+            Duration(),
+            "How long such a connection is kept. Stay below the timeout of the upstream, which would close it first.",
+        ),
+    ),
+)
+
+UPGRADE = Section(
+    "upgrade",
+    model.UpgradeConfig,
+    "How this proxy gives its connections to the next generation.",
+    (
+        Key(
+            "deadline",
+            Duration(0.1),
+            "An attempt that is not done by then is taken back and this generation serves on.",
+        ),
+        Key("downtime_budget", Duration(), "Copying goes on while serving until the rest can be copied in this time."),
+        Key("max_rounds", Count(1, 1000), "Or until this many rounds of copying."),
+        Key(
+            "drain_timeout",
+            Duration(),
+            "How long connections that cannot move, or whose listener is gone, may finish in the old generation.",
+        ),
+    ),
+)
+
+ROOT = Section(
+    "configuration",
+    model.Config,
+    "The file as a whole.",
+    (
+        Key(
+            "name",
+            Name(),
+            "Name of this proxy: `hotswap upgrade NAME`. A directory of this name in the runtime directory holds its "
+            "sockets.",
+            required=True,
+            example="edge",
+        ),
+        Key(
+            "runtime_dir",
+            DIRECTORY,
+            "Where that directory is. `--runtime-dir` and `HOTSWAP_RUNTIME_DIR` come first.",
+            example="/run/hotswap",
+            absent="`/run/hotswap` for root, `$XDG_RUNTIME_DIR/hotswap` else",
+        ),
+        Key(
+            "admin",
+            SocketAddress(),
+            "Serves `/ready`, `/live` and `/status` over HTTP. Anyone who can connect can read them.",
+            example="127.0.0.1:9901",
+            absent="no admin address",
+        ),
+        Key("listeners", Items(LISTENER), "Where it accepts connections.", required=True),
+        Key("clusters", Items(CLUSTER), "Where it connects to.", required=True),
+        Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM."),
+        Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
+    ),
+)
+
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE)
+
+# What people coming from other proxies write, and what it is called here.
+ELSEWHERE = {
+    "listen": "address",
+    "bind": "address",
+    "port": "address",
+    "socket_address": "address",
+    "listener": "listeners",
+    "servers": "listeners",
+    "upstream": "cluster",
+    "proxy_pass": "cluster",
+    "default_backend": "cluster",
+    "upstreams": "clusters",
+    "backends": "clusters",
+    "backend": "clusters",
+    "hosts": "endpoints",
+    "targets": "endpoints",
+    "lb_policy": "balance",
+    "load_balancing": "balance",
+    "server_name": "host",
+    "domain": "host",
+    "domains": "host",
+    "location": "match",
+    "client_header_timeout": "header_timeout",
+    "client_body_timeout": "body_timeout",
+    "request_headers_timeout": "header_timeout",
+    "client_max_body_size": "max_body",
+    "large_client_header_buffers": "max_header_bytes",
+    "proxy_connect_timeout": "connect_timeout",
+    "proxy_read_timeout": "idle_timeout",
+    "stream_idle_timeout": "idle_timeout",
+    "keepalive": "max_idle",
+    "num_retries": "retries",
+    "max_stream_duration": "max_duration",
+}

@@ -1,0 +1,92 @@
+"""File -> `Config`, or every problem in it.
+
+    text --document.parse--> nodes --reader--> parts --checks--> parts --build--> Config
+
+A problem names file, line, key, what is wrong and what to write instead. Nothing is applied by halves: the caller gets
+a whole configuration or `InvalidConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxy.config import document
+from proxy.config.checks import check
+from proxy.config.keys import LISTENER, ROOT
+from proxy.config.model import Config, MatchConfig, RouteConfig
+from proxy.config.problems import InvalidConfig, Problem, Problems
+from proxy.config.reader import Part, read_section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A usable configuration, and what should be looked at."""
+
+    config: Config
+    warnings: tuple[Problem, ...]
+
+
+def load(path: Path) -> Config:
+    """Read a file. Raises `InvalidConfig` with all problems."""
+    return load_with_warnings(path).config
+
+
+def load_with_warnings(path: Path) -> Loaded:
+    """Read a file and keep its warnings. Raises `InvalidConfig`."""
+    return loads(_text(path), str(path))
+
+
+def loads(text: str, source: str = "config") -> Loaded:
+    """Read a text; `source` is what its problems call it. Raises `InvalidConfig`."""
+    problems = Problems()
+    root = None
+    try:
+        node = document.parse(text)
+    except document.Unreadable as error:
+        problems.error(error.line, "", str(error))
+    else:
+        root = read_section(ROOT, node, node.line, "", problems)
+        if root is not None:
+            check(root, problems)
+    if problems.errors or root is None:
+        raise InvalidConfig(source, sorted(problems.errors, key=lambda problem: problem.line))
+    return Loaded(_build(root), tuple(sorted(problems.warnings, key=lambda problem: problem.line)))
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(document.MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidConfig(
+            str(path), [Problem(0, "", f"cannot be read: {reason}; name a readable file after -c")]
+        ) from None
+    if len(raw) > document.MAX_BYTES:
+        raise InvalidConfig(
+            str(path), [Problem(0, "", f"larger than {document.MAX_BYTES >> 20} MB; is this a configuration?")]
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InvalidConfig(str(path), [Problem(line, "", "not UTF-8; save the file in that encoding")]) from None
+
+
+def _build(part: Part) -> Any:
+    """The struct of a part without problems."""
+    fields: dict[str, Any] = {}
+    for name, found in part.fields.items():
+        if isinstance(found.value, Part):
+            fields[name] = _build(found.value)
+        elif isinstance(found.value, list):
+            fields[name] = tuple(_build(item) for item in found.value)
+        else:
+            fields[name] = found.value
+    if part.section is LISTENER and "cluster" in fields:
+        fields["routes"] = (RouteConfig(cluster=fields.pop("cluster"), match=MatchConfig()),)
+    return part.section.struct(**fields)

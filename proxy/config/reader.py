@@ -1,0 +1,119 @@
+"""Reads a document by the table of keys, and goes on after a problem so that one run finds them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from proxy.config.document import Mapping, Scalar, Sequence, described
+from proxy.config.keys import ELSEWHERE, Items, Section
+from proxy.config.problems import Problems, Unfit, nearest, shown
+
+if TYPE_CHECKING:
+    from proxy.config.document import Node
+    from proxy.config.keys import Key
+
+
+class Found(NamedTuple):
+    """A value with its place. The value is what the kind reads, a `Part`, or a list of `Part`."""
+
+    value: Any
+    line: int
+    path: str
+
+
+@dataclass(slots=True)
+class Part:
+    """What could be read of one section: keys with problems are missing."""
+
+    section: Section
+    line: int
+    path: str
+    fields: dict[str, Found] = field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """The value of a key, or None."""
+        found = self.fields.get(name)
+        return None if found is None else found.value
+
+    def parts(self, name: str) -> list[Part]:
+        """The readable items of a list."""
+        found = self.fields.get(name)
+        return [] if found is None else found.value
+
+    def place(self, name: str) -> tuple[int, str]:
+        """Line and path of a key; of the section if the key is not there."""
+        found = self.fields.get(name)
+        return (self.line, self.path) if found is None else (found.line, found.path)
+
+
+def read_section(section: Section, node: Node, line: int, path: str, problems: Problems) -> Part | None:
+    """Read what can be read; None if the node is no mapping at all."""
+    part = Part(section, line, path)
+    shorthand = section.key(section.shorthand)
+    if shorthand is not None and isinstance(node, Scalar) and node.type != "null":
+        _read_key(part, shorthand, node, line, path, problems)
+        return part
+    if not isinstance(node, Mapping):
+        names = ", ".join(key.name for key in section.keys if key.required) or ", ".join(
+            key.name for key in section.keys
+        )
+        problems.error(line, path, f"{described(node)} stands here; write a mapping with the keys {names}")
+        return None
+    for repeated_line, name, first in node.repeated:
+        problems.error(repeated_line, _join(path, name), f"this key stands in line {first} already; keep one of them")
+    for name, (key_line, value) in node.entries.items():
+        key = section.key(name)
+        if key is None:
+            problems.error(key_line, _join(path, name), _unknown(section, name))
+        else:
+            _read_key(part, key, value, key_line, _join(path, name), problems)
+    for key in section.keys:
+        if key.required and key.name not in node.entries:
+            example = f", for example {key.name}: {key.example}" if key.example else ""
+            problems.error(line, path, f"{key.name} is missing; add it{example}")
+    return part
+
+
+def _read_key(part: Part, key: Key, node: Node, line: int, path: str, problems: Problems) -> None:
+    value: Any
+    if isinstance(key.kind, Section):
+        value = read_section(key.kind, node, line, path, problems)
+    elif isinstance(key.kind, Items):
+        value = _read_items(key.kind, node, line, path, problems)
+    else:
+        try:
+            value = key.kind.read(node)
+        except Unfit as error:
+            problems.error(node.line, path, str(error))
+            value = None
+    if value is not None:
+        part.fields[key.name] = Found(value, line, path)
+
+
+def _read_items(items: Items, node: Node, line: int, path: str, problems: Problems) -> list[Part] | None:
+    if not isinstance(node, Sequence):
+        problems.error(line, path, f"{described(node)} stands here; write a list, each item with a leading -")
+        return None
+    if not node.items:
+        problems.error(line, path, f"the list is empty; add at least one {items.section.title}")
+        return None
+    parts = [
+        read_section(items.section, item, item.line, f"{path}[{index}]", problems)
+        for index, item in enumerate(node.items)
+    ]
+    return [part for part in parts if part is not None]
+
+
+def _unknown(section: Section, name: str) -> str:
+    known = [key.name for key in section.keys]
+    elsewhere = ELSEWHERE.get(name.lower(), "")
+    meant = elsewhere if elsewhere in known else nearest(name, known)
+    remedy = f"did you mean {meant}?" if meant else f"the keys of {section.a_title} are {', '.join(known)}"
+    return f"{shown(name)} is not a key of {section.a_title}; {remedy}"
+
+
+def _join(path: str, name: str) -> str:
+    """Keys of strangers go into the path shortened and without control characters."""
+    word = name if name.isprintable() and len(name) <= 64 else shown(name)
+    return f"{path}.{word}" if path else word
