@@ -25,19 +25,19 @@ class Address(NamedTuple):
         """Read one address. Raises `ConfigError` with the remedy; host names are not looked up."""
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
-            if not path.startswith("/") or len(path.encode()) > MAX_UNIX_PATH:
+            if not path.startswith("/") or "\0" in path or len(path.encode()) > MAX_UNIX_PATH:
                 raise ConfigError(
                     f"{text!r} is not a unix address: write unix:/absolute/path, {MAX_UNIX_PATH} bytes at most"
                 )
             return cls(socket.AF_UNIX, path, 0)
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        if not colon or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
             raise ConfigError(
                 f"{text!r} is not an address: write host:port, [ipv6]:port or unix:/path, with a port from 0 to 65535"
             )
         bracketed = host.startswith("[") and host.endswith("]")
         try:
-            ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+            ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host[1:-1] if bracketed else host)
         except ValueError:
             raise ConfigError(
                 f"{text!r} has no numeric host: write an IPv4 address, an IPv6 address in brackets, or localhost"
