@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from tests.kit.load import Cause, Load, Plan
+from tests.kit.ports import loopback
+from tests.kit.relay import Fault, Relay
+from tests.kit.upstreams import Upstreams
+
+MIXTURE = {"busy": 4, "idle": 2, "streams": 2, "uploads": 2, "websockets": 2, "raw": 3}
+
+
+@pytest.fixture(scope="module")
+def upstreams() -> Iterator[Upstreams]:
+    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0")) as running:
+        yield running
+
+
+@pytest.fixture
+def plan(upstreams: Upstreams) -> Plan:
+    http, tcp = upstreams.addresses
+    brisk = Plan(http=http, tcp=tcp, rate=40, raw_rate=20, stream_seconds=0.5, upload_pause=0.2, patience=3)
+    return msgspec.structs.replace(brisk, **MIXTURE)
+
+
+class Relays:
+    """Both upstreams behind relays, and clients before them."""
+
+    def __init__(self, http: Relay, tcp: Relay, load: Load) -> None:
+        self.relays = [http, tcp]
+        self.load = load
+
+    def fail(self, fault: Fault) -> None:
+        for relay in self.relays:
+            relay.fail(fault)
+
+
+@contextmanager
+def relayed(plan: Plan, **changes: float | bool) -> Iterator[Relays]:
+    with Relay(plan.http) as http, Relay(plan.tcp) as tcp:
+        changed = msgspec.structs.replace(plan, http=http.address, tcp=tcp.address, **changes)
+        with Load(changed) as load:
+            yield Relays(http, tcp, load)
+
+
+def test_without_a_proxy_nothing_fails(plan: Plan, upstreams: Upstreams) -> None:
+    with Load(plan) as load:
+        assert load.turn().failures == []
+        report = load.finish()
+    assert report.failures == []
+    assert report.connected == MIXTURE
+    assert all(report.exchanges.values())
+    record = upstreams.record()
+    assert record.busy_ends == []
+    assert record.wrong == []
+
+
+@pytest.mark.parametrize("fault", ["drop", "double", "flip"])
+def test_a_wrong_byte_is_noticed_by_every_client(plan: Plan, fault: Fault) -> None:
+    with relayed(plan, patience=0.5) as relays:
+        relays.fail(fault)
+        report = relays.load.finish()
+    assert Counter(failure.kind for failure in report.failures) == MIXTURE
+    assert not report.of_cause("refused", "reset", "closed")
+
+
+@pytest.mark.parametrize(("fault", "cause"), [("close", "closed"), ("reset", "reset"), ("mute", "silent")])
+def test_a_lost_connection_is_noticed_by_every_client(plan: Plan, fault: Fault, cause: Cause) -> None:
+    with relayed(plan, patience=0.5) as relays:
+        relays.fail(fault)
+        report = relays.load.finish()
+    assert Counter(failure.kind for failure in report.failures) == MIXTURE
+    assert {failure.cause for failure in report.failures} <= {cause, "reset"}
+
+
+def test_a_turn_tells_which_connections_hang(plan: Plan) -> None:
+    with relayed(plan) as relays:
+        assert relays.load.turn().failures == []
+        relays.fail("mute")
+        report = relays.load.turn(within=0.3)
+    assert {failure.kind for failure in report.of_cause("silent")} == set(MIXTURE) - {"idle", "uploads"}
+
+
+def test_a_refused_connection_is_noticed() -> None:
+    with Load(Plan(http=loopback(), busy=2)) as load:
+        report = load.report()
+    assert [failure.cause for failure in report.failures] == ["refused", "refused"]
+
+
+def test_clients_that_reconnect_report_the_loss_and_go_on(plan: Plan) -> None:
+    with relayed(plan, reconnect=True) as relays:
+        relays.fail("close")
+        relays.load.turn()
+        report = relays.load.finish()
+    assert Counter(failure.kind for failure in report.failures) == MIXTURE
+    assert report.connected == {kind: 2 * count for kind, count in MIXTURE.items()}
