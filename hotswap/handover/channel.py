@@ -1,0 +1,220 @@
+"""The handover channel: messages with descriptors over AF_UNIX SOCK_SEQPACKET, never blocking.
+
+Sending never fails for lack of room: what the socket does not take waits in the outbox and goes out
+from `pump`. Two limits keep the kernel's own limits out of sight:
+
+* at most `WINDOW` messages with fds are unacknowledged (an unprivileged sender may have only NOFILE
+  descriptors in flight, unix(7) ETOOMANYREFS; where it happens all the same it is "try again");
+* a message carries 253 fds and 64 KB at most.
+
+Received descriptors are close-on-exec. A truncated control message (MSG_CTRUNC: this process is out of
+descriptors) is an error of the channel, and the descriptors that did come are closed.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+from collections import deque
+from typing import NamedTuple
+
+from hotswap.errors import ProtocolError
+from hotswap.handover import wire
+
+WINDOW = 4
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
+_AGAIN = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_SEND_BUFFER = 1 << 20
+
+
+class Received(NamedTuple):
+    """One message with what came along."""
+
+    message: wire.AnyMessage
+    fds: list[int]
+    uid: int
+
+
+class Channel:
+    """One end of a handover channel. `ended` is set once the other end is closed and drained."""
+
+    __slots__ = ("_outbox", "_sock", "_unacknowledged", "corrupt_next", "ended")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._sock = sock
+        self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._unacknowledged = 0
+        self.ended = False
+        self.corrupt_next = False
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self._sock.fileno()
+
+    @property
+    def sending(self) -> bool:
+        """Something waits for room in the socket or for an acknowledgement."""
+        return bool(self._outbox)
+
+    @property
+    def wants_write(self) -> bool:
+        """The socket is full: wait for it to become writable, then `pump`."""
+        return bool(self._outbox) and not (self._unacknowledged >= WINDOW and self._outbox[0][1])
+
+    def send(self, message: wire.Message, fds: tuple[int, ...] = (), close: tuple[int, ...] = ()) -> None:
+        """Send or queue. `close` names those of `fds` that are of no further use to the caller.
+
+        A queued message holds duplicates: the connection behind a descriptor may be closed, and its
+        number taken by another, before the socket has room.
+        """
+        data = wire.encode(message)
+        if self.corrupt_next:
+            self.corrupt_next = False
+            data = bytes(byte ^ 0xA5 for byte in data)
+        if not self._outbox and self._transmit(data, fds):
+            _close_all(close)
+        else:
+            self._outbox.append((data, tuple(fd if fd in close else os.dup(fd) for fd in fds)))
+
+    def pump(self) -> None:
+        """Send as much of the outbox as socket and window take."""
+        while self._outbox and self._transmit(*self._outbox[0]):
+            _close_all(self._outbox.popleft()[1])
+
+    def _transmit(self, data: bytes, fds: tuple[int, ...]) -> bool:
+        """True if the message is gone: into the socket, or nowhere because nobody reads any more."""
+        if fds and self._unacknowledged >= WINDOW:
+            return False
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            self._sock.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            return error.errno not in _AGAIN
+        self._unacknowledged += bool(fds)
+        return True
+
+    def receive(self) -> Received | None:
+        """The next message, or None if there is none now. Raises `ProtocolError`.
+
+        Acknowledgements are handled here and never returned.
+        """
+        while not self.ended:
+            try:
+                data, ancillary, flags, _ = self._sock.recvmsg(
+                    wire.MAX_MESSAGE + 1, _ANCILLARY, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return None
+            except OSError:  # ECONNRESET: the other end closed with our messages unread
+                data, ancillary, flags = b"", [], 0
+            fds, uid = _unpack(ancillary)
+            if not data and not fds:
+                self.ended = True
+                return None
+            message = self._checked(data, fds, flags)
+            if isinstance(message, wire.Ack):
+                _close_all(fds)
+                self._unacknowledged = max(0, self._unacknowledged - message.count)
+                self.pump()
+                continue
+            return Received(message, fds, uid)
+        return None
+
+    def _checked(self, data: bytes, fds: list[int], flags: int) -> wire.AnyMessage:
+        try:
+            if flags & socket.MSG_CTRUNC:
+                raise ProtocolError("descriptors were lost on the way: too few free fds, raise RLIMIT_NOFILE")
+            if flags & socket.MSG_TRUNC or len(data) > wire.MAX_MESSAGE:
+                raise ProtocolError(f"a message of more than {wire.MAX_MESSAGE} bytes")
+            return wire.decode(data)
+        except ProtocolError:
+            _close_all(fds)
+            raise
+
+    def acknowledge(self, count: int = 1) -> None:
+        """Tell the sender that `count` messages with fds are dealt with."""
+        self.send(wire.Ack(count))
+
+    def wait(self, timeout: float, pidfd: int = -1) -> bool:
+        """Block until something can be read or written, or `timeout` seconds passed; True: `pidfd` died.
+
+        For the stop-and-copy only: while frozen there is nothing else to do.
+        """
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN | (select.POLLOUT if self.wants_write else 0))
+        if pidfd >= 0:
+            poll.register(pidfd, select.POLLIN)
+        return any(fd == pidfd for fd, _ in poll.poll(max(0.0, timeout) * 1000))
+
+    def close(self) -> None:
+        """Close this end; what was queued is dropped."""
+        self._drop_outbox()
+        self._sock.close()
+
+    def _drop_outbox(self) -> None:
+        for _, fds in self._outbox:
+            _close_all(fds)
+        self._outbox.clear()
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Who connected: SO_PEERCRED, unix(7)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
+
+
+def _unpack(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
+    fds: list[int] = []
+    uid = -1
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received = array.array("i")
+            received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+            fds.extend(received)
+        elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            uid = int(_CREDENTIALS.unpack(payload[: _CREDENTIALS.size])[1])
+    return fds, uid
+
+
+def _close_all(fds: tuple[int, ...] | list[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def to_memfd(state: bytes) -> int:
+    """A sealed memfd with `state` in it; the caller closes it."""
+    fd = os.memfd_create("hotswap-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(state)
+    while view:
+        view = view[os.write(fd, view) :]
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
+
+
+def from_memfd(fd: int) -> bytes:
+    """What a memfd of an untrusted peer holds. Raises `ProtocolError` unless sealed and bounded; closes it."""
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        size = os.fstat(fd).st_size
+        if seals & _SEALS != _SEALS or size > wire.MAX_VALUE:
+            raise ProtocolError("a value in a memfd that is not sealed, or is too large")
+        data = b""
+        while len(data) < size:
+            data += os.pread(fd, size - len(data), len(data))
+        return data
+    except OSError as error:
+        raise ProtocolError(f"a value in a descriptor that is no memfd: {error}") from None
+    finally:
+        os.close(fd)

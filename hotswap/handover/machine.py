@@ -1,0 +1,229 @@
+"""What both drivers have in common: an event goes through the table, actions follow in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+
+from hotswap.errors import HotswapError, ProtocolError
+from hotswap.faults import Faults
+from hotswap.handover import wire
+from hotswap.handover.channel import Channel, Received
+from hotswap.handover.states import ENDS, Action, Event, State, Step
+
+log = logging.getLogger("hotswap.handover")
+
+
+class Machine:
+    """One attempt, seen from one side. Callbacks of the loop turn into events; nothing is awaited.
+
+    `over` is resolved with the end state. `reason` is the first thing that went wrong, for people.
+    """
+
+    role: str
+    rows: Callable[[State, Event], Step]
+
+    def __init__(self, state: State, channel: Channel, faults: Faults) -> None:
+        self.state = state
+        self.channel = channel
+        self.faults = faults
+        self.failure: HotswapError | None = None
+        self.loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[State] = self.loop.create_future()
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._watched: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._peer_dead = False
+        self._closed_seen = False
+        self._peer_pidfd = -1
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def fire(self, event: Event) -> None:
+        """Queue an event and work the queue off. An action may fire: its event comes after it."""
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events and not self.over.done():
+                self._step(self._events.popleft())
+        finally:
+            self._busy = False
+
+    def answer(self, event: Event) -> None:
+        """The kernel's answer to an action: comes before everything that waits."""
+        self._events.appendleft(event)
+
+    def fail(self, failure: HotswapError) -> None:
+        """Remember why (the first reason counts) and stop."""
+        if self.failure is None:
+            self.failure = failure
+        self.fire(Event.STOP)
+
+    def _step(self, event: Event) -> None:
+        before = self.state
+        step = type(self).rows(before, event)
+        log.debug("%s %s: %s -> %s", self.role, event.name, before.name, step.state.name)
+        self.state = step.state
+        for action in step.actions:
+            name = f"{self.role}.{action.name.lower()}"
+            try:
+                self._hit(f"{name}.before")
+                self.act(action)
+                self._hit(f"{name}.after")
+            except HotswapError as error:
+                if self.action_failed(action, error):
+                    break
+            except Exception as error:  # a bug must not leave a generation frozen
+                log.exception("%s failed", name)
+                if self.action_failed(action, HotswapError(f"{name} failed: {error!r}")):
+                    break
+        if self.state in ENDS and not self.over.done():
+            self.finish()
+
+    def _hit(self, point: str) -> None:
+        self.faults.hit(point)
+        if self.faults.corrupt_next:
+            self.faults.corrupt_next = False
+            self.channel.corrupt_next = True
+
+    def act(self, action: Action) -> None:
+        """Do one action."""
+        raise NotImplementedError
+
+    def action_failed(self, action: Action, error: HotswapError) -> bool:
+        """Decide after a failed action; True: leave the rest of the row out."""
+        raise NotImplementedError
+
+    def on_message(self, received: Received) -> None:
+        """Turn a message into an event."""
+        raise NotImplementedError
+
+    # -- the channel ------------------------------------------------------------------------------
+
+    def watch_channel(self) -> None:
+        """Read messages as they come."""
+        self._watch(self.channel.fileno(), self.read_channel)
+
+    def read_channel(self) -> None:
+        """Handle what is there; at the end of the channel fire CLOSED, once."""
+        while not self.over.done():
+            try:
+                received = self.channel.receive()
+            except ProtocolError as error:
+                self.fail(error)
+                return
+            if received is None:
+                break
+            try:
+                self.on_message(received)
+            except HotswapError as error:
+                self.fail(error)
+            except Exception as error:  # a bug, or a value that nobody foresaw: the attempt fails, not the process
+                log.exception("%s could not be processed", type(received.message).__name__)
+                self.fail(HotswapError(f"{type(received.message).__name__} could not be processed: {error!r}"))
+        if self.over.done():
+            return
+        if self.channel.ended:
+            self._unwatch(self.channel.fileno())
+            if not self._closed_seen:
+                self._closed_seen = True
+                self.fire(Event.CLOSED)
+        self.watch_writable()
+
+    def send(self, message: wire.Message, fds: tuple[int, ...] = (), close: tuple[int, ...] = ()) -> None:
+        """Send now or as soon as the socket takes it; see `Channel.send`."""
+        self.channel.send(message, fds, close)
+        self.watch_writable()
+
+    def watch_writable(self) -> None:
+        """Ask the loop for room in the socket, only while it is needed."""
+        if self.over.done():
+            return
+        if self.channel.wants_write:
+            self.loop.add_writer(self.channel.fileno(), self._on_writable)
+        else:
+            self.loop.remove_writer(self.channel.fileno())
+
+    def _on_writable(self) -> None:
+        self.channel.pump()
+        self.watch_writable()
+        if not self.channel.sending:
+            self.on_sent()
+
+    def on_sent(self) -> None:
+        """Everything queued is out."""
+
+    # -- the other process ------------------------------------------------------------------------
+
+    def watch_peer(self, pidfd: int) -> None:
+        """Death is this pidfd becoming readable, and nothing else."""
+        if not _is_pidfd(pidfd):
+            os.close(pidfd)
+            raise ProtocolError("the descriptor that should prove life is no pidfd")
+        self._peer_pidfd = pidfd
+        self._watch(pidfd, self._on_death)
+
+    def _on_death(self) -> None:
+        self._unwatch(self._peer_pidfd)
+        self._peer_dead = True
+        # What was written before death still counts: drain first.
+        self.read_channel()
+        if not self.over.done():
+            self.fire(Event.DEAD)
+
+    @property
+    def peer_dead(self) -> bool:
+        """Proven."""
+        return self._peer_dead
+
+    def detach_pidfd(self) -> int:
+        """Hand the other's pidfd to the caller, who watches and closes it from now on."""
+        pidfd, self._peer_pidfd = self._peer_pidfd, -1
+        return pidfd
+
+    # -- time and the end -------------------------------------------------------------------------
+
+    def set_deadline(self, seconds: float, callback: Callable[[], None]) -> None:
+        """One timer at a time; a new one replaces the old."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, callback)
+
+    def finish(self) -> None:
+        """Let go of everything the loop watches and tell whoever waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for fd in list(self._watched):
+            self._unwatch(fd)
+        self.over.set_result(self.state)
+
+    def close_channel(self) -> None:
+        """End this side of the channel."""
+        fd = self.channel.fileno()
+        if fd >= 0:
+            self._unwatch(fd)
+            self.loop.remove_writer(fd)
+            self.channel.close()
+
+    def _watch(self, fd: int, callback: Callable[[], None]) -> None:
+        self.loop.add_reader(fd, callback)
+        self._watched.add(fd)
+
+    def _unwatch(self, fd: int) -> None:
+        if fd in self._watched:
+            self._watched.discard(fd)
+            self.loop.remove_reader(fd)
+
+
+def _is_pidfd(fd: int) -> bool:
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+            return any(line.startswith("Pid:") for line in info)
+    except OSError:
+        return False

@@ -1,0 +1,436 @@
+"""The giving side of a handover: drives `states.SOURCE_ROWS` for one attempt.
+
+Rounds are sliced: between two slices the loop serves, so copying is felt by nobody. From FREEZE to
+PUT_BYTE runs in one go, bounded by `Limits.freeze`; there is nothing else to do while frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from hotswap.errors import (
+    ConnectionsLost,
+    DeadlinePassed,
+    DestinationFailed,
+    HotswapError,
+    LeftBehind,
+    ProtocolError,
+)
+from hotswap.faults import Faults
+from hotswap.handover import wire
+from hotswap.handover.channel import Channel, Received, to_memfd
+from hotswap.handover.machine import Machine
+from hotswap.handover.ownership import OwnershipPipe
+from hotswap.handover.rounds import Batch, Copier, Limits, converged, digest
+from hotswap.handover.states import Action, Event, Source, State, source_step
+from hotswap.swappable import Swappable
+
+log = logging.getLogger("hotswap.handover")
+
+_LATE: dict[State, str] = {
+    Source.COPYING: "copying was not done in time",
+    Source.OFFERED: "the new generation did not take over in time after the freeze",
+    Source.WAITING: "the new generation took the byte and went silent",
+}
+_AFTER_OWNED = frozenset({Source.RETIRED, Source.LEAVING, Source.ALONE, Source.GONE})
+
+
+class Holder(Protocol):
+    """What the generation around an attempt does for it."""
+
+    def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
+        """Every listening socket that travels."""
+
+    def lock_fd(self) -> int:
+        """The open, locked lock file."""
+
+    def chain(self) -> bytes:
+        """The history of generations, encoded."""
+
+    def freeze(self) -> None:
+        """Stop everything that does I/O for clients."""
+
+    def thaw(self) -> None:
+        """Undo it."""
+
+    def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
+        """The destination owns; go on with what was kept and with the listeners it does not want."""
+
+    def take_listeners(self) -> None:
+        """The destination died as owner: serve on, without the connections."""
+
+    def end_destination(self) -> None:
+        """SIGKILL the destination if this process spawned it."""
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What the caller of an upgrade asked for."""
+
+    dry_run: bool = False
+    require_all: bool = False
+
+
+class Outcome(msgspec.Struct):
+    """What an attempt did, in figures; filled in as it goes."""
+
+    listeners: int = 0
+    connections: int = 0
+    in_flight: int = 0
+    rounds: int = 0
+    copied: int = 0
+    kept: dict[str, int] = {}
+    phases: dict[str, float] = {}  # milliseconds: copy, check, byte; their sum is the downtime
+    downtime_ms: float = 0.0
+    rehearsed: bool = False
+
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class SourceAttempt(Machine):
+    """One attempt, from an accepted HELLO to the end. `outcome` and `failure` tell what came of it."""
+
+    role = "source"
+    rows = staticmethod(source_step)
+
+    def __init__(
+        self,
+        channel: Channel,
+        hello: wire.Hello,
+        server: Swappable,
+        holder: Holder,
+        *,
+        limits: Limits,
+        faults: Faults,
+        wishes: Wishes,
+        report: Report,
+        generation: int,
+    ) -> None:
+        super().__init__(Source.GREETING, channel, faults)
+        self.hello = hello
+        self.outcome = Outcome()
+        self._server = server
+        self._holder = holder
+        self._limits = limits
+        self._wishes = wishes
+        self._report = report
+        self._generation = generation
+        self._pipe = OwnershipPipe.fresh()
+        self._byte_out = False
+        self._copier = Copier(server)
+        self._round = 0
+        self._round_began = 0.0
+        self._round_sent = False
+        self._chosen: dict[str, int] = {}
+        self._refusal = wire.Refused(0, "")
+        self._stragglers: set[int] = set()
+        self._at: dict[str, float] = {}
+
+    def begin(self, chosen: Mapping[str, int], pidfd: int) -> None:
+        """The HELLO was acceptable: welcome it and start to copy."""
+        self._chosen = dict(chosen)
+        self.watch_peer(pidfd)
+        self.watch_channel()
+        self.set_deadline(self._limits.attempt, self._late)
+        self.fire(Event.HELLO)
+
+    def refuse(self, refusal: wire.Refused) -> None:
+        """The HELLO was not acceptable: say why and end."""
+        self._refusal = refusal
+        self.watch_channel()
+        self.fire(Event.BAD_HELLO)
+
+    def cancel(self, failure: HotswapError) -> None:
+        """Stop the attempt; too late once the destination owns."""
+        self.fail(failure)
+
+    @property
+    def frozen(self) -> bool:
+        """Between the freeze and the outcome."""
+        return self.state in {Source.OFFERED, Source.VETOING, Source.WAITING}
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def on_message(self, received: Received) -> None:
+        """See `Machine`."""
+        message = received.message
+        for fd in received.fds:
+            os.close(fd)
+        if isinstance(message, wire.RoundDone):
+            self._on_round_done(message)
+        elif isinstance(message, wire.Prepared):
+            self._mark("checked")
+            if self.state is Source.REHEARSING:
+                self.outcome.rehearsed = True
+                self.outcome.connections = len(self._copier.sent)
+            self.fire(Event.PREPARED)
+        elif isinstance(message, wire.Owned):
+            self._mark("owned")
+            self.fire(Event.OWNED)
+        elif isinstance(message, wire.Unable):
+            if self.failure is None:
+                self.failure = DestinationFailed(f"the new generation cannot take over: {message.reason}")
+            self.fire(Event.UNABLE)
+        elif isinstance(message, wire.Released):
+            self.fire(Event.RELEASED)
+        else:
+            raise ProtocolError(f"a source was sent {type(message).__name__}")
+
+    def _on_round_done(self, done: wire.RoundDone) -> None:
+        if self.state is not Source.COPYING or done.number != self._round or not self._round_sent:
+            raise ProtocolError(f"ROUND_DONE {done.number} out of turn")
+        for problem in done.problems:
+            self._server.keep([problem.serial], problem.reason)
+        dirty = self._copier.dirty()
+        self._report({"event": "round", "number": self._round, "copied": self._copier.copied, "left": dirty})
+        if self._wishes.require_all and self._server.staying():
+            reasons = sorted(set(self._server.staying().values()))
+            raise LeftBehind(f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}) and --require-all was given")
+        if not converged(self._limits, self._round, self._copier.copied, dirty) or done.problems:
+            self.fire(Event.ROUND_DONE)
+        else:
+            self.fire(Event.REHEARSE if self._wishes.dry_run else Event.CONVERGED)
+
+    # -- actions ----------------------------------------------------------------------------------
+
+    def act(self, action: Action) -> None:
+        """See `Machine`."""
+        self._ACTIONS[action](self)
+
+    def action_failed(self, action: Action, error: HotswapError) -> bool:
+        """Before OWNED an attempt is taken back; after it the rest of the row must still happen."""
+        if self.state in _AFTER_OWNED:
+            log.error("after the commit: %s", error)
+            return False
+        if action in {Action.TAKE_BACK, Action.PUT_ABORT, Action.THAW, Action.CLOSE, Action.END_DESTINATION}:
+            log.error("while taking the attempt back: %s", error)
+            return False
+        self.fail(error)
+        return True
+
+    def _send_welcome(self) -> None:
+        version = min(self.hello.protocol.newest, wire.PROTOCOL_NEWEST)
+        own = os.pidfd_open(os.getpid())
+        count = len(self._server.values())
+        welcome = wire.Welcome(version, self._chosen, self._generation, count, self._limits.attempt)
+        self.send(welcome, (own,), (own,))
+        self._report({"event": "connected", "pid": self.hello.pid, "version": self.hello.version, "connections": count})
+
+    def _send_refused(self) -> None:
+        self.send(self._refusal)
+
+    def _send_resources(self) -> None:
+        resources = self._holder.resources()
+        self.outcome.listeners = sum(entry.purpose == "server" for entry, _ in resources)
+        for at in range(0, len(resources), wire.MAX_FDS):
+            part = resources[at : at + wire.MAX_FDS]
+            self.send(wire.Listeners([entry for entry, _ in part]), tuple(fd for _, fd in part))
+        self.send(wire.Lock(), (self._holder.lock_fd(),))
+        self.send(wire.Pipe(), (self._pipe.read_end,))
+        self._server.agree(self._chosen, frozenset(self.hello.wanted))
+        self._server.sharing(True)
+
+    def _copy_round(self) -> None:
+        self._round += 1
+        self._round_sent = False
+        self._open_round(final=False)
+        self.loop.call_soon(self._copy_slice, self._round)
+
+    def _open_round(self, *, final: bool) -> None:
+        self._round_began = time.monotonic()
+        self.send(wire.Round(self._round, final))
+        self._copier.begin()
+        for closed in self._copier.closed_messages():
+            self.send(closed)
+
+    def _copy_slice(self, number: int) -> None:
+        """Copy for at most `Limits.slice`, then let the loop serve."""
+        if self.state is not Source.COPYING or number != self._round or self._round_sent or self.over.done():
+            return
+        until = time.monotonic() + self._limits.slice
+        while not self.channel.sending:
+            try:
+                batch = self._copier.next_batch(self._round_began)
+            except Exception as error:
+                log.exception("a value could not be saved")
+                self.fail(HotswapError(f"a value could not be saved: {error!r}"))
+                return
+            if batch is None:
+                self._round_sent = True
+                self.outcome.copied += self._copier.copied
+                self.outcome.rounds = self._round
+                self.send(wire.RoundEnd(self._round))
+                return
+            self._send_batch(batch)
+            if time.monotonic() >= until:
+                break
+        if self.channel.sending:
+            self.watch_writable()  # goes on in on_sent, or when acknowledgements open the window
+        else:
+            self.loop.call_soon(self._copy_slice, number)
+
+    def on_sent(self) -> None:
+        """Room again: go on with the round."""
+        if self.state is Source.COPYING and not self._round_sent:
+            self.loop.call_soon(self._copy_slice, self._round)
+
+    def read_channel(self) -> None:
+        """An acknowledgement may have opened the window."""
+        waiting = self.channel.sending
+        super().read_channel()
+        if waiting and not self.over.done() and not self.channel.sending:
+            self.on_sent()
+
+    def _send_batch(self, batch: Batch) -> None:
+        self.channel.send(batch.message, batch.fds, batch.memfds)
+
+    def _freeze(self) -> None:
+        self._report({"event": "freezing", "rounds": self._round})
+        self._mark("freeze")
+        self._holder.freeze()
+        self.set_deadline(self._limits.freeze, self._late)
+
+    def _send_final(self) -> None:
+        until = time.monotonic() + self._limits.freeze
+        self._round += 1
+        self._open_round(final=True)
+        copier = self._copier
+        while (batch := copier.next_batch(self._round_began)) is not None:
+            self._send_batch(batch)
+            self._flush(until)
+        self._stragglers = set(self._server.stragglers())
+        changes = copier.final_changes()
+        shared = self._server.save_shared(self._round_began)
+        large = len(shared) > wire.INLINE_VALUE
+        memfd = (to_memfd(shared),) if large else ()
+        final = wire.Final(
+            len(changes), digest(changes), b"" if large else shared, self._holder.chain(),
+            sorted(self._stragglers), large,
+        )  # fmt: skip
+        self.send(final, memfd, memfd)
+        self._flush(until)
+        self.outcome.copied += copier.copied
+        self.outcome.in_flight = self._server.in_flight()
+        self.outcome.kept = _count(copier.staying)
+        self._mark("final")
+
+    def _flush(self, until: float) -> None:
+        """Wait until everything is out. The data plane stands still meanwhile, so this is bounded."""
+        channel = self.channel
+        while channel.sending:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise DeadlinePassed("the new generation stopped reading in the middle of the freeze")
+            dead = channel.wait(left, self._peer_pidfd)
+            channel.pump()
+            super().read_channel()
+            if dead or channel.ended:
+                raise DestinationFailed("the new generation ended in the middle of the freeze")
+
+    def _put_byte(self) -> None:
+        self._pipe.put()
+        self._byte_out = True
+
+    def _take_back(self) -> None:
+        # Before the byte was put it is in hand, whatever the row says: SEND_FINAL may have failed.
+        took = not self._byte_out or self._pipe.take() is Event.GOT_O
+        self._byte_out = self._byte_out and not took
+        if not took:
+            self.set_deadline(self._limits.grace, self._late)
+        self.answer(Event.TOOK if took else Event.EMPTY)
+
+    def _put_abort(self) -> None:
+        self._pipe.put_abort()
+
+    def _thaw(self) -> None:
+        self._holder.thaw()
+
+    def _retire(self) -> None:
+        at = self._at
+        self.outcome.connections = len(self._copier.sent)
+        self.outcome.phases = {
+            "copy": (at["final"] - at["freeze"]) * 1e3,
+            "check": (at.get("checked", at["owned"]) - at["final"]) * 1e3,
+            "byte": (at["owned"] - at.get("checked", at["owned"])) * 1e3,
+        }
+        self.outcome.downtime_ms = (at["owned"] - at["freeze"]) * 1e3
+        self.failure = None
+        kept = [*self._copier.staying, *self._server.stragglers()]
+        self._holder.retired(kept, frozenset(self.hello.wanted))
+        self._report({"event": "owned", "pid": self.hello.pid, "downtime_ms": self.outcome.downtime_ms})
+
+    def _send_stragglers(self) -> None:
+        """Send those that have become values; come back for the rest until the deadline."""
+        waiting = set(self._server.stragglers())
+        values = self._server.values()
+        for serial in sorted(self._stragglers - waiting):
+            value = values.get(serial)
+            self._stragglers.discard(serial)
+            if value is not None:
+                state = value.save(time.monotonic())
+                item = wire.Item(value.kind, serial, value.changes, state, with_fd=True)
+                self.send(wire.Straggler(item), (value.fd,))
+        if not waiting:
+            self.fire(Event.FLUSHED)
+        else:
+            self.set_deadline(0.01, self._send_stragglers)
+
+    def _send_bye(self) -> None:
+        outcome = self.outcome
+        self.send(wire.Bye(outcome.downtime_ms, outcome.listeners, outcome.connections, outcome.in_flight))
+        self.set_deadline(self._limits.release, self._late)
+
+    def _take_listeners(self) -> None:
+        self.failure = ConnectionsLost(
+            "the new generation died right after it took over: this one serves on, the connections it had taken are lost"
+        )
+        self._holder.take_listeners()
+
+    def _close(self) -> None:
+        self.close_channel()
+        self._pipe.close()
+
+    def _end_destination(self) -> None:
+        self._holder.end_destination()
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _late(self) -> None:
+        self.fail(DeadlinePassed(_LATE.get(self.state, "the handover took too long")))
+        if self.state is Source.WAITING:
+            self.set_deadline(self._limits.grace, self._late)
+
+    def _mark(self, what: str) -> None:
+        self._at[what] = time.monotonic()
+
+    _ACTIONS: Mapping[Action, Callable[[SourceAttempt], None]] = {
+        Action.SEND_WELCOME: _send_welcome,
+        Action.SEND_REFUSED: _send_refused,
+        Action.SEND_RESOURCES: _send_resources,
+        Action.COPY_ROUND: _copy_round,
+        Action.FREEZE: _freeze,
+        Action.SEND_FINAL: _send_final,
+        Action.PUT_BYTE: _put_byte,
+        Action.TAKE_BACK: _take_back,
+        Action.PUT_ABORT: _put_abort,
+        Action.THAW: _thaw,
+        Action.RETIRE: _retire,
+        Action.SEND_STRAGGLERS: _send_stragglers,
+        Action.SEND_BYE: _send_bye,
+        Action.TAKE_LISTENERS: _take_listeners,
+        Action.CLOSE: _close,
+        Action.END_DESTINATION: _end_destination,
+    }
+
+
+def _count(staying: Mapping[int, str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for reason in staying.values():
+        counts[reason] = counts.get(reason, 0) + 1
+    return counts
