@@ -1,0 +1,7 @@
+"""`python -m hotswap`: the same as the `hotswap` command."""
+
+from __future__ import annotations
+
+from hotswap.cli.main import main
+
+main()

@@ -1,0 +1,143 @@
+"""One upgrade attempt as the caller of `hotswap upgrade` sees it: order it, watch it, know how it ended.
+
+The answer of the source is believed only as far as it can be checked: after a success the generation
+that serves is asked for its number, and when the connection breaks before the result is there, the
+truth is looked up in ``/status`` instead of guessed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from hotswap import errors
+from hotswap.control_client import AnswerLost, ControlClient
+
+GRACE_SECONDS = 15.0  # beyond the attempt's own deadline, for its result to arrive
+CONFIRM_SECONDS = 5.0  # for a new owner to answer on the control socket
+SETTLE_SECONDS = 5.0  # for somebody to answer after the connection broke
+POLL_SECONDS = 0.1
+
+Event = dict[str, Any]
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of the running generation: the body of ``POST /upgrade``."""
+
+    command: list[str] | None = None
+    cwd: str = ""
+    timeout: float = 30.0  # seconds
+    dry_run: bool = False
+    require_all: bool = False
+    rollback: bool = False
+
+
+class Attempt:
+    """Runs one order against one name."""
+
+    def __init__(self, client: ControlClient, order: Order) -> None:
+        self._client = client
+        self._order = order
+        self._before: dict[str, Any] = {}
+
+    @property
+    def generation_before(self) -> int | None:
+        """Who served when the order was given, as far as is known."""
+        generation = self._before.get("generation")
+        return generation if isinstance(generation, int) else None
+
+    def run(self, watch: Callable[[Event], None]) -> Event:
+        """Carry it out and return the event ``result``; `watch` sees every event, the result included.
+
+        Raises what `ControlClient` raises before anything was ordered.
+        """
+        self._before = self._client.get("/status")
+        try:
+            result = self._follow(watch)
+        except AnswerLost as lost:
+            result = self._find_out(str(lost))
+        else:
+            result = self._confirm(result)
+        watch(result)
+        return result
+
+    def _follow(self, watch: Callable[[Event], None]) -> Event:
+        order = msgspec.to_builtins(self._order)
+        for event in self._client.events("/upgrade", order, self._order.timeout + GRACE_SECONDS):
+            if event.get("event") == "result":
+                return event
+            watch(event)
+        raise AnswerLost(f"{self._client.name}: the answer ended without a result")
+
+    def _confirm(self, result: Event) -> Event:
+        """Ask the new owner itself. A success nobody stands for is none."""
+        expected = result.get("generation")
+        if not result.get("ok") or self._order.dry_run or not isinstance(expected, int):
+            return result
+        deadline = time.monotonic() + CONFIRM_SECONDS
+        trouble = ""
+        while time.monotonic() < deadline:
+            try:
+                serving = self._client.get("/status").get("generation")
+            except errors.HotswapError as error:
+                trouble = str(error)
+            else:
+                if isinstance(serving, int) and serving >= expected:
+                    return result
+                trouble = f"generation {serving} answers"
+            time.sleep(POLL_SECONDS)
+        return result | {
+            "ok": False,
+            "exit_code": errors.ConnectionsLost.exit_code,
+            "message": f"generation {expected} took over, but does not answer now: {trouble}",
+        }
+
+    # -- the connection broke -------------------------------------------------------------------
+
+    def _find_out(self, lost: str) -> Event:
+        """What became of the attempt, from those who are left."""
+        status, trouble = self._settled_status()
+        if status is None:
+            return _failed(trouble, f"{lost}; then nobody answered: {trouble}")
+        serving, before = status.get("generation"), self.generation_before
+        known = self._recorded(status)
+        if isinstance(serving, int) and before is not None and serving > before:
+            return {"ok": True, "exit_code": 0, **known, "generation": serving}
+        if status.get("pid") != self._before.get("pid"):
+            again = f"generation {serving} serves in another process: it was started anew, connections are gone"
+            return _failed(errors.ConnectionsLost(), f"{lost}; {again}")
+        failed = _failed(errors.AttemptFailed(), f"{lost}; generation {serving} serves as before")
+        return {**failed, **known, "ok": self._order.dry_run and bool(known.get("ok"))}
+
+    def _recorded(self, status: dict[str, Any]) -> Event:
+        """What the generation that serves wrote down about this attempt, if it did."""
+        recorded = status.get("last_upgrade")
+        if not isinstance(recorded, dict) or recorded == self._before.get("last_upgrade"):
+            return {"event": "result", "found_out": True}
+        return {**recorded, "event": "result", "found_out": True}
+
+    def _settled_status(self) -> tuple[dict[str, Any] | None, errors.HotswapError]:
+        """The first status that is not in the middle of an attempt, or what kept us from getting one."""
+        now = time.monotonic()
+        patience, deadline = now + SETTLE_SECONDS, now + self._order.timeout + GRACE_SECONDS
+        trouble: errors.HotswapError = errors.OwnerHung("the attempt does not end")
+        while True:
+            try:
+                status = self._client.get("/status")
+            except errors.HotswapError as error:
+                trouble = error
+                over = time.monotonic() > patience
+            else:
+                if status.get("state") != "handover":
+                    return status, trouble
+                over = time.monotonic() > deadline
+            if over:
+                return None, trouble
+            time.sleep(POLL_SECONDS)
+
+
+def _failed(kind: errors.HotswapError, message: str) -> Event:
+    return {"event": "result", "ok": False, "exit_code": kind.exit_code, "message": message, "found_out": True}

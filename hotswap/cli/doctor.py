@@ -1,0 +1,42 @@
+"""`hotswap doctor`: look for what would get in the way, and say what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from hotswap.cli.checks import CHECKS, Finding, runtime
+from hotswap.cli.options import json_option, runtime_dir_option
+from hotswap.cli.output import plain, print_json
+
+COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+@click.command()
+@json_option
+@runtime_dir_option
+def doctor(runtime_dir: Path, *, as_json: bool) -> None:
+    """Check the system, the installation and the runtime directory. Changes nothing.
+
+    Exit code 0 unless there is a problem.
+    """
+    findings = [finding for check in CHECKS for finding in check()]
+    findings.extend(runtime(runtime_dir))
+    problems = sum(finding.level == "problem" for finding in findings)
+    if as_json:
+        print_json({"ok": not problems, "findings": [msgspec.structs.asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            _print(finding)
+        click.echo(f"{problems} {'problem' if problems == 1 else 'problems'} found" if problems else "no problem found")
+    sys.exit(1 if problems else 0)
+
+
+def _print(finding: Finding) -> None:
+    level = click.style(f"{finding.level:<8}", fg=COLOURS[finding.level])  # click drops colours elsewhere
+    click.echo(f"{level} {finding.check}: {plain(finding.message)}")
+    if finding.remedy:
+        click.echo(f"{' ' * 9}-> {plain(finding.remedy)}")

@@ -1,0 +1,102 @@
+"""The command group. A command is imported when it is asked for; other packages bring theirs by entry point.
+
+A package that declares, say, ``run = "proxy.cli:run"`` in the entry-point group ``hotswap.commands``
+adds `hotswap run`. So this package imports no sibling, and a command that cannot be imported is an
+error of that command only.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from hotswap import __version__
+from hotswap.errors import HotswapError
+
+GROUP = "hotswap.commands"
+
+OWN_COMMANDS = {
+    "upgrade": "hotswap.cli.upgrade:upgrade",
+    "rollback": "hotswap.cli.upgrade:rollback",
+    "status": "hotswap.cli.status:status",
+    "connections": "hotswap.cli.connections:connections",
+    "history": "hotswap.cli.history:history",
+    "drain": "hotswap.cli.drain:drain",
+    "doctor": "hotswap.cli.doctor:doctor",
+    "completion": "hotswap.cli.completion:completion",
+}
+
+
+class Commands(click.Group):
+    """The group that finds its commands by name and turns expected errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, ours and those of other packages."""
+        return sorted({*OWN_COMMANDS, *(point.name for point in entry_points(group=GROUP))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; ours cannot be replaced by another package's."""
+        target = OWN_COMMANDS.get(cmd_name)
+        if target is not None:
+            module, _, attribute = target.partition(":")
+            return _command(cmd_name, target, getattr(import_module(module), attribute))
+        for point in entry_points(group=GROUP, name=cmd_name):
+            return _foreign(point)
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except HotswapError as error:
+            click.echo(f"hotswap: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _foreign(point: EntryPoint) -> click.Command:
+    try:
+        return _command(point.name, point.value, point.load())
+    except (ImportError, AttributeError, SyntaxError) as error:
+        return _broken(point, error)
+
+
+def _command(name: str, target: str, found: object) -> click.Command:
+    if not isinstance(found, click.Command):
+        raise HotswapError(f"the command {name} is broken: {target} is no click command")
+    return found
+
+
+def _broken(point: EntryPoint, error: Exception) -> click.Command:
+    """Stands for a command of another package that cannot be imported, so that the others go on working."""
+
+    def complain() -> None:
+        raise HotswapError(
+            f"the command {point.name} comes from {point.value}, which cannot be loaded: {error}; "
+            f"see 'hotswap doctor', or install the package again"
+        )
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(
+        point.name, callback=complain, context_settings=settings, short_help="(cannot be loaded)", add_help_option=False
+    )
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: see docs/exit-codes.md. NAME is the 'name' of the configuration.",
+)
+@click.version_option(
+    __version__, prog_name="hotswap", message=f"%(prog)s %(version)s (Python {platform.python_version()})"
+)
+def commands() -> None:
+    """Replace a running server by its next version while every client stays connected."""
+
+
+def main() -> None:
+    """The entry point of the `hotswap` script."""
+    commands.main(prog_name="hotswap")

@@ -1,0 +1,109 @@
+"""`hotswap upgrade` and `hotswap rollback`: replace the running generation, and say what came of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from hotswap.cli.attempt import Attempt, Event, Order
+from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
+from hotswap.cli.progress import Progress, complaint, verdict
+from hotswap.errors import HotswapError
+
+DEFAULT_TIMEOUT = 30.0
+
+
+class Unwatched(HotswapError):
+    """The person stopped watching; the attempt goes on without a witness."""
+
+    exit_code = 130
+
+
+timeout_option = click.option(
+    "--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default="30s", help="The whole attempt's deadline."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Go as far as the new generation is ready, then abort.")
+require_all_option = click.option(
+    "--require-all", is_flag=True, help="Fail rather than leave a connection behind to drain."
+)
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@name_argument()
+@dry_run_option
+@timeout_option
+@require_all_option
+@json_option
+@runtime_dir_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def upgrade(
+    name: str,
+    command: tuple[str, ...],
+    timeout: float,
+    runtime_dir: Path,
+    *,
+    dry_run: bool,
+    require_all: bool,
+    as_json: bool,
+) -> None:
+    """Replace the generation that serves NAME by a new one, keeping every connection.
+
+    The running generation starts the new one: with its own command line, or with COMMAND (after --)
+    in the current directory. Exit code 0 means that the new generation owns.
+    """
+    order = Order(
+        command=list(command) or None,
+        cwd=os.getcwd(),  # noqa: PTH109  as the shell sees it: what the new generation's relative paths mean
+        timeout=timeout,
+        dry_run=dry_run,
+        require_all=require_all,
+    )
+    _carry_out(runtime_dir, name, order, as_json=as_json)
+
+
+@click.command()
+@name_argument()
+@dry_run_option
+@timeout_option
+@require_all_option
+@json_option
+@runtime_dir_option
+def rollback(name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, require_all: bool, as_json: bool) -> None:
+    """Replace the generation that serves NAME by the version before it, keeping every connection.
+
+    It is an upgrade to the command of the last generation of another version or configuration, as
+    'hotswap history NAME' lists it.
+    """
+    order = Order(
+        cwd=os.getcwd(),  # noqa: PTH109  like upgrade
+        timeout=timeout,
+        dry_run=dry_run,
+        require_all=require_all,
+        rollback=True,
+    )
+    _carry_out(runtime_dir, name, order, as_json=as_json)
+
+
+def _carry_out(runtime_dir: Path, name: str, order: Order, *, as_json: bool) -> None:
+    attempt = Attempt(client_of(runtime_dir, name), order)
+    progress = Progress(name)
+    try:
+        result = attempt.run(_print_event if as_json else progress.show)
+    except KeyboardInterrupt:
+        progress.clear()
+        raise Unwatched(f"{name}: no longer watching; the attempt goes on: see 'hotswap status {name}'") from None
+    ok = bool(result.get("ok"))
+    if not as_json:
+        if ok:
+            click.echo(verdict(name, result, before=attempt.generation_before, dry_run=order.dry_run))
+        else:
+            click.echo(f"hotswap: {complaint(name, result)}", err=True)
+    sys.exit(0 if ok else int(result.get("exit_code") or 1))
+
+
+def _print_event(event: Event) -> None:
+    click.echo(msgspec.json.encode(event).decode())
