@@ -72,40 +72,45 @@ def _collide(one: Address, other: Address) -> bool:
 def _protocol(listener: Part, problems: Problems) -> None:
     """Keys that do not go with the protocol, or are missing for it."""
     protocol = listener.value("protocol")
-    if protocol is None:
-        return
-    has_routes, has_cluster = "routes" in listener.fields, "cluster" in listener.fields
+    written = listener.written
     if protocol == "http1":
-        if has_routes and has_cluster:
+        if {"routes", "cluster"} <= written:
+            remedy = "keep routes, or cluster for one route that takes every request"
+            problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
+        elif not {"routes", "cluster"} & written:
             problems.error(
-                *listener.place("cluster"),
-                "cluster and routes stand together; keep routes, or cluster for one route that takes everything",
+                listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
             )
-        return
-    for key in listener.section.keys:
-        if key.http1_only and key.name in listener.fields:
-            remedy = "write cluster: NAME instead" if key.name == "routes" else "remove it, or write protocol: http1"
-            problems.error(*listener.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
+    elif protocol is not None:
+        for key in listener.section.keys:
+            if key.http1_only and key.name in listener.fields:
+                remedy = (
+                    "write cluster: NAME instead" if key.name == "routes" else "remove it, or write protocol: http1"
+                )
+                problems.error(
+                    *listener.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}"
+                )
+        if not {"routes", "cluster"} & written:
+            problems.error(listener.line, listener.path, "cluster is missing; add cluster: NAME, where connections go")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:
-    catch_all = None
+    catch_all: Part | None = None
     for route in routes:
         match: Part | None = route.value("match")
+        if match is not None and {"path", "prefix"} <= match.written:
+            problems.error(*match.place("path"), "path and prefix stand together; keep the one that is meant")
         if catch_all is not None:
-            problems.warn(
-                route.line,
-                route.path,
-                f"never reached: {catch_all.path} in line {catch_all.line} takes every request; move this one up",
-            )
-        if match is None or not match.fields:
-            takes_all = "match" not in route.fields or not route.fields["match"].value.fields
-        else:
-            takes_all = set(match.fields) == {"prefix"} and match.value("prefix") == "/"
-            if "path" in match.fields and "prefix" in match.fields:
-                problems.error(*match.place("path"), "path and prefix stand together; keep the one that is meant")
-        if takes_all and catch_all is None:
+            place = f"{catch_all.path} in line {catch_all.line}"
+            problems.warn(route.line, route.path, f"never reached: {place} takes every request; move this one up")
+        elif _takes_all(route, match):
             catch_all = route
+
+
+def _takes_all(route: Part, match: Part | None) -> bool:
+    if match is None:
+        return "match" not in route.written
+    return not match.written or (match.written == {"prefix"} and match.value("prefix") == "/")
 
 
 def _endpoints(cluster: Part, problems: Problems) -> None:

@@ -103,7 +103,7 @@ MATCH = Section(
         Key(
             "prefix",
             TARGET,
-            "The beginning of the path, compared as text: `/v1` takes `/v1`, `/v1/x` and `/v10`.",
+            "The beginning of the path, whole segments: `/v1` takes `/v1`, `/v1/` and `/v1/x`, not `/v10`.",
             example="/v1",
             absent="any path",
         ),
@@ -293,7 +293,7 @@ UPGRADE = Section(
 ROOT = Section(
     "configuration",
     model.Config,
-    "The file as a whole.",
+    "One proxy: its name, where it accepts connections and where it connects to.",
     (
         Key(
             "name",

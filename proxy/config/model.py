@@ -10,7 +10,7 @@ plane needs are not empty: nobody has to check again.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,14 +20,14 @@ Protocol = Literal["tcp", "http1"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 
 
-class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream address. The weight counts with ``balance: weighted`` only."""
 
     address: Address
     weight: int = 1
 
 
-class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Equivalent upstreams, and how to talk to them.
 
     ``request_timeout`` runs from the complete request to the first byte of the response;
@@ -49,7 +49,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     keepalive_timeout: float = 60.0
 
 
-class MatchConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests a route takes: all conditions that are there must hold; none takes every request.
 
     ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
@@ -63,14 +63,14 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The first route of a listener that matches decides."""
 
     cluster: str
     match: MatchConfig = MatchConfig()
 
 
-class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
     ``routes`` has one entry at least; a tcp listener has exactly one, which matches everything, so
@@ -99,7 +99,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return self.routes[-1].cluster
 
 
-class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How this proxy gives itself to its successor.
 
     An attempt is taken back after ``deadline``. Copying rounds go on while serving until the rest is copied
@@ -113,7 +113,7 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     drain_timeout: float = 600.0
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration. ``drain_timeout`` is the time that SIGTERM leaves to the work under way."""
 
     name: str
@@ -135,4 +135,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             listeners=tuple(sorted(self.listeners, key=lambda listener: listener.name)),
             clusters=tuple(sorted(self.clusters, key=lambda cluster: cluster.name)),
         )
-        return hashlib.sha256(msgspec.json.encode(ordered)).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(_meaning(ordered), order="sorted")).hexdigest()[:16]
+
+
+def _meaning(value: Any) -> Any:
+    """The value as JSON types, without the fields that have their default."""
+    if isinstance(value, msgspec.Struct):
+        fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
+        return {field.name: _meaning(entry) for field, entry in fields if entry != field.default}
+    if isinstance(value, Address):
+        return str(value)
+    return [_meaning(item) for item in value] if isinstance(value, tuple) else value

@@ -24,12 +24,13 @@ class Found(NamedTuple):
 
 @dataclass(slots=True)
 class Part:
-    """What could be read of one section: keys with problems are missing."""
+    """What could be read of one section: `fields` lacks keys with problems, `written` has them too."""
 
     section: Section
     line: int
     path: str
     fields: dict[str, Found] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
 
     def value(self, name: str) -> Any:
         """The value of a key, or None."""
@@ -65,11 +66,13 @@ def read_section(section: Section, node: Node, line: int, path: str, problems: P
     for name, (key_line, value) in node.entries.items():
         key = section.key(name)
         if key is None:
-            problems.error(key_line, _join(path, name), _unknown(section, name))
+            meant = _meant(section, name)
+            part.written.add(meant)
+            problems.error(key_line, _join(path, name), _unknown(section, name, meant))
         else:
             _read_key(part, key, value, key_line, _join(path, name), problems)
     for key in section.keys:
-        if key.required and key.name not in node.entries:
+        if key.required and key.name not in part.written:
             example = f", for example {key.name}: {key.example}" if key.example else ""
             problems.error(line, path, f"{key.name} is missing; add it{example}")
     return part
@@ -77,6 +80,7 @@ def read_section(section: Section, node: Node, line: int, path: str, problems: P
 
 def _read_key(part: Part, key: Key, node: Node, line: int, path: str, problems: Problems) -> None:
     value: Any
+    part.written.add(key.name)
     if isinstance(key.kind, Section):
         value = read_section(key.kind, node, line, path, problems)
     elif isinstance(key.kind, Items):
@@ -105,10 +109,15 @@ def _read_items(items: Items, node: Node, line: int, path: str, problems: Proble
     return [part for part in parts if part is not None]
 
 
-def _unknown(section: Section, name: str) -> str:
+def _meant(section: Section, name: str) -> str:
+    """The key that somebody who wrote this probably meant, or nothing."""
     known = [key.name for key in section.keys]
     elsewhere = ELSEWHERE.get(name.lower(), "")
-    meant = elsewhere if elsewhere in known else nearest(name, known)
+    return elsewhere if elsewhere in known else nearest(name, known)
+
+
+def _unknown(section: Section, name: str, meant: str) -> str:
+    known = [key.name for key in section.keys]
     remedy = f"did you mean {meant}?" if meant else f"the keys of {section.a_title} are {', '.join(known)}"
     return f"{shown(name)} is not a key of {section.a_title}; {remedy}"
 

@@ -1,0 +1,93 @@
+"""Writes docs/config.md from the table of keys: ``python -m proxy.config.reference > docs/config.md``.
+
+A test compares the page with what this makes, so the page cannot lag behind.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE, Items, Key, Section
+
+HEAD = """\
+# Configuration
+
+<!-- Made by `python -m proxy.config.reference > docs/config.md`; change proxy/config/keys.py instead. -->
+
+One YAML file describes one proxy. [examples/edge.yaml](../examples/edge.yaml) is a complete one with comments;
+the shortest is
+
+```yaml
+name: edge
+listeners:
+  - {name: db, address: 127.0.0.1:5432, protocol: tcp, cluster: db}
+clusters:
+  - {name: db, endpoints: [127.0.0.1:15432]}
+```
+
+`hotswap check -c FILE` tells everything that is wrong with a file, with line, key and remedy
+([check](check.md)). `hotswap schema` prints a JSON Schema, with which editors complete and explain the
+keys ([schema](schema.md)).
+
+The file is read once, when a generation starts. To apply a change, upgrade: `hotswap upgrade NAME` starts a new
+generation with the new file and hands every connection over. A file with an error stops the upgrade
+before anything moved.
+
+## Forms
+
+| form | written |
+|---|---|
+| duration | a number and a unit, `ms`, `s`, `m`, `h` or `d`: `500ms`, `1.5s`, `5m`; a number alone is refused |
+| size | a number of bytes, or a number and `KB`, `MB` or `GB` (1KB is 1024 bytes) |
+| name | 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, the first a letter, a digit or `_` |
+| address | `127.0.0.1:8080`, `"[::1]:8080"` (in quotes) or `unix:/path`; of names only `localhost`, 127.0.0.1 |
+
+YAML 1.1 reads some unquoted words as numbers or booleans (`1`, `on`, `yes`): where a text is
+wanted, such as the value of a header, write them in quotes. Aliases (`*name`), merge keys (`<<`),
+tags and repeated keys are refused.
+"""
+
+TITLES = (
+    (ROOT, "The file"),
+    (LISTENER, "listeners"),
+    (ROUTE, "listeners: routes"),
+    (MATCH, "listeners: routes: match"),
+    (CLUSTER, "clusters"),
+    (ENDPOINT, "clusters: endpoints"),
+    (UPGRADE, "upgrade"),
+)
+
+
+def page() -> str:
+    """The whole page."""
+    return HEAD + "".join(_section(section, title) for section, title in TITLES)
+
+
+def _section(section: Section, title: str) -> str:
+    rows = "".join(
+        f"| `{key.name}` | {_form(key)} | {_default(section, key)} | {_about(key)} |\n" for key in section.keys
+    )
+    return f"\n## {title}\n\n{section.about}\n\n| key | form | default | meaning |\n|---|---|---|---|\n{rows}"
+
+
+def _form(key: Key) -> str:
+    if isinstance(key.kind, Items):
+        return f"list of {key.kind.section.title}s"
+    return key.kind.title if isinstance(key.kind, Section) else key.kind.name
+
+
+def _default(section: Section, key: Key) -> str:
+    if key.required:
+        return "required"
+    default = section.default(key)
+    if default is None or isinstance(key.kind, Section | Items):
+        return key.absent
+    return f"`{key.kind.show(default)}`"
+
+
+def _about(key: Key) -> str:
+    return f"{key.about} (http1 only)" if key.http1_only else key.about
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,74 @@
+"""The JSON Schema of the configuration (draft 2020-12), for editors and other tools.
+
+It knows every key and the form of every value. What needs a look across the file (names that
+refer to each other, addresses that collide) only ``hotswap check`` knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from proxy.config.keys import LISTENER, ROOT, SECTIONS, Items, Key, Section
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema as JSON-ready values."""
+    return {
+        "$schema": DIALECT,
+        "title": "hotswap proxy configuration",
+        **_object(ROOT),
+        "$defs": {section.title: _definition(section) for section in SECTIONS if section is not ROOT},
+    }
+
+
+def _definition(section: Section) -> dict[str, Any]:
+    schema = _object(section)
+    if section is LISTENER:
+        schema |= _by_protocol()
+    shorthand = section.key(section.shorthand)
+    return {"oneOf": [_key(section, shorthand), schema]} if shorthand else schema
+
+
+def _object(section: Section) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "description": section.about,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key.name: _key(section, key) for key in section.keys},
+    }
+    required = [key.name for key in section.keys if key.required]
+    return schema | ({"required": required} if required else {})
+
+
+def _key(section: Section, key: Key) -> dict[str, Any]:
+    schema: dict[str, Any] = {"description": key.about}
+    if isinstance(key.kind, Section):
+        return schema | {"$ref": f"#/$defs/{key.kind.title}"}
+    if isinstance(key.kind, Items):
+        return schema | {"type": "array", "minItems": 1, "items": {"$ref": f"#/$defs/{key.kind.section.title}"}}
+    schema |= key.kind.schema()
+    default = section.default(key)
+    if default is not None:
+        # A duration is written with its unit; plain numbers stay numbers.
+        schema["default"] = default if schema.get("type") == "integer" else key.kind.show(default)
+    return schema
+
+
+def _by_protocol() -> dict[str, Any]:
+    """Which keys go with which protocol."""
+    http1 = {"properties": {"protocol": {"const": "http1"}}}
+    http1_only: dict[str, Any] = {key.name: False for key in LISTENER.keys if key.http1_only}
+    return {
+        "if": http1,
+        "then": {"oneOf": [{"required": ["routes"]}, {"required": ["cluster"]}]},
+        "else": {"required": ["cluster"], "properties": http1_only},
+    }
+
+
+def printed() -> str:
+    """The schema as indented JSON text."""
+    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode()
