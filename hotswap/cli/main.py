@@ -93,10 +93,5 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
 @click.version_option(
     __version__, prog_name="hotswap", message=f"%(prog)s %(version)s (Python {platform.python_version()})"
 )
-def commands() -> None:
-    """Replace a running server by its next version while every client stays connected."""
-
-
 def main() -> None:
-    """The entry point of the `hotswap` script."""
-    commands.main(prog_name="hotswap")
+    """Replace a running server by its next version while every client stays connected."""
