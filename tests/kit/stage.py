@@ -1,0 +1,142 @@
+"""One test's whole set-up: upstreams, a proxy, clients, a capture; taken down in reverse, whatever happens.
+
+listener   protocol   upstream
+web        http1      http
+raw        tcp        tcp
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.kit.capture import Capture, Segment
+from tests.kit.companion import ROOT
+from tests.kit.load import Load, Plan
+from tests.kit.offspring import Offspring
+from tests.kit.ports import loopback, port_of
+from tests.kit.processes import Config, Instance
+from tests.kit.upstreams import Kind, Upstreams
+
+# The mixture of the storm, and a small one with at least one connection of every kind.
+STORM = Plan(busy=200, idle=100, streams=20, uploads=20, websockets=10, raw=50)
+BREEZE = Plan(
+    busy=12, idle=4, streams=3, uploads=3, websockets=2, raw=4, rate=60, raw_rate=30, stream_seconds=2, upload_pause=1
+)
+
+
+class Stage:
+    """Use it as a context manager, best by the fixture `stage`."""
+
+    def __init__(self) -> None:
+        self._exits = ExitStack()
+        # Short, since the paths of unix sockets are.
+        self.directory = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
+        self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.offspring = Offspring()
+        self._exits.callback(self.offspring.end)
+        self.instances: list[Instance] = []
+
+    def close(self) -> None:
+        """End every process, remove every file."""
+        self._exits.close()
+
+    def show(self) -> None:
+        """Print what the generations said, for the report of a failed test."""
+        for instance in self.instances:
+            print(f"--- {instance.name}: {instance.config_file.read_text()}")
+            print(f"--- {instance.name}: {instance.log_tail(200)}")
+
+    def upstreams(self, *places: tuple[Kind, str]) -> Upstreams:
+        """Started upstreams, an http and a tcp one unless said otherwise."""
+        started = Upstreams(*(places or (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"))))
+        self._exits.callback(started.stop)
+        return started.wait()
+
+    def instance(self, config: Config, tree: Path = ROOT) -> Instance:
+        """An instance that is not started."""
+        directory = self.directory / str(len(self.instances))
+        directory.mkdir()
+        config.setdefault("runtime_dir", str(self.directory / "run"))
+        made = Instance(directory, self.offspring, config, tree)
+        self.instances.append(made)
+        return made
+
+    def edge(self, upstreams: Upstreams | None = None, **changes: Any) -> Edge:
+        """The usual instance, serving: `web` before the http upstream, `raw` before the tcp one."""
+        behind = upstreams or self.upstreams()
+        edge = Edge(self, behind, **changes)
+        edge.instance.start()
+        return edge
+
+    def load(self, plan: Plan) -> Load:
+        """Running clients."""
+        started = Load(plan)
+        self._exits.callback(started.stop)
+        return started.wait()
+
+    def capture(self, ports: list[int]) -> Capture:
+        """A started capture. Raises `Unpermitted`."""
+        capture = Capture(ports)
+        self._exits.callback(capture.close)
+        return capture
+
+
+class Edge:
+    """A proxy between clients and upstreams."""
+
+    def __init__(self, stage: Stage, upstreams: Upstreams, **changes: Any) -> None:
+        self.stage = stage
+        self.upstreams = upstreams
+        self.web = loopback()
+        self.raw = loopback()
+        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, **changes))
+
+    def plan(self, plan: Plan) -> Plan:
+        """This mixture, addressed to the proxy."""
+        return msgspec.structs.replace(plan, http=self.web, tcp=self.raw)
+
+    def load(self, plan: Plan) -> Load:
+        """Running clients of the proxy."""
+        return self.stage.load(self.plan(plan))
+
+    @property
+    def ports(self) -> list[int]:
+        """Those of the listeners and the upstreams."""
+        addresses = [self.web, self.raw, *self.upstreams.addresses]
+        return [port_of(address) for address in addresses if not address.startswith("unix:")]
+
+    @contextmanager
+    def nothing_ends(self) -> Iterator[list[Segment]]:
+        """No FIN and no RST goes over the service ports inside. Raises `Unpermitted`."""
+        capture = self.stage.capture(self.ports)
+        capture.begin()
+        seen: list[Segment] = []
+        yield seen
+        seen += capture.end()
+        assert seen == [], f"{len(seen)} connections ended: {', '.join(map(str, seen[:10]))}"
+
+
+def configuration(web: str, raw: str, upstreams: Upstreams, **changes: Any) -> Config:
+    """The configuration of `Edge`; `changes` replace top-level keys."""
+    http, tcp = upstreams.addresses[:2]
+    config: Config = {
+        "name": "edge",
+        "listeners": [
+            {
+                "name": "web",
+                "address": web,
+                "protocol": "http1",
+                "routes": [{"match": {"prefix": "/"}, "cluster": "app"}],
+            },
+            {"name": "raw", "address": raw, "protocol": "tcp", "cluster": "db"},
+        ],
+        "clusters": [{"name": "app", "endpoints": [http]}, {"name": "db", "endpoints": [tcp]}],
+    }
+    return config | changes

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.offspring import Offspring, wait_for_end, wait_for_stop, with_token
+from tests.kit.waiting import Late, eventually
+
+SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
+# Starts another process, prints its pid, exits.
+FORKER = [sys.executable, "-c", f"import subprocess; print(subprocess.Popen({SLEEPER!r}, start_new_session=True).pid)"]
+
+
+@pytest.fixture
+def offspring() -> Iterator[Offspring]:
+    made = Offspring()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def start(offspring: Offspring, argv: list[str], log: Path) -> int:
+    return offspring.start(argv, env=dict(os.environ), cwd=log.parent, stderr=log)
+
+
+def test_processes_are_found_until_they_end(offspring: Offspring, log: Path) -> None:
+    pid = start(offspring, SLEEPER, log)
+    eventually(lambda: offspring.living() == [pid], within=5, what="the process is found")
+    assert offspring.end() == [pid]
+    assert offspring.living() == []
+
+
+def test_the_status_of_an_orphan_is_known(offspring: Offspring, log: Path) -> None:
+    forker = start(offspring, FORKER, log)
+    assert offspring.status(forker, within=10) == 0
+    orphan = int(log.read_text())
+    assert orphan in offspring.living()
+    os.kill(orphan, signal.SIGTERM)
+    assert offspring.status(orphan, within=10) == -signal.SIGTERM
+
+
+def test_a_process_that_does_not_end_is_late(offspring: Offspring, log: Path) -> None:
+    pid = start(offspring, SLEEPER, log)
+    with pytest.raises(Late):
+        offspring.status(pid, within=0.01)
+
+
+def test_stopped_processes_are_ended_too(offspring: Offspring, log: Path) -> None:
+    pid = start(offspring, SLEEPER, log)
+    os.kill(pid, signal.SIGSTOP)
+    wait_for_stop(pid, within=5)
+    assert offspring.end() == [pid]
+
+
+def test_others_are_left_alone(offspring: Offspring) -> None:
+    other = Offspring()
+    with subprocess.Popen(SLEEPER, env=other.environment) as process:
+        eventually(lambda: other.living() == [process.pid], within=5, what="the process is found")
+        assert offspring.end() == []
+        assert process.poll() is None
+        assert other.end() == [process.pid]
+
+
+def test_nothing_outlives_a_test_process_that_was_killed(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, signal\n"
+        "from tests.kit.offspring import Offspring\n"
+        "offspring = Offspring()\n"
+        f"pid = offspring.start({SLEEPER!r}, env={{}}, cwd='/', stderr=pathlib.Path('/dev/null'))\n"
+        "print(offspring.token, pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as test:
+        assert test.stdout is not None
+        token, pid = test.stdout.readline().split()
+        test.kill()
+        wait_for_end(int(pid), within=10)
+    assert with_token(token) == []
