@@ -88,7 +88,7 @@ class ControlClient:
         message = f"{self.name}: {refusal.get('error', f'the control socket answered with HTTP status {status}')}"
         if status == 403:
             raise errors.PermissionDenied(f"{message}; run this as the user that runs {self.name}, or as root")
-        raise error_of(refusal.get("exit_code", 1), message)
+        raise errors.error_of(refusal.get("exit_code", 1), message)
 
     def _connect(self) -> socket.socket:
         if not self.name or "/" in self.name or self.name in (".", ".."):
@@ -168,16 +168,6 @@ def is_held(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def error_of(exit_code: int, message: str) -> errors.HotswapError:
-    """The error kind that has this exit code; a plain `HotswapError` for unknown ones."""
-    kinds = [errors.HotswapError]
-    for kind in kinds:
-        kinds.extend(kind.__subclasses__())
-        if kind.exit_code == exit_code:
-            return kind(message)
-    return errors.HotswapError(message)
 
 
 def _request(method: str, path: str, body: dict[str, Any] | None) -> bytes:

@@ -137,3 +137,13 @@ class ProtocolError(HotswapError):
 
 class CannotRestore(HotswapError):
     """A saved value has no place in this generation; the source keeps it and drains it."""
+
+
+def error_of(exit_code: int, message: str) -> HotswapError:
+    """The error kind that has this exit code; a plain `HotswapError` for unknown ones."""
+    kinds: list[type[HotswapError]] = [HotswapError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        if kind.exit_code == exit_code:
+            return kind(message)
+    return HotswapError(message)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from hotswap.errors import AttemptFailed, CannotRestore, DeadlinePassed, HotswapError, ProtocolError, SourceHung
+from hotswap.errors import AttemptFailed, CannotRestore, DeadlinePassed, HotswapError, ProtocolError, SourceHung, error_of
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received, from_memfd
@@ -117,7 +117,7 @@ class DestinationAttempt(Machine):
 
     def _on_refused(self, message: wire.Refused, _fds: list[int]) -> None:
         if self.failure is None:
-            self.failure = _failure(message.code, message.reason)
+            self.failure = error_of(message.code, message.reason)
         self.fire(Event.REFUSED)
 
     def _on_listeners(self, message: wire.Listeners, fds: list[int]) -> None:
@@ -197,7 +197,7 @@ class DestinationAttempt(Machine):
 
     def _mismatch(self, reason: str, code: int = 14) -> None:
         if self.failure is None:
-            self.failure = _failure(code, reason)
+            self.failure = error_of(code, reason)
         self.fire(Event.MISMATCH)
 
     def _on_straggler(self, message: wire.Straggler, fds: list[int]) -> None:
@@ -315,12 +315,3 @@ class DestinationAttempt(Machine):
         Action.CLOSE: _close,
         Action.LEAVE: _leave,
     }
-
-
-def _failure(code: int, reason: str) -> HotswapError:
-    """The error of this tree with that exit code."""
-    kinds: list[type[HotswapError]] = [HotswapError]
-    for kind in kinds:
-        kinds.extend(kind.__subclasses__())
-    matching = next((kind for kind in kinds if kind.exit_code == code), AttemptFailed)
-    return matching(reason)

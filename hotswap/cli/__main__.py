@@ -1,4 +1,4 @@
-"""`python -m hotswap`: the same as the `hotswap` command."""
+"""`python -m hotswap.cli`: the same as the `hotswap` command."""
 
 from __future__ import annotations
 
