@@ -50,6 +50,10 @@ class Plan(msgspec.Struct, kw_only=True):
         rates = {"rate": self.rate * share, "raw_rate": self.raw_rate * share}
         return msgspec.structs.replace(self, **counts, **rates)
 
+    def only(self, *kinds: str) -> Plan:
+        """The same without connections of other kinds."""
+        return msgspec.structs.replace(self, **dict.fromkeys(set(KINDS) - set(kinds), 0))
+
 
 KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw")
 

@@ -75,6 +75,12 @@ class Instance:
         """Put `config` into the file that the next generation reads."""
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
+    def change_config(self) -> None:
+        """Give the configuration another meaning, and so another id, that changes nothing else."""
+        drain = int(self.config.get("drain_timeout", "30s").removesuffix("s"))
+        self.config["drain_timeout"] = f"{drain + 1}s"
+        self.write_config()
+
     # -- generations --------------------------------------------------------------------------------
 
     def command(self, *options: str) -> list[str]:
@@ -134,6 +140,11 @@ class Instance:
             return None
         return msgspec.convert(answer, Status)
 
+    def history(self) -> list[dict[str, Any]]:
+        """The chain of generations, oldest first."""
+        history: list[dict[str, Any]] = self.ask("/history")["history"]
+        return history
+
     def log_tail(self, lines: int = 60) -> str:
         """The end of what all generations wrote to stderr."""
         if not self.log_file.exists():
@@ -190,6 +201,10 @@ class Instance:
         kill(pid, number)
         if number == signal.SIGKILL:
             wait_for_end(pid, within=PATIENCE)
+
+    def resume(self, pid: int) -> None:
+        """SIGCONT, after a stop."""
+        kill(pid, signal.SIGCONT)
 
 
 def hotswap() -> list[str]:
