@@ -6,6 +6,7 @@ of this class. Everything a layer knows lives in plain fields, so that between t
 can write it down and `load` can rebuild it in another process.
 
 The plane calls                                 The layer calls
+  attached()         it lives (also: restored)
   begin()            accepted, start to work      send(data)    append to the outbox
   connected()        a dial succeeded             shut()        FIN once the outbox is empty
   connect_failed(e)  a dial failed                close()       end now, drop the outbox
@@ -16,6 +17,7 @@ The plane calls                                 The layer calls
   finished()         our FIN went out
   expired(now)       `due` has passed
   drain()            finish soon, take no new work
+  detached()         it is gone (however it went)
 
 Rules the plane keeps, and a layer may rely on:
 
@@ -47,7 +49,7 @@ from proxy.state import Transport
 if TYPE_CHECKING:
     from hotswap.address import Address
     from hotswap.swappable import Schema
-    from proxy.cluster import Endpoint
+    from proxy.cluster import Cluster, Endpoint
     from proxy.listener import Listener
 
 HIGH = 65536
@@ -90,6 +92,9 @@ class Places(Protocol):
     def listener(self, name: str, address: str, protocol: str) -> Listener:
         """The listener of that name, else of that address. Raises `CannotRestore` if there is none."""
 
+    def cluster(self, name: str) -> Cluster:
+        """The cluster of that name. Raises `CannotRestore` if it is gone."""
+
     def endpoint(self, cluster: str, address: str) -> Endpoint:
         """The endpoint of that cluster. Raises `CannotRestore` if the cluster is gone.
 
@@ -123,6 +128,7 @@ class Connection:
         "plane",
         "serial",
         "shutting",
+        "stale",
     )
 
     kind: ClassVar[str] = ""
@@ -155,13 +161,15 @@ class Connection:
         self.fin_sent = False
         self.clogged = False
         """The outbox was above HIGH and has not fallen below LOW since."""
+        self.stale = False
+        """A flag changed since the plane last looked at them. The plane's own, never saved."""
 
     # ---- verbs, for layers ----
 
     @property
     def closed(self) -> bool:
         """True before it has a transport and after the end. Verbs do nothing then."""
-        return self.fd < 0
+        return self.fd < 0 and not self.connecting
 
     def send(self, data: bytes) -> None:
         """Append to the outbox; written at the end of the batch. The caller looks at `clogged` afterwards."""
@@ -176,8 +184,8 @@ class Connection:
                 out = self.outbox = bytearray(out)
             out += data
             self.changes += 1
-        if len(self.outbox) > HIGH:
-            self.clogged = True
+        if len(self.outbox) > HIGH and not self.clogged:
+            self.clogged = self.stale = True
 
     def shut(self) -> None:
         """Send a FIN once the outbox is empty. Reading goes on. Nothing may be sent afterwards."""
@@ -187,12 +195,12 @@ class Connection:
 
     def close(self) -> None:
         """End now: the outbox is dropped, the peer sees a FIN. For a last word use `shut` first."""
-        if self.fd >= 0:
+        if self.fd >= 0 or self.connecting:
             self.plane.close(self, reset=False)
 
     def reset(self) -> None:
         """End now by a RST, so that the peer cannot take what it has for the whole."""
-        if self.fd >= 0:
+        if self.fd >= 0 or self.connecting:
             self.plane.close(self, reset=True)
 
     def pause(self) -> None:
@@ -215,10 +223,17 @@ class Connection:
     def touch(self) -> None:
         """Something changed that the plane must act on, or `save` must tell."""
         self.changes += 1
+        self.stale = True
         if self.fd >= 0:
             self.plane.unflushed.append(self)
 
     # ---- callbacks, from the plane ----
+
+    def attached(self) -> None:
+        """It is alive from here on: accepted, dialled or restored. Count it where it counts."""
+
+    def detached(self) -> None:
+        """It ended, however, or lives in another process now. Undo `attached`; leave pools. No verbs."""
 
     def begin(self) -> None:
         """It was accepted and is registered: start to work."""
@@ -253,10 +268,6 @@ class Connection:
 
     def drain(self) -> None:
         """End soon: idle now, else after the work under way."""
-
-    def abandoned(self) -> None:
-        """The plane is about to reset everything (see `Swappable.abandon`): forget links and pools."""
-        self.peer = None
 
     # ---- the value ----
 
@@ -337,6 +348,10 @@ class Upstream(Connection):
 
     endpoint: Endpoint
     """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
+
+    def describe(self) -> dict[str, Any]:
+        """With where it goes to."""
+        return {**super().describe(), "cluster": self.endpoint.cluster.name, "endpoint": self.endpoint.name}
 
 
 def remaining(deadline: float, now: float) -> float | None:

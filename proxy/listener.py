@@ -4,27 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.route import RouteTable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
+    from proxy.connection import Downstream
 
 
 class Listener:
     """What a downstream connection knows of where it came in (the field ``listener`` of its class)."""
 
-    __slots__ = ("address", "clusters", "config", "connections", "fd", "name")
+    __slots__ = ("address", "clusters", "config", "connections", "downstream", "fd", "name", "polled", "routes")
 
-    def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster]) -> None:
+    def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
         self.config = config
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
+        self.routes = RouteTable(config.routes)
+        """Which of them serves a request (http1)."""
+        self.downstream = downstream
+        """The class of its connections."""
         self.fd = -1
         self.connections = 0
         """Downstream connections alive, counted by `Downstream`."""
+        self.polled = False
+        """Registered with epoll. The reactor's own."""
+
+    @property
+    def full(self) -> bool:
+        """As many connections as the configuration allows."""
+        limit = self.config.max_connections
+        return limit is not None and self.connections >= limit
 
     @property
     def cluster(self) -> Cluster:

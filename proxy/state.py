@@ -23,3 +23,37 @@ class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Seconds since bytes last came or went."""
     outbox: bytes = b""
     """Bytes not yet written."""
+
+
+class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.tcp.TcpDownstream`. Deadlines are seconds that remain, None for none."""
+
+    transport: Transport
+    listener: str
+    address: str
+    """The listener's configured address, should its name have changed."""
+    remote: str
+    cluster: str
+    connect_left: float | None = None
+    duration_left: float | None = None
+    tried: tuple[str, ...] = ()
+    """Endpoints that could not be connected to."""
+
+
+class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.tcp.TcpUpstream`."""
+
+    transport: Transport
+    cluster: str
+    endpoint: str
+
+
+class SharedState(msgspec.Struct, array_like=True, frozen=True):
+    """What belongs to no connection, see `proxy.server.ProxyServer.save_shared`."""
+
+    next_serial: int
+    balance: dict[str, dict[str, int]] = {}
+    """Cluster name -> endpoint address -> the balance's number of that endpoint."""
+    counters: dict[str, int] = {}
+    drain_left: float | None = None
+    """A drain under way: the seconds that remain."""

@@ -1,0 +1,158 @@
+"""Accepting, and knowing when not to.
+
+A descriptor that is missing when an accepted connection wants its upstream costs that client an error;
+the same client left in the accept queue waits. So accepting stops while RESERVE descriptors are still
+left. The kernel gives out the lowest free number, so the number of a new descriptor tells how many are
+open; and what is freed below the ceiling is what the next accept will get. No counting needed.
+"""
+
+from __future__ import annotations
+
+import errno
+from math import inf
+from select import EPOLLIN
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.listener import Listener
+    from proxy.reactor import Reactor
+
+BATCH = 64
+"""Connections taken from one listener at a time."""
+PAUSE = 0.5
+"""Seconds after which accepting is tried again even if nothing was closed: others free descriptors too."""
+RESERVE = 64
+"""Descriptors left for dials, files and the control plane when accepting stops; an eighth of small limits."""
+
+_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Acceptor:
+    """The listeners of one reactor. Polls none before `start`."""
+
+    __slots__ = ("_ceiling", "_listeners", "_reactor", "_spare", "_started", "accepted", "retry_at")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._listeners: dict[int, Listener] = {}
+        self._started = False
+        limit = reactor.kernel.open_files_limit()
+        self._ceiling = limit - min(RESERVE, limit // 8)
+        self._spare = reactor.kernel.spare()
+        self.accepted = 0
+        """Connections accepted in the chain of generations."""
+        self.retry_at = inf
+        """Monotonic seconds; inf unless accepting is stopped for want of descriptors."""
+
+    @property
+    def accepting(self) -> bool:
+        """Started, and descriptors are left."""
+        return self._started and self.retry_at == inf
+
+    def add(self, listener: Listener) -> None:
+        """Know a listener with a descriptor."""
+        self._listeners[listener.fd] = listener
+        self.follow()
+
+    def remove(self, listener: Listener) -> None:
+        """Poll it no more. Its descriptor stays open."""
+        if self._listeners.pop(listener.fd, None) is not None and listener.polled:
+            self._reactor.epoll.unregister(listener.fd)
+            listener.polled = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        for fd in self._listeners:
+            self._reactor.kernel.prepare_listener(fd)
+        self._started = True
+        self.follow()
+
+    def stop(self) -> None:
+        """Accept nothing more; what waits in the queues stays there."""
+        self._started = False
+        self.follow()
+
+    def follow(self) -> None:
+        """Make epoll's interest in the listeners what it should be."""
+        accepting = self.accepting
+        for fd, listener in self._listeners.items():
+            wanted = accepting and not listener.full
+            if wanted != listener.polled:
+                listener.polled = wanted
+                if wanted:
+                    self._reactor.epoll.register(fd, EPOLLIN)
+                else:
+                    self._reactor.epoll.unregister(fd)
+
+    def lost_epoll(self) -> None:
+        """The reactor has a fresh epoll, with nothing registered."""
+        for listener in self._listeners.values():
+            listener.polled = False
+        self.follow()
+
+    def ready(self, fd: int) -> None:
+        """An event of a descriptor that is no connection: a listener, or one closed in this batch."""
+        listener = self._listeners.get(fd)
+        if listener is not None and listener.polled:
+            self.accept(listener)
+
+    def accept(self, listener: Listener) -> int:
+        """Take what waits in the queue, up to BATCH. Returns how many."""
+        reactor = self._reactor
+        taken = 0
+        for _ in range(BATCH):
+            if listener.full:
+                self.follow()
+                break
+            try:
+                fd, remote = reactor.kernel.accept(listener.fd)
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    break
+                if error.errno in _SHORTAGES:
+                    self._throttle()
+                    break
+                continue  # gone before it was accepted: accept(2), "Error handling"
+            taken += 1
+            self.accepted += 1
+            connection = listener.downstream(reactor)
+            connection.listener = listener
+            connection.remote = remote
+            reactor.attach(connection, fd)
+            connection.begin()
+            if fd >= self._ceiling:
+                self._throttle()
+                break
+        return taken
+
+    def accept_queued(self, listener: Listener) -> None:
+        """Take everything that waits in the queue of a listener that will not be polled again."""
+        while self.accept(listener) == BATCH:
+            self._reactor.settle()
+        self._reactor.settle()
+
+    def freed(self, lowest: int) -> None:
+        """Descriptors were closed, `lowest` the lowest of them."""
+        if self.retry_at != inf and lowest < self._ceiling:
+            self.retry()
+        else:
+            self.follow()
+
+    def retry(self) -> None:
+        """Accept again, if the spare descriptor can be had back."""
+        if self._spare < 0:
+            try:
+                self._spare = self._reactor.kernel.spare()
+            except OSError:
+                self.retry_at = self._reactor.now + PAUSE
+                return
+        self.retry_at = inf
+        self.follow()
+
+    def _throttle(self) -> None:
+        """Stop accepting, and leave one descriptor more to the control plane: it must stay reachable."""
+        self.retry_at = self._reactor.now + PAUSE
+        if self._spare >= 0:
+            self._reactor.kernel.close(self._spare)
+            self._spare = -1
+        self.follow()

@@ -1,0 +1,157 @@
+"""Everything the data plane asks of the operating system, in one small class.
+
+The reactor gets a `Kernel` and calls nothing else, so the tests replace it by a simulated one with a
+clock of their own (tests/proxy/kernel.py) and run the very same reactor and layers without a socket.
+
+Descriptors are raw ints: a socket object costs three system calls (`socket.socket(fileno=fd)`) and
+200 bytes. What `os` lacks for them comes from libc by ctypes; see the man page of the same name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hotswap.address import Address
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# struct sockaddr_storage is 128 bytes, socket(7).
+_ADDRESS_SIZE = 128
+_UNSPECIFIED = (ctypes.c_char * 16)()  # sa_family 0 is AF_UNSPEC
+
+
+class Epoll(Protocol):
+    """The part of `select.epoll` that the reactor uses."""
+
+    def fileno(self) -> int:
+        """The epoll's own descriptor."""
+
+    def close(self) -> None:
+        """Forget all registrations."""
+
+    def register(self, fd: int, eventmask: int = ...) -> None:
+        """EPOLL_CTL_ADD."""
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        """EPOLL_CTL_MOD."""
+
+    def unregister(self, fd: int) -> None:
+        """EPOLL_CTL_DEL."""
+
+    def poll(self, timeout: float | None = ..., maxevents: int = ...) -> list[tuple[int, int]]:
+        """Wait for events, `timeout` in seconds."""
+
+
+class Kernel:
+    """The real one. Failures are `OSError`, unless a method says that it returns the errno."""
+
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+    close = staticmethod(os.close)
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)
+        self._length = ctypes.c_uint32()
+        self._error = ctypes.c_int()
+
+    def epoll(self) -> Epoll:
+        """A fresh epoll instance."""
+        return select.epoll()
+
+    def open_files_limit(self) -> int:
+        """The soft RLIMIT_NOFILE: descriptors are below it."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def spare(self) -> int:
+        """A descriptor of no use but to be given back when descriptors run out."""
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def accept(self, listener: int) -> tuple[int, str]:
+        """One connection, non-blocking, with the client's host: accept4(2)."""
+        self._length.value = _ADDRESS_SIZE
+        fd: int = _libc.accept4(
+            listener, self._address, ctypes.byref(self._length), socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        if fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return fd, _host(self._address.raw)
+
+    def dial(self, address: Address) -> tuple[int, int]:
+        """Begin to connect. Returns (descriptor, errno): 0 is connected, EINPROGRESS is under way.
+
+        With any other errno there is no descriptor (-1).
+        """
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            return -1, error.errno or errno.EIO
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(address.sockaddr)
+        if code not in (0, errno.EINPROGRESS):
+            sock.close()
+            return -1, code
+        return sock.detach(), code
+
+    def connect_error(self, fd: int) -> int:
+        """How a dial ended, 0 for well: SO_ERROR. Its first reader consumes it: only the owner asks."""
+        self._length.value = ctypes.sizeof(self._error)
+        _libc.getsockopt(fd, socket.SOL_SOCKET, socket.SO_ERROR, ctypes.byref(self._error), ctypes.byref(self._length))
+        return self._error.value
+
+    def send_fin(self, fd: int) -> None:
+        """End our direction: shutdown(2). The connection may be gone already."""
+        _libc.shutdown(fd, socket.SHUT_WR)
+
+    def end_both(self, fd: int) -> None:
+        """End both directions, whoever else holds a copy of the descriptor."""
+        _libc.shutdown(fd, socket.SHUT_RDWR)
+
+    def send_reset(self, fd: int) -> None:
+        """Send a RST at once, whoever else holds a copy: connect(2) to AF_UNSPEC.
+
+        SO_LINGER 0 would wait for the last copy to be closed. A unix socket knows no reset.
+        """
+        if _libc.connect(fd, _UNSPECIFIED, ctypes.sizeof(_UNSPECIFIED)) < 0:
+            _libc.shutdown(fd, socket.SHUT_RDWR)
+
+    def prepare_listener(self, fd: int) -> None:
+        """Accepted connections inherit TCP_NODELAY from their listener on Linux: one call for all."""
+        _libc.setsockopt(
+            fd, socket.IPPROTO_TCP, socket.TCP_NODELAY, ctypes.byref(ctypes.c_int(1)), ctypes.sizeof(ctypes.c_int)
+        )
+
+    def address_of(self, fd: int) -> str:
+        """The bound address of a listener, for people: the real port where the configuration says 0."""
+        sock = socket.socket(fileno=fd)
+        try:
+            name = sock.getsockname()
+            family = sock.family
+        finally:
+            sock.detach()
+        if family == socket.AF_UNIX:
+            return f"unix:{name}"
+        return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _host(sockaddr: bytes) -> str:
+    """The host in a raw struct sockaddr: ip(7), ipv6(7)."""
+    family = int.from_bytes(sockaddr[:2], "little" if _LITTLE else "big")
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, sockaddr[4:8])
+    if family == socket.AF_INET6:
+        return socket.inet_ntop(socket.AF_INET6, sockaddr[8:24])
+    return "unix"
+
+
+_LITTLE = socket.ntohs(1) != 1

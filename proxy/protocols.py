@@ -1,0 +1,24 @@
+"""What a listener can speak: the one place where a protocol is plugged in.
+
+A protocol is a downstream class for its listeners, and the classes of all its connections, whose `kind`
+names them in a handover.
+"""
+
+from __future__ import annotations
+
+from proxy.connection import Connection, Downstream
+from proxy.tcp import TcpDownstream, TcpUpstream
+
+DOWNSTREAMS: dict[str, type[Downstream]] = {
+    "tcp": TcpDownstream,
+}
+"""A listener's ``protocol`` -> the class of the connections it accepts."""
+
+KINDS: dict[str, type[Connection]] = {
+    connection.kind: connection
+    for connection in (
+        TcpDownstream,
+        TcpUpstream,
+    )
+}
+"""State kind -> the class that restores it."""

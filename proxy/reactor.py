@@ -1,0 +1,429 @@
+"""The I/O loop of the data plane: the only caller of the kernel, and the `Plane` that layers see.
+
+One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left to
+do or a millisecond is over; then look at the alarms. Between two ticks every connection is a
+consistent value: nothing is half done, no callback is owed.
+
+    epoll --events--> read --received()--> layer --send()--> outbox --flush--> write
+                                             `--dial/close--> settled at the end of the batch
+
+Decisions
+* Level-triggered, one descriptor per event: no state in epoll that could not be rebuilt from the value.
+* Writes are coalesced: layers append, the flush at the end of a batch writes once per connection.
+* Interest follows the value: (read unless paused or at EOF) | (write if bytes are left). It is
+  compared and changed at the end of a batch, so pausing and resuming within one costs no system call.
+* Closed descriptors are given back to the kernel at the end of the batch, so no number is reused while
+  events of the same batch may still name its former owner. EPOLL_CTL_DEL always comes first: while
+  another process holds a copy, a closed descriptor would go on delivering events.
+* While `sharing`, close() would send no FIN: end by shutdown. Resets never rely on SO_LINGER.
+"""
+
+from __future__ import annotations
+
+import errno
+from math import inf
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from typing import TYPE_CHECKING
+
+from proxy.acceptor import Acceptor
+from proxy.connection import LOW, Connection
+from proxy.timers import Alarms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hotswap.address import Address
+    from proxy.kernel import Kernel
+
+CHUNK = 16384
+"""Bytes of a first read; a read that came full is repeated with BULK."""
+BULK = 49152
+MAX_EVENTS = 256
+SLICE = 0.001
+"""Seconds that a tick polls again while there is work; then the control plane gets its turn."""
+
+_UNREGISTERED = -1
+_HUNG_UP = -2
+"""Interest of a connection taken out of epoll because it hung up while nobody reads it."""
+
+
+class Reactor:
+    """Implements `proxy.connection.Plane`. Inert until `tick` is called."""
+
+    __slots__ = (
+        "_alarms",
+        "_by_fd",
+        "_closing",
+        "_dialled",
+        "acceptor",
+        "connections",
+        "draining",
+        "epoll",
+        "kernel",
+        "next_serial",
+        "now",
+        "sharing",
+        "stop_at",
+        "unflushed",
+    )
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.now = kernel.clock()
+        self.connections: dict[int, Connection] = {}
+        """Every live connection by serial."""
+        self.unflushed: list[Connection] = []
+        self.draining = False
+        self.sharing = False
+        """Another process holds copies of our descriptors."""
+        self.stop_at = inf
+        """When a drain ends whatever is left, monotonic seconds."""
+        self.next_serial = 1
+        self.epoll = kernel.epoll()
+        self._by_fd: list[Connection | None] = [None] * 256
+        self._alarms = Alarms()
+        self._closing: list[int] = []
+        self._dialled: list[tuple[Connection, int]] = []
+        self.acceptor = Acceptor(self)
+
+    # ---- ticking ----
+
+    def fileno(self) -> int:
+        """The epoll's descriptor, to be watched by the control plane's loop."""
+        return self.epoll.fileno()
+
+    def next_alarm(self) -> float:
+        """When `tick` must be called even without an event, monotonic seconds; inf: never."""
+        return min(self._alarms.next(), self.acceptor.retry_at, self.stop_at)
+
+    def tick(self, timeout: float = 0.0) -> None:
+        """Handle all that is ready; wait up to `timeout` seconds for the first event."""
+        kernel = self.kernel
+        clock = kernel.clock
+        read = kernel.read
+        poll = self.epoll.poll
+        by_fd = self._by_fd
+        until = 0.0
+        while True:
+            events = poll(timeout, MAX_EVENTS)
+            timeout = 0.0
+            self.now = now = clock()
+            for fd, mask in events:
+                connection = by_fd[fd]
+                if mask == EPOLLIN and connection is not None:
+                    if connection.paused:  # by a connection earlier in this batch
+                        continue
+                    try:
+                        data = read(fd, CHUNK)
+                    except OSError as error:
+                        self._read_failed(connection, error)
+                        continue
+                    connection.active = now
+                    connection.changes += 1
+                    if data:
+                        connection.received(data)
+                        if len(data) == CHUNK:
+                            self._read_on(connection)
+                    else:
+                        self._end(connection)
+                elif connection is None:
+                    self.acceptor.ready(fd)
+                else:
+                    self._ready(connection, mask)
+            self.settle()
+            if not events:
+                break
+            if not until:
+                until = now + SLICE
+            elif now > until:
+                break
+        if self.next_alarm() <= self.now:
+            self._alarms_passed()
+            self.settle()
+
+    def _read_failed(self, connection: Connection, error: OSError) -> None:
+        if error.errno != errno.EAGAIN:
+            self._fail(connection, error.errno or errno.EIO)
+
+    def _read_on(self, connection: Connection) -> None:
+        """The first read came full: take what is there in larger portions, up to CHUNK + BULK in all."""
+        if connection.fd < 0 or connection.paused:
+            return
+        try:
+            data = self.kernel.read(connection.fd, BULK)
+        except OSError as error:
+            self._read_failed(connection, error)
+            return
+        if data:
+            connection.received(data)
+        else:
+            self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        connection.eof = True
+        connection.touch()
+        connection.ended()
+
+    def _ready(self, connection: Connection, mask: int) -> None:
+        """Everything but plain readability: a dial that ended, room to write, hang-ups, errors."""
+        if connection.connecting:
+            self._dialled.append((connection, self.kernel.connect_error(connection.fd)))
+            return
+        if mask & EPOLLOUT:
+            self.unflushed.append(connection)
+        if not mask & ~EPOLLOUT:
+            return
+        if not connection.paused and not connection.eof:
+            try:
+                data = self.kernel.read(connection.fd, CHUNK)
+            except OSError as error:
+                self._read_failed(connection, error)
+                return
+            connection.active = self.now
+            connection.changes += 1
+            if data:
+                connection.received(data)
+            else:
+                self._end(connection)
+        elif mask & EPOLLERR:
+            self._fail(connection, self.kernel.connect_error(connection.fd) or errno.ECONNRESET)
+        elif mask & EPOLLHUP:
+            # Both directions are closed and nobody reads yet: epoll would report it without end.
+            self.epoll.unregister(connection.fd)
+            connection.interest = _HUNG_UP
+
+    def _alarms_passed(self) -> None:
+        now = self.now
+        if self.acceptor.retry_at <= now:
+            self.acceptor.retry()
+        if self.stop_at <= now:
+            self.stop_at = inf
+            self.end_all(reset=False)
+        for when, serial in self._alarms.past(now):
+            connection = self.connections.get(serial)
+            if connection is None or connection.alarm != when:
+                continue  # ended, or planned anew for an earlier moment
+            connection.alarm = inf
+            if connection.due() <= now:
+                connection.changes += 1
+                connection.expired(now)
+            if connection.fd >= 0:
+                connection.wake(connection.due())
+
+    # ---- the end of a batch ----
+
+    def settle(self) -> None:
+        """Flush, report dials and give descriptors back, until nothing is owed to anybody."""
+        while self.unflushed or self._dialled:
+            dialled = self._dialled
+            if dialled:
+                self._dialled = []
+                for connection, code in dialled:
+                    self._report_dial(connection, code)
+            batch = self.unflushed
+            self.unflushed = []
+            for connection in batch:
+                self._flush(connection)
+        if self._closing:
+            self._give_back()
+
+    def _flush(self, connection: Connection) -> None:
+        fd = connection.fd
+        if fd < 0:
+            return
+        out = connection.outbox
+        if out and not connection.connecting:
+            try:
+                count = self.kernel.write(fd, out)
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    self._fail(connection, error.errno or errno.EIO)
+                    return
+                count = 0
+            else:
+                connection.changes += 1
+                connection.active = self.now
+            if count == len(out):
+                connection.outbox = b""
+                if connection.interest == EPOLLIN and not connection.stale:
+                    return  # the common case
+            else:
+                connection.outbox = out[count:]
+        self._follow(connection)
+
+    def _follow(self, connection: Connection) -> None:
+        """After a flush: FIN, watermark, interest."""
+        connection.stale = False
+        if not connection.connecting:
+            if connection.shutting and not connection.fin_sent and not connection.outbox:
+                connection.fin_sent = True
+                connection.changes += 1
+                self.kernel.send_fin(connection.fd)
+                connection.finished()
+            if connection.clogged and len(connection.outbox) < LOW:
+                connection.clogged = False
+                connection.changes += 1
+                connection.drained()
+        if connection.fd >= 0:
+            self._watch(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        """Make epoll's interest what the value asks for."""
+        wanted = interest_of(connection)
+        interest = connection.interest
+        if wanted == interest:
+            return
+        if interest == _HUNG_UP and not wanted & EPOLLIN:
+            return
+        connection.interest = wanted
+        if interest < 0:
+            self.epoll.register(connection.fd, wanted)
+        else:
+            self.epoll.modify(connection.fd, wanted)
+
+    def _report_dial(self, connection: Connection, code: int) -> None:
+        if not connection.connecting:
+            return  # closed meanwhile
+        connection.connecting = False
+        connection.changes += 1
+        if code:
+            self._detach(connection)
+            connection.connect_failed(code)
+        else:
+            connection.active = self.now
+            self.unflushed.append(connection)
+            connection.connected()
+
+    def _fail(self, connection: Connection, code: int) -> None:
+        self._detach(connection)
+        connection.failed(code)
+
+    def _detach(self, connection: Connection) -> None:
+        """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
+        fd = connection.fd
+        if fd >= 0:
+            if connection.interest >= 0:
+                self.epoll.unregister(fd)
+            self._by_fd[fd] = None
+            if self.sharing:
+                self.kernel.end_both(fd)
+            self._closing.append(fd)
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        del self.connections[connection.serial]
+        connection.interest = _UNREGISTERED
+        connection.fd = -1
+        connection.connecting = False
+        connection.outbox = b""
+        connection.detached()
+
+    def _give_back(self) -> None:
+        closing = self._closing
+        self._closing = []
+        for fd in closing:
+            self.kernel.close(fd)
+        self.acceptor.freed(min(closing))
+
+    # ---- what layers ask for: see `Plane` ----
+
+    def dial(self, connection: Connection, address: Address) -> None:
+        """Begin to connect. A dial that ended at once is reported at the end of the batch."""
+        fd, code = self.kernel.dial(address)
+        connection.connecting = True
+        self.attach(connection, fd)
+        if code != errno.EINPROGRESS:
+            self._dialled.append((connection, code))
+
+    def close(self, connection: Connection, *, reset: bool) -> None:
+        """End the connection now. A reset first writes what the socket takes at once."""
+        fd = connection.fd
+        if reset and fd >= 0:
+            if connection.outbox and not connection.connecting:
+                try:
+                    self.kernel.write(fd, connection.outbox)
+                except OSError:
+                    pass  # it ends anyway
+            self.kernel.send_reset(fd)
+        self._detach(connection)
+
+    def wake(self, connection: Connection, when: float) -> None:
+        """Plan the next look at ``connection.due()``."""
+        connection.alarm = when
+        self._alarms.plan(when, connection.serial)
+        if len(self._alarms) > 4 * len(self.connections) + 1024:
+            self._alarms.rebuild((one.alarm, one.serial) for one in self.connections.values() if one.alarm != inf)
+
+    # ---- connections come and go ----
+
+    def attach(self, connection: Connection, fd: int) -> None:
+        """Take a new connection: accepted, or dialled (`fd` -1: that failed already)."""
+        connection.serial = self.next_serial
+        self.next_serial += 1
+        connection.active = self.now
+        self._place(connection, fd)
+        self.unflushed.append(connection)  # registers it
+
+    def _place(self, connection: Connection, fd: int) -> None:
+        connection.fd = fd
+        self.connections[connection.serial] = connection
+        if fd >= 0:
+            while fd >= len(self._by_fd):
+                self._by_fd.extend([None] * len(self._by_fd))
+            self._by_fd[fd] = connection
+        connection.attached()
+
+    def restore(self, connection: Connection, fd: int) -> None:
+        """Take a loaded connection, inert: its descriptor is registered and waits for the first tick."""
+        self._place(connection, fd)
+        self.restored(connection)
+
+    def restored(self, connection: Connection) -> None:
+        """The value was brought up to date: follow it with interest and alarm."""
+        self._watch(connection)
+        connection.wake(connection.due())
+
+    def forget(self, connection: Connection) -> None:
+        """Drop the value and close the copy of its descriptor; the connection lives on elsewhere."""
+        fd = connection.fd
+        if connection.interest >= 0:
+            self.epoll.unregister(fd)
+        self._by_fd[fd] = None
+        self._drop(connection)
+        self.kernel.close(fd)
+
+    def end_all(self, *, reset: bool) -> None:
+        """End every connection."""
+        for connection in list(self.connections.values()):
+            connection.peer = None
+            self.close(connection, reset=reset)
+        self.settle()
+
+    def part(self, kept: Iterable[int]) -> list[int]:
+        """All but `kept` belongs to another process. Returns the descriptors of those, untouched and open.
+
+        The old epoll is closed as a whole: nothing of it can fire for a moved connection any more.
+        """
+        self.epoll.close()
+        self.epoll = self.kernel.epoll()
+        staying = set(kept)
+        moved = []
+        for connection in list(self.connections.values()):
+            connection.interest = _UNREGISTERED
+            if connection.serial in staying:
+                self._watch(connection)
+            else:
+                moved.append(connection.fd)
+                self._by_fd[connection.fd] = None
+                connection.peer = None
+                self._drop(connection)
+        self.acceptor.lost_epoll()
+        return moved
+
+
+def interest_of(connection: Connection) -> int:
+    """The epoll mask that a value asks for."""
+    if connection.connecting:
+        return EPOLLOUT
+    reading = 0 if connection.paused or connection.eof else EPOLLIN
+    return reading | EPOLLOUT if connection.outbox else reading

@@ -1,0 +1,308 @@
+"""The proxy as a swappable server: the one object that `hotswap.Generation` drives.
+
+`ProxyServer` builds clusters and listeners from a configuration, owns the reactor, and translates between
+connections and the values that travel. It implements `hotswap.swappable.Swappable` (the documentation
+of most methods is there) and `proxy.connection.Places` for connections that are being restored.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hotswap.errors import CannotRestore
+from hotswap.swappable import ListenerSpec, Saved, Schema
+from proxy.cluster import Cluster
+from proxy.connection import deadline, remaining
+from proxy.kernel import Kernel
+from proxy.links import Links
+from proxy.listener import Listener
+from proxy.protocols import DOWNSTREAMS, KINDS
+from proxy.reactor import Reactor
+from proxy.state import SharedState
+from proxy.ticker import Ticker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from proxy.cluster import Endpoint
+    from proxy.config.model import Config
+    from proxy.connection import Connection
+
+MOVED_FOR_GOOD = 2.0
+"""Seconds after a retirement in which moved descriptors are still at hand, should the destination die."""
+APART = 1 << 48
+"""Added to the serials of a retired generation, so that it and its successor never give the same twice."""
+
+
+class ProxyServer:
+    """A proxy for one configuration, inert until `start`."""
+
+    def __init__(
+        self, config: Config, kernel: Kernel | None = None, ticker: Callable[[Reactor], Ticker] = Ticker
+    ) -> None:
+        self.config = config
+        self.reactor = Reactor(kernel or Kernel())
+        self.ticker = ticker(self.reactor)
+        self.clusters = {one.name: Cluster(one) for one in config.clusters}
+        self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
+        self._links = Links(self.reactor.connections)
+        self._unordered = False
+        self._moved: list[int] = []
+        self._retired = False
+
+    # ---- what it is and wants ----
+
+    def schemas(self) -> Mapping[str, Schema]:
+        """The kinds of all protocols, configured or not."""
+        return {kind: connection.schema for kind, connection in KINDS.items()}
+
+    def agree(self, chosen: Mapping[str, int]) -> None:
+        """Every kind has one version so far, so there is nothing to choose; see `proxy.state`."""
+
+    def wanted(self) -> Sequence[ListenerSpec]:
+        """The configured listeners."""
+        return [ListenerSpec(one.name, one.address, one.backlog) for one in self.config.listeners]
+
+    def adopt(self, listeners: Mapping[str, int]) -> None:
+        """Take the sockets; polled from `start` on."""
+        for name, fd in listeners.items():
+            listener = self.listeners[name]
+            listener.fd = fd
+            self.reactor.acceptor.add(listener)
+
+    # ---- values ----
+
+    def values(self) -> Mapping[int, Connection]:
+        """The live connections; a view: it changes with every tick."""
+        connections = self.reactor.connections
+        if self._unordered:
+            self._unordered = False
+            ordered = sorted(connections.items())
+            connections.clear()
+            connections.update(ordered)
+        return connections
+
+    def restore(self, saved: Saved, now: float) -> None:
+        """Rebuild or update one connection."""
+        connection = self.reactor.connections.get(saved.serial)
+        known = connection is not None
+        try:
+            if connection is None:
+                connection = self._blank(saved)
+            connection.load(saved.state, now, self)
+        except (msgspec.DecodeError, CannotRestore) as error:
+            if saved.fd >= 0:
+                self.reactor.kernel.close(saved.fd)
+            if isinstance(error, CannotRestore):
+                raise
+            raise CannotRestore(
+                f"the state of connection {saved.serial} ({saved.kind}) is malformed: {error}"
+            ) from None
+        connection.changes = saved.changes
+        if known:
+            if saved.fd >= 0:
+                self.reactor.kernel.close(saved.fd)
+            self.reactor.restored(connection)
+        else:
+            self._unordered = True
+            self.reactor.restore(connection, saved.fd)
+            self._links.arrived(connection)
+
+    def _blank(self, saved: Saved) -> Connection:
+        kind = KINDS.get(saved.kind)
+        if kind is None:
+            raise CannotRestore(f"this version does not know connections of the kind {saved.kind!r}")
+        if saved.fd < 0:
+            raise CannotRestore(f"connection {saved.serial} ({saved.kind}) came without its descriptor")
+        connection = kind(self.reactor)
+        connection.serial = saved.serial
+        return connection
+
+    def forget(self, serial: int) -> None:
+        """Drop a value that is no longer coming."""
+        connection = self.reactor.connections.get(serial)
+        if connection is not None:
+            self._links.gone(connection)
+            self.reactor.forget(connection)
+
+    def save_shared(self, now: float) -> bytes:
+        """See `proxy.state.SharedState`."""
+        balance = {
+            cluster.name: {endpoint.name: endpoint.current for endpoint in cluster.endpoints}
+            for cluster in self.clusters.values()
+        }
+        counters = {"accepted": self.reactor.acceptor.accepted}
+        stop_at = self.reactor.stop_at
+        return msgspec.msgpack.encode(SharedState(self.reactor.next_serial, balance, counters, remaining(stop_at, now)))
+
+    def restore_shared(self, state: bytes, now: float) -> None:
+        """The counterpart; also the last moment to notice a link that leads nowhere."""
+        self._links.check()
+        shared = msgspec.msgpack.decode(state, type=SharedState)
+        self.reactor.next_serial = max(self.reactor.next_serial, shared.next_serial)
+        for cluster in self.clusters.values():
+            numbers = shared.balance.get(cluster.name, {})
+            for endpoint in cluster.endpoints:
+                endpoint.current = numbers.get(endpoint.name, 0)
+        self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
+        self.reactor.stop_at = deadline(shared.drain_left, now)
+        self.reactor.draining = shared.drain_left is not None
+
+    # ---- Places: where restored connections find what they belong to ----
+
+    def listener(self, name: str, address: str, protocol: str) -> Listener:
+        """See `proxy.connection.Places`."""
+        listener = self.listeners.get(name)
+        if listener is None:
+            listener = next((one for one in self.listeners.values() if one.address == address), None)
+        if listener is None:
+            raise CannotRestore(f"listener {name!r} ({address}) is not in the new configuration")
+        if listener.config.protocol != protocol:
+            raise CannotRestore(f"listener {name!r} spoke {protocol} and now speaks {listener.config.protocol}")
+        return listener
+
+    def cluster(self, name: str) -> Cluster:
+        """See `proxy.connection.Places`."""
+        cluster = self.clusters.get(name)
+        if cluster is None:
+            raise CannotRestore(f"cluster {name!r} is not in the new configuration")
+        return cluster
+
+    def endpoint(self, cluster: str, address: str) -> Endpoint:
+        """See `proxy.connection.Places`."""
+        return self.cluster(cluster).endpoint(address)
+
+    def link(self, connection: Connection, serial: int) -> None:
+        """See `proxy.connection.Places`."""
+        self._links.link(connection, serial)
+
+    # ---- who owns ----
+
+    def keep(self, serials: Collection[int]) -> Collection[int]:
+        """Close the set under the bonds between connections: a relay stays together."""
+        connections = self.reactor.connections
+        kept: set[int] = set()
+        open_ends = [serial for serial in serials if serial in connections]
+        while open_ends:
+            serial = open_ends.pop()
+            if serial not in kept:
+                kept.add(serial)
+                open_ends.extend(bond.serial for bond in connections[serial].bonds())
+        return kept
+
+    def sharing(self, shared: bool) -> None:
+        """See `Reactor.sharing`."""
+        self.reactor.sharing = shared
+
+    def freeze(self) -> None:
+        """No tick from here on."""
+        self.ticker.stop()
+
+    def thaw(self) -> None:
+        """Tick again."""
+        self.ticker.start()
+
+    def start(self) -> None:
+        """Own: accept and tick."""
+        if not self.reactor.draining:
+            self.reactor.acceptor.start()
+        self.ticker.start()
+
+    def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
+        """Let go of what moved, finish the rest."""
+        self.ticker.stop()
+        reactor = self.reactor
+        reactor.acceptor.stop()
+        self._moved = reactor.part(kept)
+        self._retired = True
+        reactor.next_serial += APART
+        for name in removed:
+            reactor.acceptor.accept_queued(self.listeners[name])
+        self.drain(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
+        self.ticker.start()
+        self.ticker.later(MOVED_FOR_GOOD, lambda: self.let_go(removed))
+
+    def let_go(self, removed: Mapping[str, int]) -> None:
+        """The destination lives: give back the copies of what moved, and refuse on removed listeners."""
+        if not self._retired:
+            return  # abandoned: the listeners are ours again
+        for fd in self._moved:
+            self.reactor.kernel.close(fd)
+        self._moved = []
+        for name in removed:
+            listener = self.listeners[name]
+            self.reactor.acceptor.remove(listener)
+            self.reactor.kernel.close(listener.fd)
+            listener.fd = -1
+
+    def abandon(self) -> None:
+        """Reset what is lost and go on accepting. What a retired generation kept was never lost."""
+        reactor = self.reactor
+        if not self._retired:
+            reactor.end_all(reset=True)
+        for fd in self._moved:
+            reactor.kernel.send_reset(fd)
+            reactor.kernel.close(fd)
+        self._moved = []
+        self._retired = False
+        self._links = Links(reactor.connections)
+        reactor.draining = False
+        reactor.stop_at = inf
+        reactor.acceptor.start()
+        self.ticker.start()
+
+    def drain(self, deadline: float) -> None:
+        """Accept nothing more, finish, and end what is left at the deadline."""
+        reactor = self.reactor
+        reactor.draining = True
+        reactor.stop_at = min(deadline, reactor.stop_at)
+        reactor.acceptor.stop()
+        for connection in list(reactor.connections.values()):
+            if not connection.closed:
+                connection.drain()
+        reactor.settle()
+        self.ticker.replan()
+
+    def idle(self) -> bool:
+        """Draining, and nothing left."""
+        return self.reactor.draining and not self.reactor.connections
+
+    # ---- for people ----
+
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return sum(connection.in_flight() for connection in self.reactor.connections.values())
+
+    def status(self) -> dict[str, Any]:
+        """Listeners and clusters with what is under way on them."""
+        return {
+            "draining": self.reactor.draining,
+            "accepted": self.reactor.acceptor.accepted,
+            "accepting": self.reactor.acceptor.accepting,
+            "listeners": [
+                {
+                    "name": listener.name,
+                    "address": listener.address,
+                    "protocol": listener.config.protocol,
+                    "connections": listener.connections,
+                }
+                for listener in self.listeners.values()
+            ],
+            "clusters": [
+                {
+                    "name": cluster.name,
+                    "endpoints": [
+                        {"address": endpoint.name, "in_flight": endpoint.in_flight, "idle": len(endpoint.pool)}
+                        for endpoint in cluster.endpoints
+                    ],
+                }
+                for cluster in self.clusters.values()
+            ],
+        }
+
+    def connections(self) -> list[dict[str, Any]]:
+        """One entry a connection."""
+        return [connection.describe() for connection in self.values().values()]

@@ -1,0 +1,181 @@
+"""Protocol ``tcp``: a client's connection is relayed to one endpoint of the listener's cluster.
+
+The downstream is read only once the upstream is connected, so a dial that fails costs nothing: the next
+endpoint is tried, each once. When none is left the client gets a reset: a FIN would read as an empty answer.
+
+    accepted --> dialling --connected--> relaying --both FINs--> closed
+                   | ^ |                    `--silence or max_duration--> closed
+        failed or  `-' `--no endpoint left--> reset
+        timed out
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from hotswap.swappable import Schema
+from proxy.connection import Downstream, Upstream, deadline, remaining
+from proxy.relay import Relay
+from proxy.state import TcpDownstreamState, TcpUpstreamState
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.cluster import Cluster
+    from proxy.connection import Places, Plane
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_downstream = msgspec.msgpack.Decoder(TcpDownstreamState).decode
+_decode_upstream = msgspec.msgpack.Decoder(TcpUpstreamState).decode
+
+
+class TcpDownstream(Relay, Downstream):
+    """The client's side. It holds the deadlines of the pair."""
+
+    __slots__ = ("cluster", "connect_by", "tried", "until")
+
+    kind: ClassVar[str] = "tcp.downstream"
+    schema: ClassVar[Schema] = Schema(1, 1)
+
+    cluster: Cluster
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.tried: tuple[str, ...] = ()
+        """Endpoints that could not be connected to."""
+        self.connect_by = inf
+        """While dialling: when this attempt has taken too long."""
+        self.until = inf
+        """The end of the cluster's max_duration."""
+
+    def begin(self) -> None:
+        """Dial, and read nothing before that succeeded."""
+        self.paused = True
+        self.cluster = self.listener.cluster
+        duration = self.cluster.config.max_duration
+        if duration is not None:
+            self.until = self.plane.now + duration
+        self._dial()
+
+    def _dial(self) -> None:
+        endpoint = self.cluster.pick(self.tried)
+        if endpoint is None:
+            self.reset()
+            return
+        upstream = TcpUpstream(self.plane)
+        upstream.endpoint = endpoint
+        upstream.peer = self
+        self.peer = upstream
+        self.connect_by = self.plane.now + self.cluster.config.connect_timeout
+        self.touch()
+        self.plane.dial(upstream, endpoint.address)
+        self.wake(self.due())
+
+    def dialled(self) -> None:
+        """The upstream is connected: let bytes flow."""
+        self.connect_by = inf
+        self.tried = ()
+        self.active = self.plane.now
+        self.touch()
+        self.resume()
+        self.wake(self.due())
+
+    def try_next(self, failed: str) -> None:
+        """The endpoint of that name cannot be connected to: on to the next."""
+        self.peer = None
+        self.tried = (*self.tried, failed)
+        self._dial()
+
+    def due(self) -> float:
+        """The connect timeout while dialling, then the idle timeout of the pair; max_duration always."""
+        if self.connect_by != inf:
+            return min(self.connect_by, self.until)
+        if self.peer is None:
+            return self.until
+        silent_since: float = max(self.active, self.peer.active)
+        return min(silent_since + self.cluster.config.idle_timeout, self.until)
+
+    def expired(self, now: float) -> None:
+        """Try the next endpoint if only the dial took too long, else end the pair."""
+        upstream = self.peer
+        if upstream is None:
+            self.close()
+        elif self.connect_by <= now < self.until:
+            self.part()
+            upstream.close()
+            self.try_next(upstream.endpoint.name)
+        else:
+            self.part()
+            upstream.close()
+            self.close()
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.state.TcpDownstreamState`."""
+        return _encode(
+            TcpDownstreamState(
+                self.transport(now),
+                self.listener.name,
+                self.listener.address,
+                self.remote,
+                self.cluster.name,
+                remaining(self.connect_by, now),
+                remaining(self.until, now),
+                self.tried,
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode_downstream(state)
+        self.listener = places.listener(saved.listener, saved.address, "tcp")
+        self.cluster = places.cluster(saved.cluster)
+        self.load_transport(saved.transport, now, places)
+        self.remote = saved.remote
+        self.connect_by = deadline(saved.connect_left, now)
+        self.until = deadline(saved.duration_left, now)
+        self.tried = saved.tried
+
+    def describe(self) -> dict[str, Any]:
+        """With the cluster; the endpoint stands at the upstream."""
+        return {**super().describe(), "cluster": self.cluster.name}
+
+
+class TcpUpstream(Relay, Upstream):
+    """The endpoint's side."""
+
+    __slots__ = ()
+
+    kind: ClassVar[str] = "tcp.upstream"
+    schema: ClassVar[Schema] = Schema(1, 1)
+
+    def attached(self) -> None:
+        """A relay uses its endpoint as long as it lives."""
+        self.endpoint.begin()
+
+    def detached(self) -> None:
+        """And no longer."""
+        self.endpoint.end()
+
+    def connected(self) -> None:
+        """Start to relay."""
+        self.peer.dialled()
+
+    def connect_failed(self, errno: int) -> None:
+        """Have the downstream try another."""
+        downstream = self.peer
+        self.peer = None
+        downstream.try_next(self.endpoint.name)
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.state.TcpUpstreamState`."""
+        endpoint = self.endpoint
+        return _encode(TcpUpstreamState(self.transport(now), endpoint.cluster.name, endpoint.name))
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode_upstream(state)
+        self.endpoint = places.endpoint(saved.cluster, saved.endpoint)
+        self.load_transport(saved.transport, now, places)
