@@ -109,7 +109,7 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     deadline: float = 30.0
     downtime_budget: float = 0.002
-    max_rounds: int = 8
+    max_rounds: int = 6
     drain_timeout: float = 600.0
 
 

@@ -26,7 +26,7 @@ clusters:
     name: "db"
     idle_timeout: 300s
 name: edge
-upgrade: {max_rounds: 8}
+upgrade: {max_rounds: 6}
 listeners:
   - cluster: db
     protocol: tcp

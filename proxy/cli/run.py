@@ -1,0 +1,135 @@
+"""`hotswap run`: one generation of the proxy, in the foreground.
+
+Everything the proxy will ever need is imported by the imports below: a serving generation imports
+nothing, so that replacing the installed package under it is harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from click.core import ParameterSource
+
+from hotswap import spawn
+from hotswap.cli.options import Duration, runtime_dir_option
+from hotswap.errors import HotswapError
+from hotswap.generation import Generation
+from hotswap.handover.rounds import Limits
+from hotswap.log import LogFormat, fields, set_up
+from proxy.admin import admin_routes
+from proxy.cli.options import config_option
+from proxy.config.loader import load_with_warnings
+from proxy.config.problems import InvalidConfig
+from proxy.server import ProxyServer
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+
+Takeover = Literal["auto", "never", "require"]
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@runtime_dir_option
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of log lines."
+)
+@click.option(
+    "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="Least level logged."
+)
+@click.option(
+    "--takeover",
+    type=click.Choice(["auto", "never", "require"]),
+    help="If the name is served already: auto takes over from it, never refuses; require refuses if it is not served."
+    "  [default: never on a terminal, else auto]",
+)
+@click.option(
+    "--keeper",
+    is_flag=True,
+    help="After giving everything to a successor stay as a tiny process, for a supervisor to watch.",
+)
+@click.option("--deadline", type=Duration(), help="For an upgrade.  [default: upgrade.deadline of the configuration]")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    path: Path,
+    runtime_dir: Path,
+    log_format: LogFormat,
+    log_level: str,
+    takeover: Takeover | None,
+    deadline: float | None,
+    *,
+    keeper: bool,
+) -> None:
+    """Serve a configuration in the foreground, until SIGTERM or until a successor took over. Logs to standard error."""
+    set_up(log_format, log_level)
+    raise_open_files()
+    try:
+        config = configuration(path)
+        if config.runtime_dir is not None and ctx.get_parameter_source("runtime_dir") is ParameterSource.DEFAULT:
+            runtime_dir = Path(config.runtime_dir)
+        generation = Generation(
+            config.name,
+            ProxyServer(config),
+            runtime_dir=runtime_dir,
+            takeover=takeover or usual_takeover(),
+            stay_as_keeper=keeper,
+            config_id=config.id,
+            limits=limits(config, deadline),
+            admin=config.admin,
+            admin_routes=admin_routes,
+        )
+        code = generation.run()
+    except HotswapError as error:
+        # Whoever spawned this generation hears of it too, unless `Generation` told already.
+        spawn.report(spawn.inherited_report(), error)
+        log_failure(error)
+        code = error.exit_code
+    sys.exit(code)
+
+
+def limits(config: Config, deadline: float | None) -> Limits:
+    """The bounds of a handover, on either side of it."""
+    upgrade = config.upgrade
+    return Limits(
+        attempt=deadline or upgrade.deadline,
+        budget=upgrade.downtime_budget,
+        rounds=upgrade.max_rounds,
+        drain=config.drain_timeout,
+    )
+
+
+def configuration(path: Path) -> Config:
+    """The configuration of this generation; what should be looked at is logged. Raises `InvalidConfig`."""
+    loaded = load_with_warnings(path)
+    for warning in loaded.warnings:
+        logger.warning(warning.at(str(path)))
+    return loaded.config
+
+
+def log_failure(error: HotswapError) -> None:
+    """A line for each thing to mend."""
+    for line in str(error).splitlines():
+        logger.error(line)
+    if isinstance(error, InvalidConfig):
+        logger.error("this configuration cannot be used", extra=fields(errors=len(error.problems)))
+
+
+def usual_takeover() -> Takeover:
+    """Somebody who starts a name twice by hand made a mistake; a supervisor that does wants the new one."""
+    return "never" if os.isatty(0) else "auto"
+
+
+def raise_open_files() -> None:
+    """As many connections as the system grants: the soft limit is made for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
