@@ -136,7 +136,7 @@ def complete_head(data: bytes) -> bool:
         raise BadRequest("lines end in CR LF")
     if (len(data) if end < 0 else end) > HEAD_LIMIT:
         raise HttpError(431, f"the head of a request takes {HEAD_LIMIT} bytes at most")
-    if end < 0 and data and not data[:1].isalpha():
+    if data and not data[:1].isalpha():
         raise BadRequest("this is not HTTP")
     return end >= 0
 

@@ -15,7 +15,15 @@ from typing import Protocol
 
 import msgspec
 
-from hotswap.errors import AttemptFailed, CannotRestore, DeadlinePassed, HotswapError, ProtocolError, SourceHung, error_of
+from hotswap.errors import (
+    AttemptFailed,
+    CannotRestore,
+    DeadlinePassed,
+    HotswapError,
+    ProtocolError,
+    SourceHung,
+    error_of,
+)
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received, from_memfd

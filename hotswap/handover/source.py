@@ -50,7 +50,7 @@ class Holder(Protocol):
     def lock_fd(self) -> int:
         """The open, locked lock file."""
 
-    def chain(self) -> bytes:
+    def chain_state(self) -> bytes:
         """The history of generations, encoded."""
 
     def freeze(self) -> None:
@@ -191,7 +191,9 @@ class SourceAttempt(Machine):
         self._report({"event": "round", "number": self._round, "copied": self._copier.copied, "left": dirty})
         if self._wishes.require_all and self._server.staying():
             reasons = sorted(set(self._server.staying().values()))
-            raise LeftBehind(f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}) and --require-all was given")
+            raise LeftBehind(
+                f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}) and --require-all was given"
+            )
         if not converged(self._limits, self._round, self._copier.copied, dirty) or done.problems:
             self.fire(Event.ROUND_DONE)
         else:
@@ -310,7 +312,7 @@ class SourceAttempt(Machine):
         large = len(shared) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
         final = wire.Final(
-            len(changes), digest(changes), b"" if large else shared, self._holder.chain(),
+            len(changes), digest(changes), b"" if large else shared, self._holder.chain_state(),
             sorted(self._stragglers), large,
         )  # fmt: skip
         self.send(final, memfd, memfd)

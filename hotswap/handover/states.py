@@ -252,13 +252,9 @@ DESTINATION_ROWS: Table = {
     (_D.OWNER, _E.STOP): Step(_D.OWNER),
 }
 
-ENDS: frozenset[State] = frozenset(
-    {_S.SERVING, _S.ALONE, _S.GONE, _D.STARTED, _D.COLD, _D.ALONE, _D.LEFT}
-)
+ENDS: frozenset[State] = frozenset({_S.SERVING, _S.ALONE, _S.GONE, _D.STARTED, _D.COLD, _D.ALONE, _D.LEFT})
 
-SOURCE_MESSAGES = frozenset(
-    {_E.HELLO, _E.BAD_HELLO, _E.ROUND_DONE, _E.PREPARED, _E.UNABLE, _E.OWNED, _E.RELEASED}
-)
+SOURCE_MESSAGES = frozenset({_E.HELLO, _E.BAD_HELLO, _E.ROUND_DONE, _E.PREPARED, _E.UNABLE, _E.OWNED, _E.RELEASED})
 DESTINATION_MESSAGES = frozenset({_E.WELCOME, _E.REFUSED, _E.ROUND_DONE, _E.FINAL, _E.MISMATCH, _E.BYE})
 
 # The states in which the generation may tick. All others are frozen or inert.

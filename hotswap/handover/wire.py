@@ -34,10 +34,10 @@ MAX_VALUE = 64 * 1024 * 1024  # bytes of one value, in a memfd
 INLINE_VALUE = 32 * 1024  # bytes; larger ones take a memfd
 MAX_LISTENERS = 1024
 
-Serial = Annotated[int, Meta(ge=0, lt=2**63)]
+Serial = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=4096)]
 Name = Annotated[str, Meta(max_length=256)]
-Count = Annotated[int, Meta(ge=0, lt=2**63)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 
 
@@ -221,7 +221,9 @@ def encode(message: Message) -> bytes:
     """The bytes of a message. Raises `ProtocolError` if they exceed `MAX_MESSAGE`."""
     data = _encoder.encode(message)
     if len(data) > MAX_MESSAGE:
-        raise ProtocolError(f"{type(message).__name__} of {len(data)} bytes is larger than a message may be ({MAX_MESSAGE})")
+        raise ProtocolError(
+            f"{type(message).__name__} of {len(data)} bytes is larger than a message may be ({MAX_MESSAGE})"
+        )
     return data
 
 

@@ -1,0 +1,252 @@
+"""One generation of a server: comes to own, serves, gives everything to the next, ends.
+
+    server = MyServer()                                  # a hotswap.Swappable
+    sys.exit(Generation("echo", server).run())
+
+How it comes to own is decided by one rule, the same by hand, under systemd and in a container: a
+generation that finds another one answering on ``handover.sock`` takes over from it; only who gets the lock
+starts cold; lock held and no answer by the deadline: exit `OwnerHung`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hotswap import __version__, keeper, listeners, spawn
+from hotswap.address import Address
+from hotswap.chain import Chain, Record
+from hotswap.control import Route
+from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
+from hotswap.faults import Faults
+from hotswap.handover import wire
+from hotswap.handover.channel import Channel
+from hotswap.handover.destination import DestinationAttempt
+from hotswap.handover.rounds import Limits
+from hotswap.handover.states import Destination
+from hotswap.log import fields
+from hotswap.runtime import Runtime, default_runtime_dir
+from hotswap.serving import Estate, Identity, Serving
+from hotswap.swappable import Schema, Swappable
+
+log = logging.getLogger("hotswap")
+
+_RETRY_SECONDS = 0.02  # between two looks at lock and socket; neither can be waited for
+AdminRoutes = Callable[[Serving], Mapping[tuple[str, str], Route]]
+
+
+class Generation:
+    """Runs `server` under `name`, in whichever role there is. See the module text.
+
+    `takeover`: ``auto`` takes over from a generation that serves the name (but never from one that
+    superseded this very build and configuration), ``require`` takes over or exits, ``never`` exits with
+    `AlreadyRunning` if the name is served. A generation that `hotswap upgrade` started always takes over.
+    """
+
+    def __init__(
+        self, name: str, server: Swappable, *,
+        runtime_dir: Path | None = None, takeover: str = "auto", version: str = __version__, build: str = "",
+        config_id: str = "", stay_as_keeper: bool = False, limits: Limits | None = None,
+        admin: Address | None = None, admin_routes: AdminRoutes | None = None,
+    ) -> None:  # fmt: skip
+        if takeover not in {"auto", "require", "never"}:
+            raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
+        self._identity = Identity(name, version, build or version, config_id, spawn.own_command(), os.getcwd())  # noqa: PTH109
+        self._server = server
+        self._limits = limits or Limits()
+        self._admin = admin
+        self._admin_routes = admin_routes
+        self._token = spawn.inherited_token()
+        self._report = spawn.inherited_report()
+        self._takeover = "require" if self._token else takeover
+        self._runtime = Runtime(runtime_dir or default_runtime_dir(), name)
+        self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
+        self._serving: Serving | None = None
+        self._estate: Estate | None = None
+        self._chain = Chain()
+        self._number = 1
+        self._how = "cold"
+
+    def run(self) -> int:
+        """Serve until the end; returns the exit code. Raises `HotswapError` if it never comes to own."""
+        try:
+            self._runtime.prepare()
+            code = asyncio.run(self._live())
+        except HotswapError as error:
+            spawn.report(self._report, error)
+            raise
+        if self._keeper is not None and self._serving is not None and self._serving.gave_away:
+            self._keeper.become()
+        return code
+
+    async def _live(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, os._exit, 128 + number)  # inert: nothing to tidy up
+        await self._come_to_own()
+        assert self._serving is not None
+        code = await self._serving.ended
+        await self._serving.finish()
+        log.info("ended", extra=fields(gave_away=self._serving.gave_away))
+        return code
+
+    # -- coming to own ----------------------------------------------------------------------------
+
+    async def _come_to_own(self) -> None:
+        until = time.monotonic() + self._limits.attempt
+        while True:
+            if self._takeover != "never" and await self._take_over():
+                return
+            lock = self._runtime.try_lock()
+            if lock is not None:
+                # Somebody may have come up between the two looks: ask once more before taking the sockets.
+                if self._takeover != "never" and await self._take_over():
+                    os.close(lock)
+                    return
+                self._start_first(lock)
+                return
+            if self._takeover == "never":
+                raise AlreadyRunning(
+                    f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
+                    "or start with --takeover=auto"
+                )
+            if time.monotonic() >= until:
+                raise OwnerHung(
+                    f"somebody holds {self._runtime.lock_path} and does not answer: find out who by "
+                    f"`fuser -v {self._runtime.lock_path}` and end it"
+                )
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _take_over(self) -> bool:
+        """True if this generation owns now; False if nobody answers (any more)."""
+        sock = self._runtime.connect()
+        if sock is None:
+            return False
+        gc.disable()
+        attempt = DestinationAttempt(
+            Channel(sock), self._server, self, limits=self._limits, faults=Faults.armed()
+        )  # fmt: skip
+        attempt.begin(self._hello())
+        state = await attempt.over
+        gc.enable()
+        return state in {Destination.STARTED, Destination.COLD}
+
+    def _hello(self) -> wire.Hello:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        identity = self._identity
+        return wire.Hello(
+            protocol=Schema(wire.PROTOCOL_OLDEST, wire.PROTOCOL_NEWEST),
+            schemas=dict(self._server.schemas()),
+            wanted=[str(spec.address) for spec in self._server.wanted()],
+            version=identity.version, build=identity.build, config_id=identity.config_id,
+            token=self._token, takeover=self._takeover, nofile=soft, open_fds=len(os.listdir("/proc/self/fd")),
+            command=identity.command[:256], cwd=identity.cwd, pid=os.getpid(),
+        )  # fmt: skip
+
+    def _start_first(self, lock: int) -> None:
+        if self._takeover == "require" and not self._token:
+            raise NotRunning(f"--takeover=require, and nobody serves {self._identity.name}: start it without")
+        control, handover = self._runtime.bind()
+        self._estate = Estate(lock, control, handover)
+        self._bind(self._estate, {}, reuse=True)
+        self.start()
+
+    def _bind(self, estate: Estate, inherited: Mapping[str, int], *, reuse: bool) -> None:
+        """Inherit or bind the listeners and the admin address."""
+        wanted = self._server.wanted()
+        estate.server, surplus = listeners.resolve(wanted, inherited, reuse=reuse)
+        for fd in surplus.values():
+            os.close(fd)
+        if self._admin is not None and estate.admin_address != str(self._admin):
+            if estate.admin >= 0:
+                os.close(estate.admin)
+            estate.admin, estate.admin_address = listeners.bind(self._admin, reuse=reuse), str(self._admin)
+        self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
+
+    # -- handover.destination.Taker ---------------------------------------------------------------
+
+    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
+        """See `Taker`."""
+        by_purpose = {entry.purpose: (entry, fd) for entry, fd in entries}
+        if not {"control", "handover"} <= by_purpose.keys():
+            raise BindFailed("the serving generation did not pass on its runtime sockets")
+        self._estate = Estate(lock, by_purpose["control"][1], by_purpose["handover"][1])
+        if "admin" in by_purpose:
+            entry, fd = by_purpose["admin"]
+            self._estate.admin, self._estate.admin_address = fd, entry.address
+        self._how = "upgrade" if self._token else "takeover"
+        inherited = {entry.address: fd for entry, fd in entries if entry.purpose == "server"}
+        self._bind(self._estate, inherited, reuse=False)
+
+    def restore_chain(self, chain: bytes, generation: int) -> None:
+        """See `Taker`."""
+        self._chain = Chain.decode(chain)
+        self._number = generation
+
+    def start(self) -> None:
+        """See `Taker`."""
+        self._own()
+        self._server.start()
+
+    def start_cold(self) -> None:
+        """See `Taker`."""
+        self._how = "crash"
+        self._server.abandon()
+        self.start()
+
+    def told(self, figures: wire.Bye) -> None:
+        """See `Taker`."""
+        record = self._chain.current()
+        if record is not None:
+            record.downtime_ms, record.listeners = figures.downtime_ms, figures.listeners
+            record.connections, record.in_flight = figures.connections, figures.in_flight
+
+    def leave(self, failure: HotswapError | None) -> None:
+        """See `Taker`."""
+        failure = failure or AttemptFailed("the serving generation took the attempt back and serves on")
+        log.error("not taking over", extra=fields(reason=str(failure)))
+        spawn.report(self._report, failure)
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(failure.exit_code)
+
+    def _own(self) -> None:
+        """From here on this process answers for the name."""
+        estate = self._estate
+        assert estate is not None
+        for spec in self._server.wanted():
+            listeners.listen(estate.server[str(spec.address)], spec.backlog)
+        if estate.admin >= 0:
+            listeners.listen(estate.admin, 128)
+        if self._how != "cold":
+            listeners.listen(estate.control, 128)
+            listeners.listen(estate.handover, 128)
+        identity = self._identity
+        self._chain.supersede(self._number)
+        self._chain.add(
+            Record(
+                self._number,
+                identity.version,
+                identity.build,
+                identity.config_id,
+                identity.command,
+                identity.cwd,
+                os.getpid(),
+                time.time(),
+                self._how,
+            )  # fmt: skip
+        )
+        self._serving = Serving(
+            identity, self._server, self._runtime, estate, self._chain,
+            limits=self._limits, admin_routes=self._admin_routes,
+        )  # fmt: skip
+        asyncio.get_running_loop().call_soon(self._serving.open)
+        log.info("serving", extra=fields(name=identity.name, generation=self._number, how=self._how, pid=os.getpid()))

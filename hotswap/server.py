@@ -1,0 +1,105 @@
+"""A base class with the quiet half of `Swappable`: right for a server whose connections all move."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hotswap.swappable import ListenerSpec, Saved, Schema, Value
+
+
+class Server:
+    """Inherit, and write what `NotImplementedError` names; override the rest where it does not fit.
+
+    What the defaults mean: everything moves, nothing waits, a drain ends when no connection is left.
+    """
+
+    def schemas(self) -> Mapping[str, Schema]:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def wanted(self) -> Sequence[ListenerSpec]:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def adopt(self, listeners: Mapping[str, int]) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def values(self) -> Mapping[int, Value]:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def restore(self, saved: Saved, now: float) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def forget(self, serial: int) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """See `Swappable`."""
+        raise NotImplementedError
+
+    def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
+        """One version of each kind: nothing to choose."""
+
+    def save_shared(self, now: float) -> bytes:  # noqa: ARG002  `Swappable` gives it
+        """Nothing but connections."""
+        return b""
+
+    def restore_shared(self, state: bytes, now: float) -> None:
+        """Nothing but connections."""
+
+    def staying(self) -> Mapping[int, str]:
+        """Everything moves."""
+        return {}
+
+    def keep(self, serials: Collection[int], reason: str) -> None:
+        """A destination that cannot restore a value is wrong about this server: nothing is kept."""
+        raise NotImplementedError(f"connections {list(serials)[:8]} cannot move: {reason}")
+
+    def stragglers(self) -> Collection[int]:
+        """Every connection is a value at any time."""
+        return ()
+
+    def sharing(self, shared: bool) -> None:
+        """Connections are always ended by shutdown first."""
+
+    def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
+        """Everything moved, and the process is about to end: its copies go with it."""
+
+    def abandon(self) -> None:
+        """Drop every connection."""
+        for serial in list(self.values()):
+            self.forget(serial)
+
+    def drain(self, deadline: float) -> None:
+        """Serve until nobody is left or the deadline ends it."""
+
+    def idle(self) -> bool:
+        """Nobody is left."""
+        return not self.values()
+
+    def in_flight(self) -> int:
+        """Nothing that could be counted."""
+        return 0
+
+    def status(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
+
+    def connections(self) -> list[dict[str, Any]]:
+        """One row a value."""
+        return [{"serial": value.serial, "kind": value.kind, "fd": value.fd} for value in self.values().values()]
+
+

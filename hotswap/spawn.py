@@ -1,0 +1,113 @@
+"""Starting the next generation, and hearing why it failed if it did.
+
+The new process inherits the write end of a report pipe, in ``HOTSWAP_REPORT_FD``: a generation that
+gives up writes one JSON line there, ``{"code": 3, "message": "..."}``, so that `hotswap upgrade` can
+say more than "it ended with exit code 3". ``HOTSWAP_TOKEN`` lets the source recognise it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from hotswap.errors import DestinationFailed, HotswapError, error_of
+
+TOKEN_VARIABLE = "HOTSWAP_TOKEN"  # noqa: S105  a name, no secret
+REPORT_VARIABLE = "HOTSWAP_REPORT_FD"
+_REPORT_LIMIT = 64 * 1024  # bytes
+
+
+class Report(msgspec.Struct):
+    """Why a generation gave up."""
+
+    code: int
+    message: str
+
+
+class Spawned:
+    """A process this generation started to be its successor."""
+
+    def __init__(self, command: Sequence[str], cwd: str) -> None:
+        """Start it. Raises `DestinationFailed` if it cannot be executed."""
+        self.token = secrets.token_hex(16)
+        self._report, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        environment = {**os.environ, TOKEN_VARIABLE: self.token, REPORT_VARIABLE: str(write_end)}
+        try:
+            self._process = subprocess.Popen(
+                command, cwd=cwd, env=environment, pass_fds=(write_end,), stdin=subprocess.DEVNULL
+            )
+        except (OSError, ValueError) as error:
+            os.close(self._report)
+            raise DestinationFailed(f"{command[0]} cannot be started in {cwd}: {error}") from None
+        finally:
+            os.close(write_end)
+        self.pid = self._process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+
+    @property
+    def running(self) -> bool:
+        """Not ended, or not reaped yet."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL; it may hold the byte or hang, so it gets no say."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def failure(self) -> HotswapError:
+        """Why it ended: its own words if it left any. Call it once it has ended."""
+        status = self._process.poll()
+        try:
+            text = os.read(self._report, _REPORT_LIMIT)
+        except OSError:
+            text = b""
+        if text:
+            with contextlib.suppress(msgspec.DecodeError):
+                report = msgspec.json.decode(text, type=Report)
+                return error_of(report.code, f"the new generation gave up: {report.message}")
+        how = (
+            f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with exit code {status}"
+        )
+        return DestinationFailed(f"the new generation {how} and said no reason; look at its log")
+
+    def close(self) -> None:
+        """Let go of it; it lives on."""
+        for fd in (self._report, self.pidfd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._process.returncode = self._process.poll() or 0  # not ours to wait for any more
+
+
+def inherited_token() -> str:
+    """The token of the upgrade that started this process, if one did; taken out of the environment."""
+    return os.environ.pop(TOKEN_VARIABLE, "")
+
+
+def inherited_report() -> int:
+    """The report pipe, or -1; taken out of the environment and made close-on-exec."""
+    text = os.environ.pop(REPORT_VARIABLE, "")
+    if not text.isdigit():
+        return -1
+    try:
+        os.set_inheritable(int(text), False)
+    except OSError:
+        return -1
+    return int(text)
+
+
+def report(fd: int, failure: HotswapError) -> None:
+    """Tell whoever spawned this process why it gives up."""
+    if fd >= 0:
+        with contextlib.suppress(OSError):
+            os.write(fd, msgspec.json.encode(Report(failure.exit_code, str(failure)[:8000])) + b"\n")
+
+
+def own_command() -> list[str]:
+    """The command line that starts this program again."""
+    return [sys.executable, *sys.orig_argv[1:]]

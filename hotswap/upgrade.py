@@ -1,0 +1,137 @@
+"""One `hotswap upgrade`: spawn the next generation, watch its attempt, say how it ended.
+
+Events go to the caller as they happen; the last one is the result::
+
+    {"event": "spawned", "pid": 4711}
+    {"event": "connected", "pid": 4711, "version": "0.2.0", "connections": 9012}
+    {"event": "round", "number": 1, "copied": 9012, "left": 41}
+    {"event": "freezing", "rounds": 2}
+    {"event": "owned", "pid": 4711, "downtime_ms": 2.1}
+    {"event": "result", "ok": true, "exit_code": 0, "message": "...", ...}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from hotswap.errors import DeadlinePassed, HotswapError
+from hotswap.handover.source import Outcome, SourceAttempt, Wishes
+from hotswap.handover.states import Source
+from hotswap.http import EventStream
+from hotswap.spawn import Spawned
+
+
+class Order(msgspec.Struct, frozen=True):
+    """The body of POST /upgrade."""
+
+    command: list[str] | None = None
+    cwd: str = ""
+    timeout: float = 30.0  # seconds
+    dry_run: bool = False
+    require_all: bool = False
+    rollback: bool = False
+
+
+class Upgrade:
+    """An order being carried out. `finished` is called once, whatever happens."""
+
+    def __init__(self, order: Order, command: list[str], cwd: str, finished: Callable[[], None]) -> None:
+        self.order = order
+        self.stream = EventStream()
+        self.attempt: SourceAttempt | None = None
+        self._finished = finished
+        self._over = False
+        self._loop = asyncio.get_running_loop()
+        self.spawned = Spawned(command, cwd)
+        self._loop.add_reader(self.spawned.pidfd, self._on_death)
+        self._timer = self._loop.call_later(order.timeout, self._late)
+        self.stream.send({"event": "spawned", "pid": self.spawned.pid})
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the attempt needs to know of the order."""
+        return Wishes(dry_run=self.order.dry_run, require_all=self.order.require_all)
+
+    def report(self, event: dict[str, Any]) -> None:
+        """Progress for the caller."""
+        self.stream.send(event)
+
+    def cancel(self, failure: HotswapError) -> None:
+        """Give up unless the new generation owns already."""
+        if self.attempt is not None:
+            self.attempt.cancel(failure)
+        else:
+            self.spawned.kill()
+            self.fail(failure)
+
+    def settle(self, attempt: SourceAttempt, generation: int) -> None:
+        """The attempt is over: report it."""
+        if attempt.state is Source.GONE or (attempt.outcome.rehearsed and attempt.failure is None):
+            self._end(attempt.outcome, None, generation)
+        elif self.spawned.running or attempt.failure is not None:
+            self._end(attempt.outcome, attempt.failure or HotswapError("the attempt failed"), generation)
+        else:
+            self._end(attempt.outcome, self.spawned.failure(), generation)
+
+    def fail(self, failure: HotswapError) -> None:
+        """It did not come to an attempt."""
+        self._end(Outcome(), failure, 0)
+
+    def _on_death(self) -> None:
+        self._loop.remove_reader(self.spawned.pidfd)
+        if self.attempt is None:
+            self.fail(self.spawned.failure())
+
+    def _late(self) -> None:
+        self.cancel(
+            DeadlinePassed(
+                f"the upgrade was not done within {self.order.timeout:g} s and was taken back; give more by --timeout"
+            )
+        )
+
+    def _end(self, outcome: Outcome, failure: HotswapError | None, generation: int) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._timer.cancel()
+        self._loop.remove_reader(self.spawned.pidfd)
+        self.stream.send(result(outcome, failure, generation))
+        self.stream.end()
+        with contextlib.suppress(OSError):
+            self.spawned.close()
+        self._finished()
+
+
+def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> dict[str, Any]:
+    """The last event of an upgrade."""
+    moved = (
+        f"{outcome.listeners} listeners, {outcome.connections} connections, "
+        f"{outcome.in_flight} requests in flight"
+    )  # fmt: skip
+    if failure is not None:
+        message = str(failure)
+    elif outcome.rehearsed:
+        message = f"dry run: {moved} would move"
+    else:
+        message = f"generation {generation} owns: {moved} moved in {outcome.downtime_ms:.1f} ms"
+    return {
+        "event": "result",
+        "ok": failure is None,
+        "exit_code": 0 if failure is None else failure.exit_code,
+        "message": message,
+        "generation": generation,
+        "listeners": outcome.listeners,
+        "connections": outcome.connections,
+        "in_flight": outcome.in_flight,
+        "downtime_ms": outcome.downtime_ms,
+        "phases": outcome.phases,
+        "rounds": outcome.rounds,
+        "copied": outcome.copied,
+        "kept": [{"count": count, "reason": reason} for reason, count in sorted(outcome.kept.items())],
+        "dry_run": outcome.rehearsed,
+    }
