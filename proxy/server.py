@@ -135,8 +135,9 @@ class ProxyServer:
             for cluster in self.clusters.values()
         }
         counters = {"accepted": self.reactor.acceptor.accepted}
-        stop_at = self.reactor.stop_at
-        return msgspec.msgpack.encode(SharedState(self.reactor.next_serial, balance, counters, remaining(stop_at, now)))
+        reactor = self.reactor
+        left = remaining(reactor.stop_at, now)
+        return msgspec.msgpack.encode(SharedState(reactor.next_serial, balance, counters, left, reactor.draining))
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -149,7 +150,7 @@ class ProxyServer:
                 endpoint.current = numbers.get(endpoint.name, 0)
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
-        self.reactor.draining = shared.drain_left is not None
+        self.reactor.draining = shared.draining
 
     # ---- Places: where restored connections find what they belong to ----
 

@@ -56,4 +56,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """Cluster name -> endpoint address -> the balance's number of that endpoint."""
     counters: dict[str, int] = {}
     drain_left: float | None = None
-    """A drain under way: the seconds that remain."""
+    """The seconds until a drain under way ends what is left."""
+    draining: bool = False
