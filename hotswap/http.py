@@ -144,6 +144,8 @@ def complete_head(data: bytes) -> bool:
 def parse_head(head: bytes, uid: int | None) -> tuple[Request, int]:
     """The request without its body, and the length of that body. Raises `HttpError`."""
     line, *header_lines = head.decode("latin-1").split("\r\n")
+    if any(control in part for part in (line, *header_lines) for control in "\r\n\0"):
+        raise BadRequest("lines end in CR LF, and hold no other control characters")
     parts = line.split(" ")
     if len(parts) != 3 or not parts[0] or not TOKEN.issuperset(parts[0]):
         raise BadRequest("the request line reads: METHOD /path HTTP/1.1")
