@@ -74,6 +74,7 @@ class Generation:
         self._chain = Chain()
         self._number = 1
         self._how = "cold"
+        self._adopted = False
 
     def run(self) -> int:
         """Serve until the end; returns the exit code. Raises `HotswapError` if it never comes to own."""
@@ -169,6 +170,7 @@ class Generation:
             if estate.admin >= 0:
                 os.close(estate.admin)
             estate.admin, estate.admin_address = listeners.bind(self._admin, reuse=reuse), str(self._admin)
+        self._adopted = True
         self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
 
     # -- handover.destination.Taker ---------------------------------------------------------------
@@ -198,6 +200,8 @@ class Generation:
 
     def start_cold(self) -> None:
         """See `Taker`."""
+        if not self._adopted:
+            self.leave(AttemptFailed("the source died, and this generation could not bind its listeners"))
         self._how = "crash"
         self._server.abandon()
         self.start()

@@ -14,6 +14,8 @@ class Server:
     What the defaults mean: everything moves, nothing waits, a drain ends when no connection is left.
     """
 
+    retired = False
+
     def schemas(self) -> Mapping[str, Schema]:
         """See `Swappable`."""
         raise NotImplementedError
@@ -77,6 +79,7 @@ class Server:
 
     def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
         """Everything moved, and the process is about to end: its copies go with it."""
+        self.retired = True
 
     def abandon(self) -> None:
         """Drop every connection."""
@@ -88,7 +91,7 @@ class Server:
 
     def idle(self) -> bool:
         """Nobody is left."""
-        return not self.values()
+        return self.retired or not self.values()
 
     def in_flight(self) -> int:
         """Nothing that could be counted."""

@@ -116,7 +116,10 @@ class Channel:
                 )
             except BlockingIOError:
                 return None
-            except OSError:  # ECONNRESET: the other end closed with our messages unread
+            except ConnectionResetError:
+                # Once, if the other end closed with messages of ours unread; its own still wait behind it.
+                continue
+            except OSError:
                 data, ancillary, flags = b"", [], 0
             fds, uid = _unpack(ancillary)
             if not data and not fds:

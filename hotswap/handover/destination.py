@@ -121,7 +121,6 @@ class DestinationAttempt(Machine):
         self.watch_peer(fds.pop())
         self.set_deadline(min(message.deadline, self._limits.attempt) + self._limits.freeze, self._late)
         self._server.agree(message.schemas, frozenset(self._wanted))
-        self.fire(Event.WELCOME)
 
     def _on_refused(self, message: wire.Refused, _fds: list[int]) -> None:
         if self.failure is None:
@@ -129,23 +128,25 @@ class DestinationAttempt(Machine):
         self.fire(Event.REFUSED)
 
     def _on_listeners(self, message: wire.Listeners, fds: list[int]) -> None:
-        self._expect(Destination.RECEIVING)
+        self._expect(Destination.CALLING)
         if len(message.entries) != len(fds) or len(self._listeners) + len(fds) > wire.MAX_LISTENERS:
             raise ProtocolError("LISTENERS does not match its descriptors")
         self._listeners += zip(message.entries, fds, strict=True)
         fds.clear()
 
     def _on_lock(self, _message: wire.Lock, fds: list[int]) -> None:
-        self._expect(Destination.RECEIVING)
+        self._expect(Destination.CALLING)
         if len(fds) != 1 or self._lock >= 0:
             raise ProtocolError("LOCK carries one descriptor, once")
         self._lock = fds.pop()
 
     def _on_pipe(self, _message: wire.Pipe, fds: list[int]) -> None:
-        self._expect(Destination.RECEIVING)
+        self._expect(Destination.CALLING)
         if len(fds) != 1 or self._pipe.read_end >= 0 or self._lock < 0:
             raise ProtocolError("PIPE carries one descriptor, once, after LOCK")
         self._pipe.read_end = fds.pop()
+        # Only now: a source that dies before leaves nothing to own, and this side starts afresh.
+        self.fire(Event.WELCOME)
         try:
             self._taker.adopt(self._listeners, self._lock)
         except HotswapError as error:
@@ -288,6 +289,14 @@ class DestinationAttempt(Machine):
 
     def _leave(self) -> None:
         self._taker.leave(self.failure)
+
+    def finish(self) -> None:
+        """See `Machine`. What came from a source that died too early is of no use."""
+        if self.state is Destination.ALONE:
+            for fd in (*(fd for _, fd in self._listeners), self._lock):
+                if fd >= 0:
+                    os.close(fd)
+        super().finish()
 
     def _late(self) -> None:
         if self.state is Destination.CALLING:

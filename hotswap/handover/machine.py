@@ -85,6 +85,8 @@ class Machine:
                     break
         if self.state in ENDS and not self.over.done():
             self.finish()
+        elif event is Event.EMPTY and self._peer_dead:
+            self.fire(Event.DEAD)  # death is a level, not an edge: it counts in the new state as well
 
     def _hit(self, point: str) -> None:
         self.faults.hit(point)
@@ -190,10 +192,18 @@ class Machine:
     # -- time and the end -------------------------------------------------------------------------
 
     def set_deadline(self, seconds: float, callback: Callable[[], None]) -> None:
-        """One timer at a time; a new one replaces the old."""
+        """One timer at a time; a new one replaces the old.
+
+        A process that was stopped meanwhile wakes up with its deadline passed and messages waiting:
+        the messages come first, so the callback runs one turn of the loop later.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, callback)
+        self._timer = self.loop.call_later(seconds, self._due, callback)
+
+    def _due(self, callback: Callable[[], None]) -> None:
+        # Not call_soon: that runs before the descriptors of the next turn, a timer runs after them.
+        self._timer = self.loop.call_later(0, callback)
 
     def finish(self) -> None:
         """Let go of everything the loop watches and tell whoever waits."""

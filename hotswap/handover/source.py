@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -148,7 +149,7 @@ class SourceAttempt(Machine):
 
     def cancel(self, failure: HotswapError) -> None:
         """Stop the attempt; too late once the destination owns."""
-        self.fail(failure)
+        self.set_deadline(0, partial(self.fail, failure))
 
     @property
     def frozen(self) -> bool:
