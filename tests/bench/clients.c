@@ -1,0 +1,208 @@
+/* The clients of the load generator: one request in flight each, every byte of the answer checked. */
+#include "loadgen.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum { OPENING_AT_ONCE = 128 };
+enum { ASKED_AT_ONCE = 256 }; /* by a sweep: a herd of thousands would measure the herd */
+
+static int opened, opening, in_use, swept, sweep_cursor = -1;
+static int turn;   /* whose turn it is when requests are paced */
+static double due; /* the next paced request */
+static char request[1024];
+static int request_length;
+
+void prepare_clients(void) {
+    clients = calloc((size_t)options.connections + 1, sizeof(void *));
+    latencies = calloc(LATENCY_SLOTS, sizeof *latencies);
+    if (!clients || !latencies) die("calloc");
+    /* What a browser's API call looks like, about 330 bytes. */
+    request_length = snprintf(request, sizeof request,
+        "GET /api/v1/items?id=12345 HTTP/1.1\r\nHost: svc.example.com\r\n"
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64) bench/1.0\r\nAccept: application/json, text/plain, */*\r\n"
+        "Accept-Encoding: gzip, deflate\r\nCookie: sid=0123456789abcdef0123456789abcdef; theme=dark\r\n"
+        "X-Request-Id: 7f3a9c1e-5b2d-4e8f-9a6b-1c2d3e4f5a6b\r\n\r\n");
+}
+
+static void open_client(void) {
+    struct sockaddr_in address = loopback(options.target_port);
+    int fd = tcp_socket();
+    no_delay(fd);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) die("connect");
+    struct connection *c = watch(fd, CLIENT, EPOLLOUT);
+    c->index = (uint32_t)opened;
+    clients[opened++] = c;
+    opening++;
+}
+
+static void tag_message(const struct connection *c) {
+    memcpy(message, &c->index, sizeof c->index);
+    memcpy(message + sizeof c->index, &c->sequence, sizeof c->sequence);
+}
+
+static void ask(struct connection *c) {
+    c->sequence++;
+    c->received = 0;
+    c->body_left = -1;
+    c->sent = now;
+    c->phase = WAITING;
+    if (options.http) {
+        if (!send_all(c->fd, request, request_length)) counts.errors++;
+    } else {
+        tag_message(c);
+        if (!send_all(c->fd, message, message_length)) counts.errors++;
+    }
+}
+
+void connected(struct connection *c) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    int error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    if (error) {
+        errno = error;
+        die("connect");
+    }
+    if (epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &event)) die("epoll_ctl");
+    c->answered = now;
+    ask(c);
+}
+
+static bool is_busy(const struct connection *c) { return (int)c->index < options.busy; }
+
+static void answer(struct connection *c) {
+    double gap = now - c->answered, latency = now - c->sent;
+    c->phase = IDLE;
+    if (!c->used) {
+        c->used = true;
+        opening--;
+        in_use++;
+        c->answered = now;
+        return;
+    }
+    if (!c->swept) c->swept = true, swept++;
+    counts.answers++;
+    if (gap > c->longest_gap) c->longest_gap = gap;
+    if (latency > counts.worst) counts.worst = latency;
+    c->answered = now;
+    uint64_t slot = (uint64_t)(latency * 1e6);
+    latencies[slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1]++;
+    if (is_busy(c) && options.rate <= 0) ask(c);
+}
+
+/* A message is wrong once: close the connection, since nothing after it can be trusted. */
+static void wrong(struct connection *c) {
+    counts.errors++;
+    close_connection(c);
+}
+
+static void take_echo(struct connection *c, int length) {
+    tag_message(c);
+    if (c->phase != WAITING || c->received + length > message_length ||
+        memcmp(message + c->received, buffer, (size_t)length)) {
+        wrong(c);
+        return;
+    }
+    c->received += length;
+    if (c->received == message_length) answer(c);
+}
+
+static void take_http(struct connection *c, int length) {
+    const char *from = buffer;
+    if (c->phase != WAITING) {
+        wrong(c);
+        return;
+    }
+    if (c->body_left < 0) {
+        int taken = length < HEAD_LIMIT - 1 - c->received ? length : HEAD_LIMIT - 1 - c->received;
+        memcpy(c->head + c->received, from, (size_t)taken);
+        c->head[c->received + taken] = 0;
+        char *end = strstr(c->head, "\r\n\r\n"), *field = strcasestr(c->head, "\r\ncontent-length:");
+        if (!end) {
+            if (taken < length) wrong(c);
+            c->received += taken;
+            return;
+        }
+        if (strncmp(c->head, "HTTP/1.1 200 ", 13) || !field || field > end) {
+            wrong(c);
+            return;
+        }
+        int head_in_buffer = (int)(end + 4 - c->head) - c->received;
+        c->body_left = atoi(field + 17);
+        from += head_in_buffer;
+        length -= head_in_buffer;
+    }
+    const char *body = message + message_length - c->body_left;
+    if (length > c->body_left || memcmp(body, from, (size_t)length)) {
+        wrong(c);
+        return;
+    }
+    c->body_left -= length;
+    if (c->body_left == 0) answer(c);
+}
+
+void take(struct connection *c) {
+    ssize_t n = recv(c->fd, buffer, BUFFER, MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0)
+        close_connection(c);
+    else if (options.http)
+        take_http(c, (int)n);
+    else
+        take_echo(c, (int)n);
+}
+
+static bool everybody_in_use(void) { return in_use == options.connections; }
+
+void start_if_ready(void) {
+    static bool started;
+    while (opening < OPENING_AT_ONCE && opened < options.connections) open_client();
+    if (started || !everybody_in_use()) return;
+    started = true;
+    printf("{\"event\":\"ready\",\"connections\":%d}\n", in_use);
+    counts.since = now;
+}
+
+void load(int busy, double rate) {
+    options.busy = busy;
+    options.rate = rate;
+    due = now;
+    turn = 0;
+    for (int i = 0; i < busy && rate <= 0; i++)
+        if (clients[i]->phase == IDLE) ask(clients[i]);
+}
+
+void pace(void) {
+    if (options.rate <= 0 || options.busy == 0 || !everybody_in_use()) return;
+    for (; due <= now; due += 1 / options.rate) {
+        struct connection *c = clients[turn];
+        turn = (turn + 1) % options.busy;
+        if (c->phase == IDLE)
+            ask(c);
+        else
+            counts.missed++; /* the last answer is still to come: its gap tells */
+    }
+}
+
+void sweep(void) {
+    if (sweep_cursor < 0) return;
+    for (int asked = 0; sweep_cursor < options.connections && asked < ASKED_AT_ONCE; sweep_cursor++) {
+        struct connection *c = clients[sweep_cursor];
+        if (c->phase == IDLE) ask(c), asked++;
+    }
+    if (sweep_cursor == options.connections && swept + (int)counts.closed >= options.connections) {
+        printf("{\"event\":\"swept\",\"answered\":%d,\"closed\":%lu}\n", swept, (unsigned long)counts.closed);
+        sweep_cursor = -1;
+    }
+}
+
+void start_sweep(void) {
+    sweep_cursor = swept = 0;
+    for (int i = 0; i < options.connections; i++) clients[i]->swept = false;
+}
+
+bool sweeping(void) { return sweep_cursor >= 0; }

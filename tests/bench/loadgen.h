@@ -1,0 +1,74 @@
+/* What the parts of the load generator share; the program itself is described in loadgen.c. */
+#ifndef LOADGEN_H
+#define LOADGEN_H
+#define _GNU_SOURCE
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { BUFFER = 1 << 16, HEAD_LIMIT = 1024, BACKLOG = 4096 };
+enum { LATENCY_SLOTS = 1 << 20 }; /* one a microsecond, the last one takes all above */
+
+enum role { COMMANDS, UPSTREAM_LISTENER, UPSTREAM, CLIENT };
+enum phase { CONNECTING, IDLE, WAITING, CLOSED };
+
+struct connection {
+    int fd;
+    enum role role;
+    enum phase phase;
+    bool used;            /* answered once: counts towards "ready" */
+    bool swept;           /* answered since the last "sweep" */
+    uint32_t index;       /* of a client, and the first word of its echo */
+    uint32_t sequence;    /* the second word: an answer to anything but the last request is an error */
+    int matched;          /* upstream, http: how much of \r\n\r\n the last bytes were */
+    int received;         /* client: bytes of the answer so far; http: of its head, until it is complete */
+    int body_left;        /* client, http: -1 while the head is incomplete */
+    double sent, answered, longest_gap;
+    char head[];          /* client, http: HEAD_LIMIT bytes */
+};
+
+struct options {
+    bool http;
+    int size, connections, listen_port, target_port;
+    int busy;    /* the first so many clients go on asking */
+    double rate; /* requests a second in all; 0: the next one follows the answer */
+};
+
+struct counts {
+    uint64_t answers, errors, closed, missed;
+    double since, worst;
+};
+
+extern struct options options;
+extern struct counts counts;
+extern uint32_t *latencies;
+extern struct connection **clients;
+extern double now;           /* seconds, monotonic, of this batch of events */
+extern int poll_fd;
+extern char *message;        /* the echo, or the upstream's http response */
+extern int message_length;
+extern char buffer[BUFFER];  /* what was read last; nobody keeps a pointer into it */
+
+void die(const char *what);
+struct connection *watch(int fd, enum role role, uint32_t events);
+int tcp_socket(void);
+void no_delay(int fd);
+struct sockaddr_in loopback(int port);
+bool send_all(int fd, const char *bytes, int length);
+void close_connection(struct connection *c);
+
+int listen_upstream(int port);
+void accept_upstream(int listener);
+void serve(struct connection *c);
+
+void prepare_clients(void);
+void connected(struct connection *c);
+void take(struct connection *c);
+void start_if_ready(void);
+void load(int busy, double rate);
+void pace(void);
+void start_sweep(void);
+void sweep(void);
+bool sweeping(void);
+
+#endif
