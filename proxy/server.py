@@ -15,7 +15,7 @@ import msgspec
 from hotswap.errors import CannotRestore
 from hotswap.swappable import ListenerSpec, Saved, Schema
 from proxy.cluster import Cluster
-from proxy.connection import deadline, remaining
+from proxy.connection import Downstream, deadline, remaining
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
@@ -50,6 +50,8 @@ class ProxyServer:
         self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
         self._links = Links(self.reactor.connections)
         self._unordered = False
+        self._homeless: dict[str, str] = {}
+        self._kept: dict[int, str] = {}
         self._moved: list[int] = []
         self._retired = False
 
@@ -59,8 +61,14 @@ class ProxyServer:
         """The kinds of all protocols, configured or not."""
         return {kind: connection.schema for kind, connection in KINDS.items()}
 
-    def agree(self, chosen: Mapping[str, int]) -> None:
-        """Every kind has one version so far, so there is nothing to choose; see `proxy.state`."""
+    def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
+        """An attempt begins. Every kind has one version so far, so there is nothing to choose."""
+        self._homeless = {
+            name: f"listener {name!r} ({listener.address}) is not in the new configuration"
+            for name, listener in self.listeners.items()
+            if listener.address not in wanted
+        }
+        self._kept = {}
 
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
@@ -182,17 +190,31 @@ class ProxyServer:
 
     # ---- who owns ----
 
-    def keep(self, serials: Collection[int]) -> Collection[int]:
-        """Close the set under the bonds between connections: a relay stays together."""
+    def staying(self) -> Mapping[int, str]:
+        """Connections of listeners that the destination lacks, what it refused, and their other sides."""
+        if not self._homeless and not self._kept:
+            return {}
         connections = self.reactor.connections
-        kept: set[int] = set()
-        open_ends = [serial for serial in serials if serial in connections]
+        reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
+        for serial, connection in connections.items():
+            if isinstance(connection, Downstream) and connection.listener.name in self._homeless:
+                reasons.setdefault(serial, self._homeless[connection.listener.name])
+        open_ends = list(reasons)
         while open_ends:
             serial = open_ends.pop()
-            if serial not in kept:
-                kept.add(serial)
-                open_ends.extend(bond.serial for bond in connections[serial].bonds())
-        return kept
+            for bond in connections[serial].bonds():
+                if bond.serial not in reasons:
+                    reasons[bond.serial] = reasons[serial]
+                    open_ends.append(bond.serial)
+        return reasons
+
+    def keep(self, serials: Collection[int], reason: str) -> None:
+        """These stay, for the attempt under way."""
+        self._kept.update(dict.fromkeys(serials, reason))
+
+    def stragglers(self) -> Collection[int]:
+        """None yet: every connection is a value at every moment."""
+        return ()
 
     def sharing(self, shared: bool) -> None:
         """See `Reactor.sharing`."""
