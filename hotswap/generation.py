@@ -52,11 +52,20 @@ class Generation:
     """
 
     def __init__(
-        self, name: str, server: Swappable, *,
-        runtime_dir: Path | None = None, takeover: str = "auto", version: str = __version__, build: str = "",
-        config_id: str = "", stay_as_keeper: bool = False, limits: Limits | None = None,
-        admin: Address | None = None, admin_routes: AdminRoutes | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        server: Swappable,
+        *,
+        runtime_dir: Path | None = None,
+        takeover: str = "auto",
+        version: str = __version__,
+        build: str = "",
+        config_id: str = "",
+        stay_as_keeper: bool = False,
+        limits: Limits | None = None,
+        admin: Address | None = None,
+        admin_routes: AdminRoutes | None = None,
+    ) -> None:
         if takeover not in {"auto", "require", "never"}:
             raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
         self._identity = Identity(name, version, build or version, config_id, spawn.own_command(), os.getcwd())  # noqa: PTH109
@@ -93,7 +102,8 @@ class Generation:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, os._exit, 128 + number)  # inert: nothing to tidy up
         await self._come_to_own()
-        assert self._serving is not None
+        if self._serving is None:
+            raise HotswapError("owner without a serving side: a bug")
         code = await self._serving.ended
         await self._serving.finish()
         log.info("ended", extra=fields(gave_away=self._serving.gave_away))
@@ -132,9 +142,7 @@ class Generation:
         if sock is None:
             return False
         gc.disable()
-        attempt = DestinationAttempt(
-            Channel(sock), self._server, self, limits=self._limits, faults=Faults.armed()
-        )  # fmt: skip
+        attempt = DestinationAttempt(Channel(sock), self._server, self, limits=self._limits, faults=Faults.armed())
         attempt.begin(self._hello())
         state = await attempt.over
         gc.enable()
@@ -147,10 +155,17 @@ class Generation:
             protocol=Schema(wire.PROTOCOL_OLDEST, wire.PROTOCOL_NEWEST),
             schemas=dict(self._server.schemas()),
             wanted=[str(spec.address) for spec in self._server.wanted()],
-            version=identity.version, build=identity.build, config_id=identity.config_id,
-            token=self._token, takeover=self._takeover, nofile=soft, open_fds=len(os.listdir("/proc/self/fd")),
-            command=identity.command[:256], cwd=identity.cwd, pid=os.getpid(),
-        )  # fmt: skip
+            version=identity.version,
+            build=identity.build,
+            config_id=identity.config_id,
+            token=self._token,
+            takeover=self._takeover,
+            nofile=soft,
+            open_fds=sum(1 for _ in Path("/proc/self/fd").iterdir()),
+            command=identity.command[:256],
+            cwd=identity.cwd,
+            pid=os.getpid(),
+        )
 
     def _start_first(self, lock: int) -> None:
         if self._takeover == "require" and not self._token:
@@ -225,7 +240,8 @@ class Generation:
     def _own(self) -> None:
         """From here on this process answers for the name."""
         estate = self._estate
-        assert estate is not None
+        if estate is None:
+            raise HotswapError("owner without listeners: a bug")
         for spec in self._server.wanted():
             listeners.listen(estate.server[str(spec.address)], spec.backlog)
         if estate.admin >= 0:
@@ -246,11 +262,16 @@ class Generation:
                 os.getpid(),
                 time.time(),
                 self._how,
-            )  # fmt: skip
+            )
         )
         self._serving = Serving(
-            identity, self._server, self._runtime, estate, self._chain,
-            limits=self._limits, admin_routes=self._admin_routes,
-        )  # fmt: skip
+            identity,
+            self._server,
+            self._runtime,
+            estate,
+            self._chain,
+            limits=self._limits,
+            admin_routes=self._admin_routes,
+        )
         asyncio.get_running_loop().call_soon(self._serving.open)
         log.info("serving", extra=fields(name=identity.name, generation=self._number, how=self._how, pid=os.getpid()))

@@ -49,7 +49,8 @@ class Runtime:
         self.lock_path = self.path / "lock"
         if len(os.fsencode(self.handover_path)) > MAX_UNIX_PATH:
             raise UsageError(
-                f"{self.handover_path} is too long for a unix socket ({MAX_UNIX_PATH} bytes): use a shorter --runtime-dir"
+                f"{self.handover_path} is longer than a unix socket's path may be ({MAX_UNIX_PATH} bytes): "
+                "use a shorter --runtime-dir"
             )
 
     def prepare(self) -> None:

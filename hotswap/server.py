@@ -55,7 +55,7 @@ class Server:
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
         """One version of each kind: nothing to choose."""
 
-    def save_shared(self, now: float) -> bytes:  # noqa: ARG002  `Swappable` gives it
+    def save_shared(self, now: float) -> bytes:
         """Nothing but connections."""
         return b""
 
@@ -104,5 +104,3 @@ class Server:
     def connections(self) -> list[dict[str, Any]]:
         """One row a value."""
         return [{"serial": value.serial, "kind": value.kind, "fd": value.fd} for value in self.values().values()]
-
-

@@ -13,26 +13,26 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from hotswap import listeners
+from hotswap.admission import judge
 from hotswap.chain import Chain, Record
-from hotswap.control import HttpServer, Request, Response, Route
-from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, Superseded, UsageError
+from hotswap.control import HttpServer, Route
+from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, UsageError
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
 from hotswap.handover.greeter import Greeter
+from hotswap.handover.holder import Wishes
 from hotswap.handover.rounds import Limits
-from hotswap.handover.source import Outcome, SourceAttempt, Wishes
+from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
+from hotswap.routes import routes
 from hotswap.runtime import Runtime
-from hotswap.swappable import Schema, Swappable
+from hotswap.swappable import Swappable
 from hotswap.upgrade import Order, Upgrade, result
 
 log = logging.getLogger("hotswap")
@@ -66,19 +66,20 @@ class Estate:
     server: dict[str, int] = field(default_factory=dict)  # by address
 
 
-class DrainOrder(msgspec.Struct, frozen=True):
-    """The body of POST /drain."""
-
-    deadline: float = 60.0  # seconds
-
-
 class Serving:
     """One generation from owning to its end; `ended` resolves with the exit code."""
 
     def __init__(
-        self, identity: Identity, server: Swappable, runtime: Runtime, estate: Estate, chain: Chain, *,
-        limits: Limits, admin_routes: Callable[[Serving], Mapping[tuple[str, str], Route]] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        identity: Identity,
+        server: Swappable,
+        runtime: Runtime,
+        estate: Estate,
+        chain: Chain,
+        *,
+        limits: Limits,
+        admin_routes: Callable[[Serving], Mapping[tuple[str, str], Route]] | None = None,
+    ) -> None:
         self.identity = identity
         self.server = server
         self.estate = estate
@@ -91,10 +92,10 @@ class Serving:
         self._limits = limits
         self._attempt: SourceAttempt | None = None
         self._upgrade: Upgrade | None = None
-        self._last_upgrade: dict[str, Any] | None = None
+        self.last_upgrade: dict[str, Any] | None = None
         self._held_signal = 0
         self._greeter: Greeter | None = None
-        self._control = HttpServer(self._routes())
+        self._control = HttpServer(routes(self))
         self._admin = HttpServer(admin_routes(self) if admin_routes else {})
         self.started = time.time()
 
@@ -166,15 +167,28 @@ class Serving:
         """A caller said HELLO."""
         upgrade = self._upgrade if self._upgrade is not None and hello.token == self._upgrade.spawned.token else None
         attempt = SourceAttempt(
-            channel, hello, self.server, self,
-            limits=self._limits, faults=Faults.armed(), generation=self._generation() + 1,
+            channel,
+            hello,
+            self.server,
+            self,
+            limits=self._limits,
+            faults=Faults.armed(),
+            generation=self.generation + 1,
             wishes=upgrade.wishes if upgrade else Wishes(),
             report=upgrade.report if upgrade else _unheard,
-        )  # fmt: skip
+        )
         self._attempt = attempt
         attempt.over.add_done_callback(lambda future: self._attempt_over(attempt, future.result()))
         try:
-            chosen = self._judge(hello, spawned=upgrade is not None)
+            chosen = judge(
+                hello,
+                self.server,
+                self.chain,
+                listeners=len(self.estate.server),
+                draining=self.draining,
+                spawned=upgrade is not None,
+                awaited=self._upgrade is not None,
+            )
         except HotswapError as refusal:
             os.close(pidfd)
             attempt.failure = refusal
@@ -184,45 +198,21 @@ class Serving:
             upgrade.attempt = attempt
         attempt.begin(chosen, pidfd)
 
-    def _judge(self, hello: wire.Hello, *, spawned: bool) -> dict[str, int]:
-        """The schema versions to write. Raises the refusal."""
-        if self._upgrade is not None and not spawned:
-            raise Busy("an upgrade is under way, and this generation is not the one it waits for")
-        if self.draining:
-            raise Refused("the serving generation is draining; it will end by itself")
-        identity = f"{hello.build}/{hello.config_id}"
-        if not spawned and hello.takeover != "require" and identity in self.chain.superseded:
-            raise Superseded(
-                f"generation {self._generation()} superseded this build and configuration; "
-                "to go back all the same use --takeover=require, or `hotswap rollback`"
-            )
-        if hello.protocol.oldest > wire.PROTOCOL_NEWEST or hello.protocol.newest < wire.PROTOCOL_OLDEST:
-            raise Refused(
-                f"no common protocol version: this side speaks {wire.PROTOCOL_OLDEST} to {wire.PROTOCOL_NEWEST}, "
-                f"the other {hello.protocol.oldest} to {hello.protocol.newest}; upgrade by way of a version between"
-            )
-        needed = len(self.server.values()) + len(self.estate.server) + _SPARE_FDS
-        if hello.nofile and hello.nofile - hello.open_fds < needed:
-            raise Refused(
-                f"the new generation may open {hello.nofile} files and needs {needed} more: raise its RLIMIT_NOFILE"
-            )
-        return _agree(self.server.schemas(), hello.schemas)
-
     def _attempt_over(self, attempt: SourceAttempt, state: State) -> None:
         self._attempt = None
         if attempt.peer_dead or state is Source.GONE:
             self.server.sharing(False)
         else:
             self._watch_copies(attempt)
-        figures = result(attempt.outcome, None if state is Source.GONE else attempt.failure, self._generation() + 1)
+        figures = result(attempt.outcome, None if state is Source.GONE else attempt.failure, self.generation + 1)
         if state is Source.GONE:
             self.loop.call_soon(self._farewell)
         elif not attempt.outcome.rehearsed:
             log.error("a handover failed, serving on", extra=fields(reason=figures["message"]))
             self._record_failure(attempt, figures["message"])
         if self._upgrade is not None and self._upgrade.attempt is attempt:
-            self._last_upgrade = figures
-            self._upgrade.settle(attempt, self._generation() + 1)
+            self.last_upgrade = figures
+            self._upgrade.settle(attempt, self.generation + 1)
         if self._held_signal:
             number, self._held_signal = self._held_signal, 0
             self._on_signal(number)
@@ -251,7 +241,7 @@ class Serving:
         hello = attempt.hello
         self.chain.add(
             Record(
-                self._generation() + 1,
+                self.generation + 1,
                 hello.version,
                 hello.build,
                 hello.config_id,
@@ -261,14 +251,25 @@ class Serving:
                 time.time(),
                 "upgrade" if hello.token else "takeover",
                 f"failed: {why}",
-            )  # fmt: skip
+            )
         )
 
-    def _generation(self) -> int:
+    @property
+    def generation(self) -> int:
+        """The number of this generation in the chain."""
         current = self.chain.current()
         return current.generation if current else 0
 
     # -- handover.source.Holder -------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        if self.gave_away:
+            return "retired"
+        if self.draining:
+            return "draining"
+        return "handover" if self._attempt is not None else "serving"
 
     def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
         """See `Holder`."""
@@ -318,7 +319,7 @@ class Serving:
         self._reopen()
 
     def _reopen(self) -> None:
-        self._control = HttpServer(self._routes())
+        self._control = HttpServer(routes(self))
         self.open()
 
     def end_destination(self) -> None:
@@ -326,65 +327,11 @@ class Serving:
         if self._upgrade is not None and self._upgrade.attempt is self._attempt:
             self._upgrade.spawned.kill()
 
-    # -- the control socket -----------------------------------------------------------------------
+    # -- upgrades ---------------------------------------------------------------------------------
 
-    def _routes(self) -> dict[tuple[str, str], Route]:
-        return {
-            ("GET", "/status"): self._get_status,
-            ("GET", "/connections"): self._get_connections,
-            ("GET", "/history"): self._get_history,
-            ("POST", "/upgrade"): self._post_upgrade,
-            ("POST", "/drain"): self._post_drain,
-        }
-
-    @property
-    def state(self) -> str:
-        """One word for people."""
-        if self.gave_away:
-            return "retired"
-        if self.draining:
-            return "draining"
-        return "handover" if self._attempt is not None else "serving"
-
-    def status(self) -> dict[str, Any]:
-        """What `hotswap status` shows."""
-        wanted = self.server.wanted()
-        return {
-            "name": self.identity.name,
-            "generation": self._generation(),
-            "pid": os.getpid(),
-            "version": self.identity.version,
-            "build": self.identity.build,
-            "state": self.state,
-            "started": self.started,
-            "config_id": self.identity.config_id,
-            "listeners": [{"name": spec.name, "address": str(spec.address)} for spec in wanted],
-            "connections": len(self.server.values()),
-            "in_flight": self.server.in_flight(),
-            "server": self.server.status(),
-            "last_upgrade": self._last_upgrade,
-        }
-
-    async def _get_status(self, _request: Request) -> Response:
-        return Response.json(self.status())
-
-    async def _get_connections(self, _request: Request) -> Response:
-        return Response.json({"connections": self.server.connections()})
-
-    async def _get_history(self, _request: Request) -> Response:
-        return Response.json({"history": self.chain.records})
-
-    async def _post_drain(self, request: Request) -> Response:
-        order = request.json(DrainOrder)
-        if self._attempt is not None:
-            raise Busy("a handover is under way: drain when it is over")
-        if not self.draining:
-            self.drain(order.deadline)
-        return Response.json({"draining": True, "in_flight": self.server.in_flight()})
-
-    async def _post_upgrade(self, request: Request) -> EventStream:
-        order = request.json(Order)
-        if self._upgrade is not None or self._attempt is not None or self.gave_away:
+    def upgrade(self, order: Order) -> EventStream:
+        """Start to carry an order out. Raises `Busy`, `Refused`, `UsageError`, `DestinationFailed`."""
+        if self._upgrade is not None or self._occupied():
             raise Busy("another attempt is under way; try again when it is over")
         if self.draining:
             raise Refused("this generation is draining; there is nothing to upgrade")
@@ -392,9 +339,11 @@ class Serving:
         if order.rollback:
             earlier = self.chain.previous()
             command, cwd = earlier.command, earlier.cwd
-        if not command or not Path(cwd or "/").is_dir():
-            raise UsageError(f"no command to start, or {cwd} is no directory")
-        self._upgrade = Upgrade(order, command, cwd or "/", self._upgrade_over)
+        if not command or not cwd.startswith("/"):
+            raise UsageError(
+                "an upgrade to another command needs the command and the absolute directory to start it in"
+            )
+        self._upgrade = Upgrade(order, command, cwd, self._upgrade_over)
         return self._upgrade.stream
 
     def _upgrade_over(self) -> None:
@@ -403,25 +352,3 @@ class Serving:
 
 def _unheard(event: dict[str, Any]) -> None:
     log.info("handover", extra=fields(**event))
-
-
-def _agree(ours: Mapping[str, Schema], theirs: Mapping[str, Schema]) -> dict[str, int]:
-    """The newest version of each kind that both understand. Raises `Refused`."""
-    chosen = {}
-    for kind, schema in ours.items():
-        other = theirs.get(kind)
-        if other is None:
-            raise Refused(
-                f"the new generation does not know the state kind {kind!r}: upgrade by way of a version between"
-            )
-        version = min(schema.newest, other.newest)
-        if version < max(schema.oldest, other.oldest):
-            raise Refused(
-                f"no common version of the state kind {kind!r}: {schema.oldest} to {schema.newest} here, "
-                f"{other.oldest} to {other.newest} there; upgrade by way of a version between"
-            )
-        chosen[kind] = version
-    return chosen
-
-
-__all__ = ["Estate", "Identity", "Outcome", "Serving"]

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 from hotswap.errors import DeadlinePassed, HotswapError
-from hotswap.handover.source import Outcome, SourceAttempt, Wishes
+from hotswap.handover.holder import Outcome, Wishes
+from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source
 from hotswap.http import EventStream
 from hotswap.spawn import Spawned
@@ -109,10 +110,7 @@ class Upgrade:
 
 def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> dict[str, Any]:
     """The last event of an upgrade."""
-    moved = (
-        f"{outcome.listeners} listeners, {outcome.connections} connections, "
-        f"{outcome.in_flight} requests in flight"
-    )  # fmt: skip
+    moved = f"{outcome.listeners} listeners, {outcome.connections} connections, {outcome.in_flight} requests in flight"
     if failure is not None:
         message = str(failure)
     elif outcome.rehearsed:

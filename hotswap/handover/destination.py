@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import msgspec
 
@@ -27,6 +26,7 @@ from hotswap.errors import (
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received, from_memfd
+from hotswap.handover.holder import Taker
 from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
 from hotswap.handover.rounds import Holdings, Limits
@@ -34,28 +34,6 @@ from hotswap.handover.states import Action, Destination, Event, destination_step
 from hotswap.swappable import Swappable
 
 log = logging.getLogger("hotswap.handover")
-
-
-class Taker(Protocol):
-    """What the generation around an attempt does for it."""
-
-    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
-        """Resources came: bind what is missing, give the server its listeners. Raises `BindFailed`."""
-
-    def restore_chain(self, chain: bytes, generation: int) -> None:
-        """The history of generations so far."""
-
-    def start(self) -> None:
-        """Owner: listen on the listeners and tick. The first thing after OWNED."""
-
-    def start_cold(self) -> None:
-        """Owner of the listeners only: what was restored is void."""
-
-    def told(self, figures: wire.Bye) -> None:
-        """The source says goodbye with what it measured."""
-
-    def leave(self, failure: HotswapError | None) -> None:
-        """Say why and end this process at once."""
 
 
 class DestinationAttempt(Machine):
@@ -192,7 +170,8 @@ class DestinationAttempt(Machine):
             return
         if not self._holdings.matches(message):
             self._mismatch(
-                f"count or digest differ: {len(self._holdings.changes)} connections restored, {message.connections} announced"
+                f"count or digest differ: {len(self._holdings.changes)} connections restored, "
+                f"{message.connections} announced"
             )
             return
         shared = from_memfd(fds.pop()) if message.shared_in_memfd and fds else message.shared
@@ -215,7 +194,7 @@ class DestinationAttempt(Machine):
         try:
             self._server.restore(saved, time.monotonic())
         except (CannotRestore, msgspec.ValidationError) as error:
-            log.error("a straggler was lost: %s", error)
+            log.error("a straggler was lost: %s", error)  # noqa: TRY400  the text says it all
             if saved.fd >= 0:
                 os.close(saved.fd)
 

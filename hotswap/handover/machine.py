@@ -7,6 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from hotswap.errors import HotswapError, ProtocolError
 from hotswap.faults import Faults
@@ -233,7 +234,6 @@ class Machine:
 
 def _is_pidfd(fd: int) -> bool:
     try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
-            return any(line.startswith("Pid:") for line in info)
+        return "\nPid:" in Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
     except OSError:
         return False

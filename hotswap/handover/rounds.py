@@ -142,7 +142,7 @@ class Copier:
 
 
 def converged(limits: Limits, number: int, copied: int, dirty: int) -> bool:
-    """After round `number` copied `copied` values and left `dirty`: is it time to freeze?
+    """Whether it is time to freeze, after round `number` copied `copied` values and left `dirty`.
 
     Yes if the rest fits the budget, if rounds ran out, or if they gain nothing any more.
     """

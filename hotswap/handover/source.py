@@ -11,9 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from hotswap.errors import (
     ConnectionsLost,
@@ -26,6 +24,7 @@ from hotswap.errors import (
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received, to_memfd
+from hotswap.handover.holder import Holder, Outcome, Wishes
 from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
 from hotswap.handover.rounds import Batch, Copier, Limits, converged, digest
@@ -40,55 +39,6 @@ _LATE: dict[State, str] = {
     Source.WAITING: "the new generation took the byte and went silent",
 }
 _AFTER_OWNED = frozenset({Source.RETIRED, Source.LEAVING, Source.ALONE, Source.GONE})
-
-
-class Holder(Protocol):
-    """What the generation around an attempt does for it."""
-
-    def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
-        """Every listening socket that travels."""
-
-    def lock_fd(self) -> int:
-        """The open, locked lock file."""
-
-    def chain_state(self) -> bytes:
-        """The history of generations, encoded."""
-
-    def freeze(self) -> None:
-        """Stop everything that does I/O for clients."""
-
-    def thaw(self) -> None:
-        """Undo it."""
-
-    def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
-        """The destination owns; go on with what was kept and with the listeners it does not want."""
-
-    def take_listeners(self) -> None:
-        """The destination died as owner: serve on, without the connections."""
-
-    def end_destination(self) -> None:
-        """SIGKILL the destination if this process spawned it."""
-
-
-class Wishes(msgspec.Struct, frozen=True):
-    """What the caller of an upgrade asked for."""
-
-    dry_run: bool = False
-    require_all: bool = False
-
-
-class Outcome(msgspec.Struct):
-    """What an attempt did, in figures; filled in as it goes."""
-
-    listeners: int = 0
-    connections: int = 0
-    in_flight: int = 0
-    rounds: int = 0
-    copied: int = 0
-    kept: dict[str, int] = {}
-    phases: dict[str, float] = {}  # milliseconds: copy, check, byte; their sum is the downtime
-    downtime_ms: float = 0.0
-    rehearsed: bool = False
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -193,7 +143,8 @@ class SourceAttempt(Machine):
         if self._wishes.require_all and self._server.staying():
             reasons = sorted(set(self._server.staying().values()))
             raise LeftBehind(
-                f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}) and --require-all was given"
+                f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}), "
+                "and --require-all was given"
             )
         if not converged(self._limits, self._round, self._copier.copied, dirty) or done.problems:
             self.fire(Event.ROUND_DONE)
@@ -313,9 +264,13 @@ class SourceAttempt(Machine):
         large = len(shared) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
         final = wire.Final(
-            len(changes), digest(changes), b"" if large else shared, self._holder.chain_state(),
-            sorted(self._stragglers), large,
-        )  # fmt: skip
+            len(changes),
+            digest(changes),
+            b"" if large else shared,
+            self._holder.chain_state(),
+            sorted(self._stragglers),
+            large,
+        )
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
@@ -391,7 +346,8 @@ class SourceAttempt(Machine):
 
     def _take_listeners(self) -> None:
         self.failure = ConnectionsLost(
-            "the new generation died right after it took over: this one serves on, the connections it had taken are lost"
+            "the new generation died right after it took over: "
+            "this one serves on, the connections it had taken are lost"
         )
         self._holder.take_listeners()
 

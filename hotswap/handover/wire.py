@@ -209,9 +209,26 @@ class Released(Message, frozen=True, tag="RELEASED"):
 
 
 AnyMessage = (
-    Hello | Welcome | Refused | Listeners | Lock | Pipe | Round | Values | Closed | RoundEnd | RoundDone
-    | Ack | Final | Prepared | Unable | Owned | Straggler | Bye | Released
-)  # fmt: skip
+    Hello
+    | Welcome
+    | Refused
+    | Listeners
+    | Lock
+    | Pipe
+    | Round
+    | Values
+    | Closed
+    | RoundEnd
+    | RoundDone
+    | Ack
+    | Final
+    | Prepared
+    | Unable
+    | Owned
+    | Straggler
+    | Bye
+    | Released
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

@@ -1,0 +1,66 @@
+"""May this caller take over? Refusing is free here: nothing has moved yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hotswap.chain import Chain
+from hotswap.errors import Busy, Refused, Superseded
+from hotswap.handover import wire
+from hotswap.swappable import Schema, Swappable
+
+SPARE_FDS = 64  # a destination needs beyond the descriptors that move
+
+
+def judge(
+    hello: wire.Hello,
+    server: Swappable,
+    chain: Chain,
+    *,
+    listeners: int,
+    draining: bool,
+    spawned: bool,
+    awaited: bool,
+) -> dict[str, int]:
+    """The schema version to write for each state kind. Raises the refusal.
+
+    `spawned`: this is the generation that an upgrade under way started; `awaited`: there is such an upgrade.
+    """
+    if awaited and not spawned:
+        raise Busy("an upgrade is under way, and this generation is not the one it waits for")
+    if draining:
+        raise Refused("the serving generation is draining; it will end by itself")
+    identity = f"{hello.build}/{hello.config_id}"
+    if not spawned and hello.takeover != "require" and identity in chain.superseded:
+        raise Superseded(
+            "a later generation superseded this build and configuration; "
+            "to go back all the same use --takeover=require, or `hotswap rollback`"
+        )
+    if hello.protocol.oldest > wire.PROTOCOL_NEWEST or hello.protocol.newest < wire.PROTOCOL_OLDEST:
+        raise Refused(
+            f"no common protocol version: this side speaks {wire.PROTOCOL_OLDEST} to {wire.PROTOCOL_NEWEST}, "
+            f"the other {hello.protocol.oldest} to {hello.protocol.newest}; upgrade by way of a version between"
+        )
+    needed = len(server.values()) + listeners + SPARE_FDS
+    if hello.nofile and hello.nofile - hello.open_fds < needed:
+        raise Refused(f"the new generation may open {hello.nofile} files and needs {needed} more: raise RLIMIT_NOFILE")
+    return agree(server.schemas(), hello.schemas)
+
+
+def agree(ours: Mapping[str, Schema], theirs: Mapping[str, Schema]) -> dict[str, int]:
+    """The newest version of each kind that both understand. Raises `Refused`."""
+    chosen = {}
+    for kind, schema in ours.items():
+        other = theirs.get(kind)
+        if other is None:
+            raise Refused(
+                f"the new generation does not know connections of kind {kind!r}: go by way of a version between"
+            )
+        version = min(schema.newest, other.newest)
+        if version < max(schema.oldest, other.oldest):
+            raise Refused(
+                f"no common version of the state kind {kind!r}: {schema.oldest} to {schema.newest} here, "
+                f"{other.oldest} to {other.newest} there; upgrade by way of a version between"
+            )
+        chosen[kind] = version
+    return chosen

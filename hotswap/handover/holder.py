@@ -1,0 +1,81 @@
+"""What the generation around an attempt does for it, what was asked of it, and what it did."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from hotswap.errors import HotswapError
+from hotswap.handover import wire
+
+
+class Holder(Protocol):
+    """What the generation around an attempt does for it."""
+
+    def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
+        """Every listening socket that travels."""
+
+    def lock_fd(self) -> int:
+        """The open, locked lock file."""
+
+    def chain_state(self) -> bytes:
+        """The history of generations, encoded."""
+
+    def freeze(self) -> None:
+        """Stop everything that does I/O for clients."""
+
+    def thaw(self) -> None:
+        """Undo it."""
+
+    def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
+        """The destination owns; go on with what was kept and with the listeners it does not want."""
+
+    def take_listeners(self) -> None:
+        """The destination died as owner: serve on, without the connections."""
+
+    def end_destination(self) -> None:
+        """SIGKILL the destination if this process spawned it."""
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What the caller of an upgrade asked for."""
+
+    dry_run: bool = False
+    require_all: bool = False
+
+
+class Outcome(msgspec.Struct):
+    """What an attempt did, in figures; filled in as it goes."""
+
+    listeners: int = 0
+    connections: int = 0
+    in_flight: int = 0
+    rounds: int = 0
+    copied: int = 0
+    kept: dict[str, int] = {}
+    phases: dict[str, float] = {}  # milliseconds: copy, check, byte; their sum is the downtime
+    downtime_ms: float = 0.0
+    rehearsed: bool = False
+
+
+class Taker(Protocol):
+    """What the generation around an attempt does for it."""
+
+    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
+        """Resources came: bind what is missing, give the server its listeners. Raises `BindFailed`."""
+
+    def restore_chain(self, chain: bytes, generation: int) -> None:
+        """The history of generations so far."""
+
+    def start(self) -> None:
+        """Owner: listen on the listeners and tick. The first thing after OWNED."""
+
+    def start_cold(self) -> None:
+        """Owner of the listeners only: what was restored is void."""
+
+    def told(self, figures: wire.Bye) -> None:
+        """The source says goodbye with what it measured."""
+
+    def leave(self, failure: HotswapError | None) -> None:
+        """Say why and end this process at once."""

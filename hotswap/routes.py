@@ -1,0 +1,81 @@
+"""What a serving generation answers on its control socket.
+
+GET  /status       who serves, with what
+GET  /connections  one entry a live connection
+GET  /history      the generations so far, and the attempts that failed
+POST /upgrade      {"command", "cwd", "timeout", "dry_run", "require_all", "rollback"}: a stream of events
+POST /drain        {"deadline"}: accept nothing more, finish, end
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hotswap.control import Request, Response, Route
+from hotswap.errors import Busy
+from hotswap.http import EventStream
+from hotswap.upgrade import Order
+
+if TYPE_CHECKING:
+    from hotswap.serving import Serving
+
+
+class DrainOrder(msgspec.Struct, frozen=True):
+    """The body of POST /drain."""
+
+    deadline: float = 60.0  # seconds
+
+
+def status(serving: Serving) -> dict[str, Any]:
+    """What `hotswap status` shows."""
+    identity, server = serving.identity, serving.server
+    return {
+        "name": identity.name,
+        "generation": serving.generation,
+        "pid": os.getpid(),
+        "version": identity.version,
+        "build": identity.build,
+        "state": serving.state,
+        "started": serving.started,
+        "config_id": identity.config_id,
+        "listeners": [{"name": spec.name, "address": str(spec.address)} for spec in server.wanted()],
+        "connections": len(server.values()),
+        "in_flight": server.in_flight(),
+        "server": server.status(),
+        "last_upgrade": serving.last_upgrade,
+    }
+
+
+def routes(serving: Serving) -> dict[tuple[str, str], Route]:
+    """Bound to one serving generation."""
+
+    async def get_status(_request: Request) -> Response:
+        return Response.json(status(serving))
+
+    async def get_connections(_request: Request) -> Response:
+        return Response.json({"connections": serving.server.connections()})
+
+    async def get_history(_request: Request) -> Response:
+        return Response.json({"history": serving.chain.records})
+
+    async def post_upgrade(request: Request) -> EventStream:
+        return serving.upgrade(request.json(Order))
+
+    async def post_drain(request: Request) -> Response:
+        order = request.json(DrainOrder)
+        if serving.state == "handover":
+            raise Busy("a handover is under way: drain when it is over")
+        if serving.state == "serving":
+            serving.drain(order.deadline)
+        return Response.json({"draining": True, "in_flight": serving.server.in_flight()})
+
+    return {
+        ("GET", "/status"): get_status,
+        ("GET", "/connections"): get_connections,
+        ("GET", "/history"): get_history,
+        ("POST", "/upgrade"): post_upgrade,
+        ("POST", "/drain"): post_drain,
+    }
