@@ -7,10 +7,13 @@ names them in a handover.
 from __future__ import annotations
 
 from proxy.connection import Connection, Downstream
+from proxy.http1.downstream import Http1Downstream
+from proxy.http1.upstream import Http1Upstream
 from proxy.tcp import TcpDownstream, TcpUpstream
 
 DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
+    "http1": Http1Downstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
 
@@ -19,6 +22,8 @@ KINDS: dict[str, type[Connection]] = {
     for connection in (
         TcpDownstream,
         TcpUpstream,
+        Http1Downstream,
+        Http1Upstream,
     )
 }
 """State kind -> the class that restores it."""

@@ -1,0 +1,12 @@
+"""HTTP/1.1 (RFC 9110, RFC 9112): a sans-IO codec, and the sessions of both sides of the proxy.
+
+errors      what a message that cannot be served is refused with
+fields      one header line: is it valid, and what does it mean to a proxy
+head        a whole request or response head
+body        message bodies, cut out of the byte stream
+state       the values: what a connection is in a snapshot
+replies     the responses the proxy makes itself
+forward     heads on their way to the other side
+downstream  who connects to us
+upstream    whom we connect to
+"""

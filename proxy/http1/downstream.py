@@ -1,0 +1,406 @@
+"""Protocol ``http1``, the client's side: cuts the stream into requests, and watches the deadlines.
+
+    bytes --> head --> route --> Exchange._dispatch --> Http1Upstream
+      |                                                     ^
+      `-----> body, as it comes ----------------------------'
+
+A client's FIN after a complete request is a half-close: it gets its response, then the connection ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from hotswap.swappable import Schema
+from proxy.connection import deadline, remaining
+from proxy.http1 import forward
+from proxy.http1.body import Chunks
+from proxy.http1.errors import BadMessage
+from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED, Exchange
+from proxy.http1.head import CHUNKED, find_end, parse_request
+from proxy.http1.state import DownstreamState, load_chunks, save_chunks
+from proxy.http1.states import MOVES, Event, Step
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.connection import Places
+    from proxy.http1.head import RequestHead
+
+MAX_REPEATABLE: Final = 65536
+"""Bytes of a body that is sent in one piece with its head, and kept with it to be sent again."""
+
+IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
+BOTH, REPLY, DISCARD, TUNNEL, LINGER = Step.BOTH, Step.REPLY, Step.DISCARD, Step.TUNNEL, Step.LINGER
+_EXCHANGE: Final = frozenset({DIAL, SEND, WAIT, BOTH, REPLY})
+_WITH_CLUSTER: Final = _EXCHANGE | {TUNNEL}
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DownstreamState).decode
+
+
+class Http1Downstream(Exchange):
+    """A client connection."""
+
+    __slots__ = ()
+
+    kind: ClassVar[str] = "http1.downstream"
+    schema: ClassVar[Schema] = Schema(1, 1)
+    request_ids: ClassVar[forward.RequestIds] = forward.RequestIds()
+
+    # ---- what comes from the client ----
+
+    def begin(self) -> None:
+        """The first head is due within the header timeout."""
+        self.tail = forward.request_tail(self.remote)
+        self.deadline = self.plane.now + self.listener.config.header_timeout
+        self.wake(self.deadline)
+
+    def received(self, data: bytes) -> None:
+        """Bytes of a head, of a body, of a later request or of a tunnel."""
+        step = self.step
+        if step is IDLE or step is HEAD:
+            self._take(self.inbox + data if self.inbox else data)
+        elif step is SEND or step is BOTH or step is DISCARD:
+            rest = self._take_body(data)
+            if rest:
+                self._take(rest)
+        elif step is TUNNEL:
+            super().received(data)
+        elif step is not LINGER:
+            self._keep(self.inbox + data)
+
+    def _proceed(self) -> None:
+        data = self.inbox
+        self.inbox = b""
+        self.resume()
+        if self.left:
+            data = self._take_body(data)
+        if self.step is IDLE or data:
+            self._take(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Leave bytes for later; what would make them grow without bound is paused."""
+        self.inbox = data
+        if len(data) > MAX_PIPELINED:
+            self.pause()
+
+    def _take(self, data: bytes) -> None:
+        """Read requests from ``data`` until one is under way, or no complete one is left."""
+        config = self.listener.config
+        while data and (self.step is IDLE or self.step is HEAD) and not self.clogged:
+            self.method = b""
+            self.minor = 1
+            try:
+                if data[0] == 0x0D or data[0] == 0x0A:
+                    data = self._without_empty_lines(data)
+                    continue
+                end = find_end(data, self.scanned, config.max_header_bytes)
+                if end < 0:
+                    self._await_head(data)
+                    return
+                data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+            except BadMessage as why:
+                self._reply(why.status, why.reason, keep=False)
+                return
+        if self.step is LINGER:
+            return
+        self.scanned = 0
+        self._keep(data)
+        if self.eof and not data and self.step is IDLE:
+            self._last()
+
+    def _without_empty_lines(self, data: bytes) -> bytes:
+        """Skip empty lines before a head (RFC 9112 section 2.2)."""
+        while data.startswith(b"\r\n"):
+            data = data[2:]
+        if data == b"\r":
+            self._await_head(data)
+            return b""
+        if data[:1] in {b"\r", b"\n"}:
+            raise BadMessage(400, "malformed line end")
+        if not data:
+            self.step = MOVES[Event.NOTHING][self.step]
+        return data
+
+    def _await_head(self, data: bytes) -> None:
+        self.inbox = data
+        self.scanned = len(data)
+        if self.step is IDLE:
+            self.deadline = self.plane.now + self.listener.config.header_timeout
+            self.wake(self.deadline)
+        self.step = MOVES[Event.PART][self.step]
+        if self.eof:
+            self._last()
+
+    def _serve(self, head: RequestHead, data: bytes) -> bytes:
+        """Begin an exchange; ``data`` is what follows the head. Returns what follows the request."""
+        start = head.start
+        self.inbox = b""
+        self.scanned = 0
+        self.method = start.method
+        self.minor = start.minor
+        self.keep = head.keep
+        self.attempts = 0
+        self.tried = ()
+        self.timed_out = False
+        self.requests += 1
+        if head.length:
+            self._begin_body(head)
+        listener = self.listener
+        name = listener.routes.find(head.host, start.path, head.lines)
+        if name is None:
+            self.step = MOVES[Event.REQUEST][self.step]
+            self._reply(404, "no route matches")
+            return self._take_body(data) if self.left else data
+        self.cluster = cluster = listener.clusters[name]
+        if cluster.config.max_duration is not None:
+            self.expires = self.plane.now + cluster.config.max_duration
+            self.wake(self.expires)
+        if head.upgrade:
+            head.upgrade = forward.tunnel_protocol(head.upgrade)
+        self.upgrade = bool(head.upgrade)
+        self.held = forward.request_head(head, self.tail, self.remote, self.request_ids, name)
+        if 0 < self.left <= len(data) and self.left <= MAX_REPEATABLE:
+            self.held += data[: self.left]
+            data = data[self.left :]
+            self.left = 0
+            self.expects = False
+        self._dispatch(Event.REQUEST)
+        return self._take_body(data) if self.left and self.step is not DIAL else data
+
+    def _begin_body(self, head: RequestHead) -> None:
+        limit = self.listener.config.max_body
+        if limit is not None and head.length > limit:
+            raise BadMessage(413, "the body is too large")
+        self.left = head.length
+        self.chunks = Chunks() if head.length == CHUNKED else None
+        self.expects = head.expects
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Forward, or drop, what belongs to the request body. Returns what follows it."""
+        if not data:
+            return data
+        rest = b""
+        chunks = self.chunks
+        if chunks is None:
+            piece = data if len(data) <= self.left else data[: self.left]
+            rest = data[len(piece) :]
+            self.left -= len(piece)
+        else:
+            config = self.listener.config
+            piece = chunks.feed(data, (config.max_header_bytes, config.max_headers))
+            if chunks.broken is not None or (config.max_body is not None and chunks.size > config.max_body):
+                self._refuse_body(chunks.broken or BadMessage(413, "the body is too large"))
+                return b""
+            if chunks.done:
+                rest = chunks.rest
+                self.chunks = None
+                self.left = 0
+        self.expects = False
+        if self.step is DISCARD:
+            self.spendable -= len(data)
+            if self.left and self.spendable < 0:
+                self._last()
+                return b""
+        else:
+            self._forward_body(piece)
+        if not self.left:
+            self._sent()
+        return rest
+
+    def _forward_body(self, piece: bytes) -> None:
+        upstream = self.peer
+        self.held = b""
+        if upstream is not None and piece:
+            upstream.send(piece)
+            if upstream.clogged:
+                self.pause()
+
+    def _refuse_body(self, why: BadMessage) -> None:
+        """Answer if that is still possible. The upstream never sees the body's end."""
+        if self.step is SEND:
+            self._reply(why.status, why.reason, keep=False)
+        elif self.step is BOTH:
+            self._abort()
+        else:
+            self._last()
+
+    # ---- the transport ----
+
+    def ended(self) -> None:
+        """The client's FIN: the end of everything but of an answer it still waits for."""
+        if self.step is TUNNEL:
+            super().ended()
+        elif self.step is LINGER:
+            if self.fin_sent:
+                self.close()
+        elif self.step is SEND:
+            self._drop_upstream()
+            self.close()
+        elif self.step is BOTH:
+            self._abort()
+        elif self.step in {HEAD, DISCARD} or (self.step is IDLE and not self.inbox):
+            if self.outbox:
+                self._last()
+            else:
+                self.close()
+
+    def failed(self, errno: int) -> None:
+        """The client is gone, and nobody wants the response."""
+        if self.step is TUNNEL:
+            super().failed(errno)
+        else:
+            self._drop_upstream()
+
+    def drained(self) -> None:
+        """The client took what it was sent: let the response flow, or take its next request."""
+        upstream = self.peer
+        if upstream is not None:
+            upstream.resume()
+        elif self.step is IDLE:
+            self._proceed()
+
+    def finished(self) -> None:
+        """Our FIN went out."""
+        if self.step is TUNNEL:
+            super().finished()
+        elif self.eof:
+            self.close()
+        else:
+            self.deadline = self.plane.now + LINGER_TIME
+            self.wake(self.deadline)
+
+    def drain(self) -> None:
+        """End now if idle. Otherwise `answer` closes after the response under way."""
+        if self.step is IDLE and not self.inbox:
+            self._last()
+
+    # ---- deadlines ----
+
+    def due(self) -> float:
+        """The deadline of the step, and max_duration while an exchange or a tunnel is under way."""
+        step = self.step
+        config = self.listener.config
+        if step is WAIT:
+            return min(self.deadline, self.expires)
+        if step is IDLE:
+            return self.active + config.keepalive_timeout if self.requests else self.deadline
+        if step is HEAD:
+            return self.deadline
+        if step is DIAL:
+            return self.expires  # the dial has a deadline of its own
+        if step is DISCARD:
+            return self.active + config.body_timeout
+        if step is LINGER:
+            return self.deadline if self.fin_sent else self.active + config.body_timeout
+        if step is SEND and not self._upstream_is_slow:
+            return min(self.active + config.body_timeout, self.expires)
+        upstream = self.peer
+        silent_since = self.active if upstream is None else max(self.active, upstream.active)
+        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
+
+    @property
+    def _upstream_is_slow(self) -> bool:
+        """In SEND: the client waits for the upstream, not the other way round."""
+        return self.paused or self.expects
+
+    def expired(self, now: float) -> None:
+        """Answer 408 or 504 where no response began, else end without a word."""
+        step = self.step
+        if step is HEAD:
+            self._reply(408, "the request head did not come in time", keep=False)
+        elif step is SEND and not self._upstream_is_slow and now < self.expires:
+            self._reply(408, "the request body did not come in time", keep=False)
+        elif step is DIAL or step is WAIT or step is SEND:
+            self._reply(504, "the upstream did not answer in time")
+            self._proceed()
+        elif step is TUNNEL:
+            upstream = self.peer
+            if upstream is not None:
+                self.part()
+                upstream.close()
+            self.close()
+        elif step is BOTH or step is REPLY:
+            self._abort()
+        else:
+            self.close()
+
+    def _abort(self) -> None:
+        upstream = self.peer
+        if upstream is not None:
+            bare = upstream.bare
+            upstream.drop()
+            self.break_off(bare=bare)
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.http1.state.DownstreamState`."""
+        return _encode(
+            DownstreamState(
+                self.transport(now),
+                self.listener.name,
+                self.listener.address,
+                self.remote,
+                self.step,
+                self.inbox,
+                self.requests,
+                remaining(self.deadline, now),
+                remaining(self.expires, now),
+                self.method,
+                self.minor,
+                self.keep,
+                self.expects,
+                self.upgrade,
+                self.left,
+                save_chunks(self.chunks),
+                self.cluster.name if self.step in _WITH_CLUSTER else "",
+                self.held,
+                self.attempts,
+                self.tried,
+                self.timed_out,
+                self.spendable,
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        self.listener = places.listener(saved.listener, saved.address, "http1")
+        if saved.cluster:
+            self.cluster = places.cluster(saved.cluster)
+        self.load_transport(saved.transport, now, places)
+        self.remote = saved.remote
+        self.tail = forward.request_tail(saved.remote)
+        self.step = Step(saved.step)
+        self.inbox = saved.inbox
+        self.scanned = 0
+        self.requests = saved.requests
+        self.deadline = deadline(saved.deadline, now)
+        self.expires = deadline(saved.expires, now)
+        self.method = saved.method
+        self.minor = saved.minor
+        self.keep = saved.keep
+        self.expects = saved.expects
+        self.upgrade = saved.upgrade
+        self.left = saved.left
+        self.chunks = load_chunks(saved.chunks)
+        self.held = saved.held
+        self.attempts = saved.attempts
+        self.tried = saved.tried
+        self.timed_out = saved.timed_out
+        self.spendable = saved.spendable
+
+    def in_flight(self) -> int:
+        """One while a request is under way; a tunnel is none."""
+        return 1 if self.step in _EXCHANGE else 0
+
+    def describe(self) -> dict[str, Any]:
+        """With the step, and where the request under way goes."""
+        about = {**super().describe(), "step": self.step.name.lower(), "requests": self.requests}
+        if self.step in _WITH_CLUSTER:
+            about |= {"cluster": self.cluster.name, "method": self.method.decode()}
+        return about

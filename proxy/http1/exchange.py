@@ -1,0 +1,282 @@
+"""One exchange of a client connection: from a complete request to the end of its response.
+
+    IDLE/HEAD --request--> (DIAL) --> SEND/WAIT --response--> BOTH/REPLY --> IDLE | DISCARD | LINGER
+
+`Http1Downstream` reads requests and calls `_dispatch`; the `Http1Upstream` that got the request calls `answer`,
+`interim`, `switch`, `complete`, `lost`, `bad_gateway`, `break_off` and `try_next`. Moves: `proxy.http1.states`.
+
+Decisions
+* One exchange a connection at a time. Pipelined requests wait as bytes in `inbox`, bounded by pausing the client.
+* A request waits in `held` while its upstream is dialled; its body stays unread. It remains there as long as it
+  may be sent again: not a byte of the response came, and no body went out apart from it.
+* A broken response is never made to look complete: one that states its length is cut short by a FIN, one
+  that ends with the connection by a RST.
+* After a last response comes a FIN, and what the client still sends is dropped for LINGER_TIME: closing at once
+  would answer those bytes by a reset, which can overtake the response (RFC 9112 section 9.6).
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from proxy.connection import HIGH, Downstream
+from proxy.http1 import forward
+from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
+from proxy.http1.replies import reply
+from proxy.http1.states import MOVES, Event, Step
+from proxy.http1.upstream import Http1Upstream
+from proxy.relay import Relay
+
+if TYPE_CHECKING:
+    from proxy.cluster import Cluster
+    from proxy.connection import Plane
+    from proxy.http1.body import Chunks
+    from proxy.http1.head import ResponseHead
+
+LINGER_TIME: Final = 2.0
+"""Seconds that a client has to go once it was sent the last response and a FIN."""
+MAX_PIPELINED: Final = HIGH
+"""Bytes kept unparsed behind the request under way before the client is paused."""
+MAX_DISCARD: Final = 262144
+"""Bytes of a request body read and dropped after an early response, to keep the connection."""
+
+_SENT, _RESPONSE, _COMPLETE = MOVES[Event.SENT], MOVES[Event.RESPONSE], MOVES[Event.COMPLETE]
+
+
+class Exchange(Relay, Downstream):
+    """The fields of a client connection, and what its upstream connection tells it. `Relay` serves the tunnel."""
+
+    __slots__ = (
+        "attempts",
+        "chunks",
+        "cluster",
+        "deadline",
+        "expects",
+        "expires",
+        "held",
+        "inbox",
+        "keep",
+        "left",
+        "method",
+        "minor",
+        "requests",
+        "scanned",
+        "spendable",
+        "step",
+        "tail",
+        "timed_out",
+        "tried",
+        "upgrade",
+    )
+
+    peer: Http1Upstream | None
+    cluster: Cluster
+    """Where the request under way goes; meaningless in IDLE and HEAD."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.step = Step.IDLE
+        self.inbox = b""
+        """Bytes not yet parsed: a part of a head, pipelined requests, a body whose upstream is being dialled."""
+        self.scanned = 0
+        """Bytes of `inbox` known to hold no end of a head. Derived."""
+        self.requests = 0
+        self.deadline = inf
+        """Of the step: HEAD the complete head, WAIT the first byte of the response, LINGER the end."""
+        self.expires = inf
+        """The end of the cluster's max_duration for this exchange."""
+        self.method = b""
+        self.minor = 1
+        """The client's HTTP version is 1.`minor`."""
+        self.keep = True
+        """The connection goes on after this exchange."""
+        self.expects = False
+        """The client waits for 100 before it sends its body."""
+        self.upgrade = False
+        """The client asked for a tunnel, and the upstream was told."""
+        self.left = 0
+        """Bytes of the request body still to come, or CHUNKED while `chunks` is not done."""
+        self.chunks: Chunks | None = None
+        self.held = b""
+        """The request as it goes upstream, as long as it may have to be sent (again)."""
+        self.attempts = 0
+        """How often this request was lost with its upstream connection."""
+        self.tried: tuple[str, ...] = ()
+        """Endpoints that could not be connected to for this request."""
+        self.timed_out = False
+        """The last of these did not answer in time."""
+        self.spendable = 0
+        """Bytes that DISCARD may still read."""
+        self.tail = b""
+        """What we add to its request heads. Derived from `remote`."""
+
+    # ---- the request ----
+
+    def _dispatch(self, event: Event) -> None:
+        """Send `held` on an idle connection of the pool, or dial one; answer 503 or 504 if no endpoint is left.
+
+        A request that was LOST goes on a fresh connection: another idle one may be as dead as the first.
+        """
+        endpoint = self.cluster.pick(self.tried)
+        if endpoint is None:
+            status = 504 if self.timed_out else 503
+            self.step = MOVES[event][self.step]
+            self._reply(status, "no endpoint could be reached")
+            return
+        # An http1 listener's pools hold nothing else.
+        upstream: Http1Upstream | None = endpoint.pool.acquire() if event is Event.REQUEST else None  # type: ignore[assignment]
+        if upstream is not None:
+            upstream.take(self)
+            self._send_held(upstream)
+            return
+        self.step = MOVES[event][self.step]
+        self.touch()
+        Http1Upstream(self.plane).dial_for(self, endpoint, self.cluster.config.connect_timeout)
+
+    def _send_held(self, upstream: Http1Upstream) -> None:
+        upstream.send(self.held)
+        if self.left:
+            self.step = MOVES[Event.SENT_HEAD][self.step]
+            self.wake(self.due())
+        else:
+            self._sent()
+        if self.method not in IDEMPOTENT:
+            self.held = b""
+
+    def _sent(self) -> None:
+        """The request is complete: from now on the upstream is due to answer."""
+        self.step = step = _SENT[self.step]
+        if step is Step.WAIT:
+            self.deadline = when = self.plane.now + self.cluster.config.request_timeout
+            self.wake(when)
+
+    def dialled(self, upstream: Http1Upstream) -> None:
+        """The connection for `held` is there."""
+        self.changes += 1
+        self._send_held(upstream)
+        if self.left:
+            self._proceed()
+            if self.left and self.eof:
+                self.ended()
+
+    def try_next(self, failed: str, *, timed_out: bool) -> None:
+        """The endpoint of that name could not be connected to: nothing was sent, so another may get it."""
+        self.tried = (*self.tried, failed)
+        self.timed_out = timed_out
+        self._dispatch(Event.LOST)
+        if self.peer is None:
+            self._proceed()
+
+    def lost(self) -> None:
+        """The upstream connection ended before a byte of the response: send it again if that is safe."""
+        if self.held and self.method in IDEMPOTENT and self.attempts < self.cluster.config.retries:
+            self.attempts += 1
+            self._dispatch(Event.LOST)
+        else:
+            self._reply(502, "the upstream closed the connection without an answer")
+        if self.peer is None:
+            self._proceed()
+
+    # ---- the response ----
+
+    def answer(self, head: ResponseHead) -> bytes:
+        """The final response's head, as it goes to this client."""
+        ends_it = head.length < 0 and (head.length == UNTIL_CLOSE or not self.minor)  # only our FIN will tell its end
+        if ends_it or self.plane.draining or self.expects or (self.eof and not self.inbox):
+            self.keep = False
+        self.held = b""
+        self.step = _RESPONSE[self.step]
+        self.changes += 1
+        return forward.response_head(head, self.minor, self.keep)
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx response. HTTP/1.0 knows none."""
+        self.held = b""
+        self.changes += 1
+        if head.status == 100:
+            self.expects = False
+        if self.minor:
+            self.send(forward.interim_head(head))
+
+    def switch(self, head: ResponseHead) -> bool:
+        """101: the connection becomes a tunnel, if the client asked for one and its request is complete."""
+        if not self.upgrade or self.step is not Step.WAIT or self.peer is None:
+            return False
+        self.step = MOVES[Event.SWITCH][self.step]
+        self.held = b""
+        self.send(forward.interim_head(head))
+        if self.inbox:
+            self.peer.send(self.inbox)
+            self.inbox = b""
+        if self.eof:
+            self.peer.shut()
+        self.resume()
+        self.wake(self.due())
+        return True
+
+    def complete(self) -> None:
+        """The response is complete, `peer` is off already."""
+        self.changes += 1
+        self.expires = inf
+        if not self.keep or self.left > MAX_DISCARD:
+            self._last()
+            return
+        if self.left:
+            self._discard()
+        else:
+            self.step = _COMPLETE[self.step]
+        self.wake(self.plane.now + self.listener.config.keepalive_timeout)
+        if self.inbox or self.paused or self.eof:
+            self._proceed()
+
+    def bad_gateway(self, detail: str) -> None:
+        """The upstream's answer is none; nothing of it was forwarded."""
+        self._reply(502, detail)
+        self._proceed()
+
+    def break_off(self, *, bare: bool) -> None:
+        """The response cannot be completed. ``bare``: only the end of the connection would tell its end."""
+        self.changes += 1
+        if bare:
+            self.reset()
+        else:
+            self._last()
+
+    def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
+        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""
+        self._drop_upstream()
+        self.held = b""
+        self.expires = inf
+        keep = keep and self.keep and not (self.plane.draining or self.expects or self.left > MAX_DISCARD)
+        self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
+        if not keep:
+            self._last()
+        elif self.left:
+            self._discard()
+        else:
+            self.step = _COMPLETE[self.step]
+            self.wake(self.due())
+
+    def _discard(self) -> None:
+        self.step = MOVES[Event.EARLY][self.step]
+        self.spendable = MAX_DISCARD
+        self.wake(self.due())
+
+    def _last(self) -> None:
+        """Nothing more is sent: FIN, and drop what still comes until the client's FIN, or for LINGER_TIME."""
+        self.step = MOVES[Event.LAST][self.step]
+        self.inbox = b""
+        self.left = 0
+        self.chunks = None
+        self.shut()
+        self.resume()
+        self.wake(self.due())
+
+    def _drop_upstream(self) -> None:
+        if self.peer is not None:
+            self.peer.drop()
+
+    def _proceed(self) -> None:
+        """Go on with what the client sent meanwhile."""
+        raise NotImplementedError

@@ -1,0 +1,84 @@
+"""What an HTTP/1.1 connection is in a snapshot. Rules of compatibility: `proxy.state`.
+
+Times are remaining seconds (None: no deadline), links are serials, everything else is as in the class beside it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.http1.body import Chunks, Phase
+from proxy.state import Transport
+
+
+class ChunksState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """`proxy.http1.body.Chunks` under way."""
+
+    phase: int
+    left: int
+    partial: bytes
+    extensions: int
+    size: int
+
+
+class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
+    """`proxy.http1.downstream.Http1Downstream`."""
+
+    transport: Transport
+    listener: str
+    address: str
+    remote: str
+    step: int
+    inbox: bytes
+    requests: int
+    deadline: float | None
+    expires: float | None
+    method: bytes
+    minor: int
+    keep: bool
+    expects: bool
+    upgrade: bool
+    left: int
+    chunks: ChunksState | None
+    cluster: str
+    held: bytes
+    attempts: int
+    tried: tuple[str, ...]
+    timed_out: bool
+    spendable: int
+
+
+class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
+    """`proxy.http1.upstream.Http1Upstream`."""
+
+    transport: Transport
+    cluster: str
+    endpoint: str
+    use: int
+    inbox: bytes
+    uses: int
+    deadline: float | None
+    keep: bool
+    answered: bool
+    left: int
+    chunks: ChunksState | None
+
+
+def save_chunks(chunks: Chunks | None) -> ChunksState | None:
+    """The state of a chunked body under way."""
+    if chunks is None:
+        return None
+    return ChunksState(int(chunks.phase), chunks.left, chunks.partial, chunks.extensions, chunks.size)
+
+
+def load_chunks(state: ChunksState | None) -> Chunks | None:
+    """The counterpart."""
+    if state is None:
+        return None
+    chunks = Chunks()
+    chunks.phase = Phase(state.phase)
+    chunks.left = state.left
+    chunks.partial = state.partial
+    chunks.extensions = state.extensions
+    chunks.size = state.size
+    return chunks

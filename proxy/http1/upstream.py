@@ -1,0 +1,378 @@
+"""Protocol ``http1``, the endpoint's side: one request at a time, and the response cut out of the stream.
+
+    pool --take--> HEAD --head--> BODY --end of the response--> pool, if both sides keep the connection
+
+It reads the response for the exchange that it was taken for (`peer`), forwards it there as it comes, and goes
+back to the pool of its endpoint. It closes itself when its upstream does, or sends what nobody asked for.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from hotswap.swappable import Schema
+from proxy.connection import Upstream, deadline, remaining
+from proxy.http1.body import Chunks
+from proxy.http1.errors import BadMessage
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, find_end, parse_response
+from proxy.http1.state import UpstreamState, load_chunks, save_chunks
+from proxy.http1.states import Step, Use
+from proxy.relay import Relay
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.cluster import Endpoint
+    from proxy.connection import Places, Plane
+    from proxy.http1.exchange import Exchange
+
+MAX_HEAD: Final = 65536
+"""Bytes of a response head."""
+MAX_FIELDS: Final = 256
+_TRAILER_LIMITS: Final = (MAX_HEAD, MAX_FIELDS)
+
+DIAL, IDLE, HEAD, BODY, TUNNEL = Use.DIAL, Use.IDLE, Use.HEAD, Use.BODY, Use.TUNNEL
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(UpstreamState).decode
+
+
+class Http1Upstream(Relay, Upstream):
+    """A connection to an endpoint. `Relay` serves its tunnel."""
+
+    __slots__ = ("answered", "chunks", "counted", "deadline", "inbox", "keep", "left", "scanned", "use", "uses")
+
+    kind: ClassVar[str] = "http1.upstream"
+    schema: ClassVar[Schema] = Schema(1, 1)
+
+    peer: Exchange | None
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.use = DIAL
+        self.inbox = b""
+        """A part of a response head."""
+        self.scanned = 0
+        """Bytes of `inbox` known to hold no end of a head. Derived."""
+        self.uses = 0
+        """Requests that went this way."""
+        self.deadline = inf
+        """Of the dial."""
+        self.keep = False
+        """The upstream keeps the connection after this response."""
+        self.answered = False
+        """An interim response came: the request is not sent again."""
+        self.left = 0
+        """Bytes of the response body still to come, or CHUNKED or UNTIL_CLOSE."""
+        self.chunks: Chunks | None = None
+        self.counted = False
+        """Its endpoint counts it as in use. Derived from `use`."""
+
+    # ---- for the exchange ----
+
+    def dial_for(self, exchange: Exchange, endpoint: Endpoint, timeout: float) -> None:
+        """Connect; `Exchange.dialled` or `Exchange.try_next` follows."""
+        self.endpoint = endpoint
+        self._join(exchange)
+        self.deadline = self.plane.now + timeout
+        self.plane.dial(self, endpoint.address)
+        self.wake(self.deadline)
+
+    def take(self, exchange: Exchange) -> None:
+        """Use this idle connection for the next request."""
+        self._join(exchange)
+        self.use = HEAD
+        self.uses += 1
+
+    def drop(self) -> None:
+        """Nobody wants the response any more."""
+        self._part()
+        self.close()
+
+    @property
+    def bare(self) -> bool:
+        """The end of the response would be told by the end of the client's connection alone."""
+        return self.left == UNTIL_CLOSE or (self.peer is not None and not self.peer.minor and self.left == CHUNKED)
+
+    def _join(self, exchange: Exchange) -> None:
+        self.peer = exchange
+        exchange.peer = self
+        self._count(in_use=True)
+
+    def _part(self) -> None:
+        exchange = self.peer
+        if exchange is not None:
+            exchange.peer = None
+            exchange.changes += 1
+            self.peer = None
+        self._count(in_use=False)
+
+    def _count(self, *, in_use: bool) -> None:
+        if in_use != self.counted:
+            self.counted = in_use
+            if in_use:
+                self.endpoint.begin()
+            else:
+                self.endpoint.end()
+
+    # ---- what comes from the upstream ----
+
+    def received(self, data: bytes) -> None:
+        """Bytes of a response, or of a tunnel; others are a reason to close."""
+        use = self.use
+        if use is HEAD:
+            self._take_head(self.inbox + data if self.inbox else data)
+        elif use is BODY:
+            self._take_body(data)
+        elif use is TUNNEL:
+            super().received(data)
+        else:
+            self.close()
+
+    def _take_head(self, data: bytes) -> None:
+        exchange = self.peer
+        if exchange is None:
+            self.close()
+            return
+        while True:
+            try:
+                end = find_end(data, self.scanned, MAX_HEAD)
+                if end < 0:
+                    self.inbox = data
+                    self.scanned = len(data)
+                    return
+                head = parse_response(data[:end], exchange.method, MAX_FIELDS)
+            except BadMessage as why:
+                self._fail(f"the upstream's response is malformed: {why.reason}")
+                return
+            self.scanned = 0
+            self.inbox = b""
+            if head.status >= 200:
+                break
+            data = data[end + 4 :]
+            if head.status == 101:
+                self._switch(exchange, exchange.switch(head), data)
+                return
+            self.answered = True
+            exchange.interim(head)
+            if not data:
+                return
+        start = end + 4
+        length = head.length
+        text = exchange.answer(head)
+        if 0 <= length <= len(data) - start:  # the whole response is here
+            self.keep = head.keep and len(data) == start + length
+            exchange.send(text + data[start : start + length])
+            self._complete(exchange)
+            return
+        exchange.send(text)
+        self.use = BODY
+        self.keep = head.keep
+        self.left = length
+        self.chunks = Chunks() if length == CHUNKED else None
+        exchange.wake(exchange.due())
+        if len(data) > start:
+            self._take_body(data[start:])
+
+    def _switch(self, exchange: Exchange, agreed: bool, data: bytes) -> None:
+        if not agreed:
+            self._fail("the upstream switched protocols without being asked")
+            return
+        self.use = TUNNEL
+        if data:
+            super().received(data)
+
+    def _take_body(self, data: bytes) -> None:
+        exchange = self.peer
+        if exchange is None:
+            self.close()
+            return
+        left = self.left
+        if left > len(data):
+            self.left = left - len(data)
+            exchange.send(data)
+        elif left >= 0:
+            self.left = 0
+            if len(data) > left:
+                self.keep = False
+                data = data[:left]
+            exchange.send(data)
+            self._complete(exchange)
+            return
+        elif self.chunks is not None:
+            piece = self.chunks.feed(data, _TRAILER_LIMITS, bare=not exchange.minor)
+            if piece:
+                exchange.send(piece)
+            if self.chunks.broken is not None:
+                self._break_off(exchange)
+                return
+            if self.chunks.done:
+                self.keep = self.keep and not self.chunks.rest
+                self.chunks = None
+                self._complete(exchange)
+                return
+        else:
+            exchange.send(data)
+        if exchange.clogged:
+            self.pause()
+
+    def _complete(self, exchange: Exchange) -> None:
+        """The end of the response: back to the pool if nothing is left over on either side."""
+        keep = self.keep and exchange.step is Step.REPLY and not self.outbox and not self.eof
+        self._part()
+        self.answered = False
+        if keep and not self.plane.draining and self.endpoint.pool.release(self):
+            self.use = IDLE
+            self.resume()
+            self.wake(self.plane.now + self.endpoint.pool.keepalive)
+        else:
+            self.close()
+        exchange.complete()
+
+    def _fail(self, detail: str) -> None:
+        exchange = self.peer
+        self.drop()
+        if exchange is not None:
+            exchange.bad_gateway(detail)
+
+    def _break_off(self, exchange: Exchange) -> None:
+        bare = self.bare
+        self.drop()
+        exchange.break_off(bare=bare)
+
+    # ---- the transport ----
+
+    def connected(self) -> None:
+        """Send the request."""
+        exchange = self.peer
+        self.deadline = inf
+        if exchange is None:
+            self.close()
+            return
+        self.use = HEAD
+        self.uses += 1
+        exchange.dialled(self)
+
+    def connect_failed(self, errno: int) -> None:
+        """Let the exchange try another endpoint."""
+        exchange = self.peer
+        self._part()
+        if exchange is not None:
+            exchange.try_next(self.endpoint.name, timed_out=False)
+
+    def ended(self) -> None:
+        """The upstream's FIN: the end of a response that has no other, the loss of any other."""
+        if self.use is TUNNEL:
+            super().ended()
+        else:
+            self._gone(fin=True)
+
+    def failed(self, errno: int) -> None:
+        """The upstream is gone."""
+        if self.use is TUNNEL:
+            super().failed(errno)
+        else:
+            self._gone(fin=False)
+
+    def _gone(self, *, fin: bool) -> None:
+        exchange = self.peer
+        if exchange is None:
+            self.close()
+        elif self.use is BODY:
+            if fin and self.left == UNTIL_CLOSE:
+                self.keep = False
+                self._complete(exchange)
+            else:
+                self._break_off(exchange)
+        elif self.inbox or self.answered:
+            self._fail("the upstream closed the connection within its answer")
+        else:
+            self.drop()
+            exchange.lost()
+
+    def drained(self) -> None:
+        """The upstream took what it was sent: read the request body, or the tunnel, again."""
+        if self.peer is not None:
+            self.peer.resume()
+
+    def finished(self) -> None:
+        """Our FIN went out; only a tunnel sends one."""
+        if self.use is TUNNEL:
+            super().finished()
+
+    def detached(self) -> None:
+        """It ended, or lives elsewhere now."""
+        self.endpoint.pool.discard(self)
+        self._count(in_use=False)
+
+    def drain(self) -> None:
+        """End if idle."""
+        if self.use is IDLE:
+            self.close()
+
+    # ---- deadlines ----
+
+    def due(self) -> float:
+        """The end of the dial, or of idleness. An exchange has its own deadlines."""
+        if self.use is IDLE:
+            return self.active + self.endpoint.pool.keepalive
+        return self.deadline
+
+    def expired(self, now: float) -> None:
+        """Give up the dial, or the idle connection."""
+        exchange = self.peer
+        self.drop()
+        if exchange is not None:
+            exchange.try_next(self.endpoint.name, timed_out=True)
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.http1.state.UpstreamState`."""
+        endpoint = self.endpoint
+        return _encode(
+            UpstreamState(
+                self.transport(now),
+                endpoint.cluster.name,
+                endpoint.name,
+                self.use,
+                self.inbox,
+                self.uses,
+                remaining(self.deadline, now),
+                self.keep,
+                self.answered,
+                self.left,
+                save_chunks(self.chunks),
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        endpoint = places.endpoint(saved.cluster, saved.endpoint)
+        self.endpoint = endpoint
+        self.load_transport(saved.transport, now, places)
+        self.use = Use(saved.use)
+        self.inbox = saved.inbox
+        self.scanned = 0
+        self.uses = saved.uses
+        self.deadline = deadline(saved.deadline, now)
+        self.keep = saved.keep
+        self.answered = saved.answered
+        self.left = saved.left
+        self.chunks = load_chunks(saved.chunks)
+        self._count(in_use=self.use is not IDLE)
+        endpoint.pool.restore(self, idle=self.use is IDLE)
+
+    def describe(self) -> dict[str, Any]:
+        """With its endpoint and what it is used for."""
+        return {
+            **super().describe(),
+            "cluster": self.endpoint.cluster.name,
+            "endpoint": self.endpoint.name,
+            "use": self.use.name.lower(),
+            "requests": self.uses,
+        }
