@@ -28,7 +28,7 @@ _COUNT = re.compile(r"0|[1-9][0-9]{0,17}")
 _SIZE = re.compile(r"([1-9][0-9]{0,11})(KB|MB|GB)")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_FIELD_VALUE = re.compile(r"[!-~\x80-\uffff]([\t -~\x80-\uffff]*[!-~\x80-\uffff])?")  # RFC 9110, 5.5, as text
+_FIELD_VALUE = re.compile(r"[^\x00-\x20\x7f]([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?")  # RFC 9110, 5.5
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _TARGET = re.compile(r"/[!-\"$->@-~]*")  # a path as it stands in a request: no space, no "?", no "#"
 

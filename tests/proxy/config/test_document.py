@@ -51,6 +51,7 @@ def test_repeated_keys_are_kept_for_the_report() -> None:
         ("a:\n\tb: 1\n", 2, "indent by spaces, not by tabs"),
         ("a: 1\nb: [::1]:80\n", 2, 'write an IPv6 address in quotes, "[::1]:8080"'),
         ("a: 1\nb: \0\n", 2, "remove the character"),
+        ("a: 1\n\ufeff\n", 2, "a byte order mark stands inside the file; remove the character"),
         ("[" * 18 + "]" * 18, 1, "nested deeper than 16 levels"),
         ("[" * 500_000, 1, "nested deeper than 16 levels"),
     ],
