@@ -237,12 +237,12 @@ class Reactor:
                 count = self.kernel.write(fd, out)
             except OSError as error:
                 if error.errno != errno.EAGAIN:
-                    self._fail(connection, error.errno or errno.EIO)
+                    self._write_failed(connection, error.errno or errno.EIO)
                     return
                 count = 0
             else:
-                connection.changes += 1
                 connection.active = self.now
+            connection.changes += 1
             if count == len(out):
                 connection.outbox = b""
                 if connection.interest == EPOLLIN and not connection.stale:
@@ -250,6 +250,18 @@ class Reactor:
             else:
                 connection.outbox = out[count:]
         self._follow(connection)
+
+    def _write_failed(self, connection: Connection, code: int) -> None:
+        """The peer listens no more. What it said before still counts: an answer to half a request, for one."""
+        if not connection.paused and not connection.eof:
+            try:
+                last_words = self.kernel.read(connection.fd, CHUNK + BULK)
+            except OSError:
+                last_words = b""
+            if last_words:
+                connection.received(last_words)
+        if connection.fd >= 0:
+            self._fail(connection, code)
 
     def _follow(self, connection: Connection) -> None:
         """After a flush: FIN, watermark, interest."""
