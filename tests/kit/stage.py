@@ -123,18 +123,15 @@ class Edge:
         assert seen == [], f"{len(seen)} connections ended: {', '.join(map(str, seen[:10]))}"
 
 
-def configuration(web: str, raw: str, upstreams: Upstreams, **changes: Any) -> Config:
-    """The configuration of `Edge`; `changes` replace top-level keys."""
+def configuration(web: str, raw: str, upstreams: Upstreams, *, relay: bool = False, **changes: Any) -> Config:
+    """The configuration of `Edge`; `changes` replace top-level keys. With `relay` the web listener speaks tcp."""
     http, tcp = upstreams.addresses[:2]
+    routes = [{"match": {"prefix": "/"}, "cluster": "app"}]
+    speaks: Config = {"protocol": "tcp", "cluster": "app"} if relay else {"protocol": "http1", "routes": routes}
     config: Config = {
         "name": "edge",
         "listeners": [
-            {
-                "name": "web",
-                "address": web,
-                "protocol": "http1",
-                "routes": [{"match": {"prefix": "/"}, "cluster": "app"}],
-            },
+            {"name": "web", "address": web, **speaks},
             {"name": "raw", "address": raw, "protocol": "tcp", "cluster": "db"},
         ],
         "clusters": [{"name": "app", "endpoints": [http]}, {"name": "db", "endpoints": [tcp]}],

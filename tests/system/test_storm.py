@@ -17,8 +17,10 @@ FD_SLACK = 40  # pool connections come and go with the load
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("upgrades", [FEW, pytest.param(MANY, marks=pytest.mark.all)])
-def test_nobody_notices_upgrades_in_a_row(stage: Stage, upgrades: int) -> None:
-    edge = stage.edge()
+@pytest.mark.parametrize("protocol", ["tcp", "http1"])
+def test_nobody_notices_upgrades_in_a_row(stage: Stage, protocol: str, upgrades: int) -> None:
+    """By `tcp` the same clients and upstreams speak HTTP through a plain relay."""
+    edge = stage.edge(relay=protocol == "tcp")
     first = edge.instance.status().pid
     unwatched = weather(edge, STORM, upgrades)
     assert edge.instance.status().generation == 1 + upgrades

@@ -1,0 +1,154 @@
+"""A failure at every point of a handover, under live load: who owns, what is lost, what the command says.
+
+After each failure the very next upgrade must work, so no attempt leaves anything behind.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from hotswap.handover.states import fault_points
+from tests.kit.faults import KILLED, STOPPED, Outcome, outcome_of, way_to
+from tests.kit.load import Load
+from tests.kit.offspring import run_state
+from tests.kit.processes import PATIENCE, Upgrade, finish_upgrade
+from tests.kit.stage import BREEZE, Edge, Stage
+from tests.kit.upstreams import Upstreams
+from tests.kit.waiting import eventually
+
+DEADLINE = "2s"  # of an attempt
+
+
+@pytest.fixture(scope="module")
+def upstreams() -> Iterator[Upstreams]:
+    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0")) as running:
+        yield running
+
+
+class Trial:
+    """One attempt that fails at one point."""
+
+    def __init__(self, stage: Stage, upstreams: Upstreams, point: str, failure: str, outcome: Outcome) -> None:
+        self.stage = stage
+        self.upstreams = upstreams
+        self.point = point
+        self.failure = failure
+        self.outcome = outcome
+        self.wrong_before = len(upstreams.record().wrong)
+        self.edge = stage.edge(upstreams, upgrade={"deadline": DEADLINE})
+        self.source = self.edge.instance.status().pid
+        self.load: Load = self.edge.load(msgspec.structs.replace(BREEZE, reconnect=not outcome.keeps))
+
+    def begin(self) -> subprocess.Popen[str]:
+        """Order the upgrade that will fail."""
+        way, instance = way_to(self.point), self.edge.instance
+        instance.arm(*way.faults, f"{self.point}:{self.failure}")
+        if way.conflict:
+            taken = {"name": "more", "address": self.upstreams.addresses[0], "protocol": "tcp", "cluster": "db"}
+            usual = instance.config["listeners"]
+            instance.config["listeners"] = [*usual, taken]
+            instance.write_config()
+            instance.config["listeners"] = usual
+        options = ("--timeout", DEADLINE, *way.options)
+        if way.few_files:
+            options += ("--", "prlimit", "--nofile=60", *instance.command())
+        return instance.start_upgrade(*options)
+
+    def verify(self, upgrade: Upgrade) -> None:
+        """The outcome is as the table says, and everything works again."""
+        outcome, instance = self.outcome, self.edge.instance
+        assert upgrade.exit_code in outcome.exit_codes(), upgrade.text
+        assert upgrade.message
+        instance.disarm()
+        instance.write_config()
+        if outcome is Outcome.NOBODY:
+            eventually(lambda: not instance.generations(), within=PATIENCE, what="everybody is gone")
+            instance.start()
+        owner = self.sole_owner()
+        if outcome in {Outcome.UNDONE, Outcome.REHEARSED}:
+            assert owner == self.source
+        elif outcome in {Outcome.MOVED, Outcome.RESTARTED}:
+            assert owner != self.source
+        self.assert_losses()
+        assert self.load.turn().of_cause("silent") == []
+        again = instance.upgrade("--require-all")
+        assert again.exit_code == 0, again.text
+        self.assert_losses()
+
+    def sole_owner(self) -> int:
+        instance = self.edge.instance
+
+        def settled() -> int:
+            status = instance.try_status()
+            serves = status is not None and status.state == "serving" and instance.generations() == [status.pid]
+            return status.pid if status is not None and serves else 0
+
+        return eventually(settled, within=PATIENCE, what="there is one owner and nobody else")
+
+    def assert_losses(self) -> None:
+        """Never a wrong byte; other losses only where the table allows them."""
+        report = self.load.report()
+        assert report.of_cause("corrupt", "silent", "other") == []
+        assert self.upstreams.record().wrong[self.wrong_before :] == []
+        if self.outcome.keeps:
+            assert report.failures == []
+        if self.outcome is Outcome.LISTENERS:
+            assert report.of_cause("refused") == []
+
+
+def points(role: str) -> list[str]:
+    return [point for point in fault_points() if point.startswith(role)]
+
+
+@pytest.mark.parametrize("point", fault_points())
+def test_a_process_is_killed(stage: Stage, upstreams: Upstreams, point: str) -> None:
+    trial = Trial(stage, upstreams, point, "kill", outcome_of(KILLED, point))
+    trial.verify(finish_upgrade(trial.begin()))
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("point", points("source"))
+def test_the_source_is_stopped_and_goes_on_late(stage: Stage, upstreams: Upstreams, point: str) -> None:
+    """It goes on once the destination owns or is gone: never two owners, and the late one finds its place."""
+    trial = Trial(stage, upstreams, point, "stop", outcome_of(STOPPED, point))
+    instance = trial.edge.instance
+    upgrade = trial.begin()
+    eventually(lambda: run_state(trial.source) == "T", within=PATIENCE, what="the source stops")
+
+    def decided() -> bool:
+        others = [pid for pid in instance.generations() if pid != trial.source]
+        status = instance.try_status() if others else None
+        return not others or (status is not None and status.pid in others)
+
+    eventually(decided, within=PATIENCE, what="the destination owns or is gone")
+    instance.resume(trial.source)
+    trial.verify(finish_upgrade(upgrade))
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("point", points("destination"))
+def test_the_destination_is_stopped_and_goes_on_late(stage: Stage, upstreams: Upstreams, point: str) -> None:
+    """It goes on once the source is done with it, unless that killed it."""
+    trial = Trial(stage, upstreams, point, "stop", outcome_of(STOPPED, point))
+    instance = trial.edge.instance
+    upgrade = trial.begin()
+    stopped: list[int] = []
+
+    def noticed() -> bool:
+        stopped[:] = [pid for pid in instance.generations() if run_state(pid) == "T"] or stopped
+        return bool(stopped) or upgrade.poll() is not None
+
+    eventually(noticed, within=PATIENCE, what="the destination stops")
+    status = "send_owned.before" in point or "take_byte" in point or "prepared" in point or "round_done" in point
+    if stopped and status:
+        finish_upgrade_later = finish_upgrade(upgrade)
+        instance.resume(stopped[0])
+        trial.verify(finish_upgrade_later)
+        return
+    for pid in stopped:
+        instance.resume(pid)
+    trial.verify(finish_upgrade(upgrade))
