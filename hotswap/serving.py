@@ -30,7 +30,7 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
-from hotswap.routes import routes
+from hotswap.routes import routes, status
 from hotswap.runtime import Runtime
 from hotswap.swappable import Swappable
 from hotswap.upgrade import Order, Upgrade, result
@@ -326,6 +326,10 @@ class Serving:
         """See `Holder`."""
         if self._upgrade is not None and self._upgrade.attempt is self._attempt:
             self._upgrade.spawned.kill()
+
+    def status(self) -> dict[str, Any]:
+        """What `hotswap status` shows."""
+        return status(self)
 
     # -- upgrades ---------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@
     ROUND_DONE n restored, problems               ->
                                                   <- ROUND 2..k: what changed since              serving
                                                      FREEZE: stop ticking
-                                                  <- FINAL: the rest, shared state, count, digest
                                                      puts the byte O into the pipe
+                                                  <- FINAL: the rest, shared state, count, digest
     checks: PREPARED (else UNABLE)                ->
     takes the byte: is owner
     OWNED                                         ->
@@ -105,11 +105,11 @@ class Source(Enum):
     GREETING = auto()  # serving; HELLO expected
     COPYING = auto()  # serving; rounds
     REHEARSING = auto()  # dry run: serving; FINAL sent, O never put
-    OFFERED = auto()  # frozen; FINAL sent, O put
+    OFFERED = auto()  # frozen; O put, FINAL sent
     VETOING = auto()  # frozen; taking O back
     WAITING = auto()  # frozen; O is gone: OWNED or a proven death decides
     RETIRED = auto()  # the destination owns; the listeners are kept
-    LEAVING = auto()  # BYE sent
+    LEAVING = auto()  # BYE sent; the listeners are kept until RELEASED
     SERVING = auto()  # end: the attempt is over, this generation serves on with everything
     ALONE = auto()  # end: the destination died as owner; serves on with the listeners
     GONE = auto()  # end: everything is given away
@@ -158,7 +158,8 @@ SOURCE_ROWS: Table = {
     (_S.GREETING, _E.STOP): Step(_S.SERVING, (_A.CLOSE, _A.END_DESTINATION)),
     #
     (_S.COPYING, _E.ROUND_DONE): Step(_S.COPYING, (_A.COPY_ROUND,)),
-    (_S.COPYING, _E.CONVERGED): Step(_S.OFFERED, (_A.FREEZE, _A.SEND_FINAL, _A.PUT_BYTE)),
+    # O before FINAL: whoever has FINAL finds the byte, even if the source dies right after sending it.
+    (_S.COPYING, _E.CONVERGED): Step(_S.OFFERED, (_A.FREEZE, _A.PUT_BYTE, _A.SEND_FINAL)),
     (_S.COPYING, _E.REHEARSE): Step(_S.REHEARSING, (_A.SEND_FINAL,)),
     (_S.COPYING, _E.UNABLE): _GIVE_UP_SERVING,
     (_S.COPYING, _E.CLOSED): _GIVE_UP_SERVING,
@@ -195,8 +196,9 @@ SOURCE_ROWS: Table = {
     (_S.RETIRED, _E.STOP): Step(_S.RETIRED),
     #
     (_S.LEAVING, _E.RELEASED): Step(_S.GONE, (_A.CLOSE,)),
-    (_S.LEAVING, _E.CLOSED): Step(_S.GONE, (_A.CLOSE,)),
-    (_S.LEAVING, _E.DEAD): Step(_S.GONE, (_A.CLOSE,)),
+    (_S.LEAVING, _E.CLOSED): Step(_S.LEAVING),
+    # Dead, drained, no RELEASED: it gave the listeners to nobody, and they are still here.
+    (_S.LEAVING, _E.DEAD): Step(_S.ALONE, (_A.TAKE_LISTENERS, _A.CLOSE)),
     (_S.LEAVING, _E.STOP): Step(_S.GONE, (_A.CLOSE,)),
 }
 

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
+import hotswap
+import proxy
 from hotswap import spawn
+from hotswap.build import fingerprint
 from hotswap.cli.options import Duration, runtime_dir_option
 from hotswap.errors import HotswapError
 from hotswap.generation import Generation
@@ -83,6 +86,7 @@ def run(
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,
+            build=fingerprint([Path(hotswap.__file__).parent, Path(proxy.__file__).parent]),
             config_id=config.id,
             limits=limits(config, deadline),
             admin=config.admin,
