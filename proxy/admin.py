@@ -9,36 +9,29 @@ It may be reachable over the network, so it offers none of the control socket's 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-from hotswap.control import Route
 from hotswap.http import Request, Response
+from hotswap.routes import status
+
+if TYPE_CHECKING:
+    from hotswap.control import Route
+    from hotswap.serving import Serving
 
 # In a handover the listeners accept all the time: probes must not take the name out of service for it.
 ACCEPTING = frozenset({"serving", "handover"})
 
 
-class Owner(Protocol):
-    """The part of `hotswap.serving.Serving` that the admin address shows."""
-
-    @property
-    def state(self) -> str:
-        """One word: serving, handover, draining or retired."""
-
-    def status(self) -> dict[str, Any]:
-        """All there is to know."""
-
-
-def admin_routes(owner: Owner) -> dict[tuple[str, str], Route]:
-    """The routes for an `HttpServer`."""
+def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
+    """The routes of one serving generation, for its `HttpServer`."""
 
     async def live(_request: Request) -> Response:
         return Response.text("live\n")
 
     async def ready(_request: Request) -> Response:
-        return Response.text(f"{owner.state}\n", 200 if owner.state in ACCEPTING else 503)
+        return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
 
     async def show(_request: Request) -> Response:
-        return Response.json(owner.status())
+        return Response.json(status(serving))
 
     return {("GET", "/live"): live, ("GET", "/ready"): ready, ("GET", "/status"): show}

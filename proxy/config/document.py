@@ -68,10 +68,10 @@ class Unreadable(Exception):
 
 def parse(text: str) -> Node:
     """Read one document. Raises `Unreadable`."""
-    mark = text.find("\ufeff")
-    if mark >= 0:  # YAML readers differ on what it means
+    stray = text.find("\ufeff")
+    if stray >= 0:  # YAML readers differ on what it means
         raise Unreadable(
-            text.count("\n", 0, mark) + 1, "a byte order mark stands inside the file; remove the character"
+            text.count("\n", 0, stray) + 1, "a byte order mark stands inside the file; remove the character"
         )
     try:
         return _Composer(text).document()
