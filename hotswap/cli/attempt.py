@@ -20,6 +20,7 @@ GRACE_SECONDS = 15.0  # beyond the attempt's own deadline, for its result to arr
 CONFIRM_SECONDS = 5.0  # for a new owner to answer on the control socket
 SETTLE_SECONDS = 5.0  # for somebody to answer after the connection broke
 POLL_SECONDS = 0.1
+FIGURES = ("listeners", "connections", "in_flight", "downtime_ms")
 
 Event = dict[str, Any]
 
@@ -59,6 +60,8 @@ class Attempt:
             result = self._follow(watch)
         except AnswerLost as lost:
             result = self._find_out(str(lost))
+        except errors.HotswapError as refusal:  # before anything was started
+            result = _failed(refusal, str(refusal))
         else:
             result = self._confirm(result)
         watch(result)
@@ -105,12 +108,29 @@ class Attempt:
         serving, before = status.get("generation"), self.generation_before
         known = self._recorded(status)
         if isinstance(serving, int) and before is not None and serving > before:
-            return {"ok": True, "exit_code": 0, **known, "generation": serving}
+            return self._taken_over(serving, lost)
         if status.get("pid") != self._before.get("pid"):
             again = f"generation {serving} serves in another process: it was started anew, connections are gone"
             return _failed(errors.ConnectionsLost(), f"{lost}; {again}")
         failed = _failed(errors.AttemptFailed(), f"{lost}; generation {serving} serves as before")
-        return {**failed, **known, "ok": self._order.dry_run and bool(known.get("ok"))}
+        return {**failed, **known, "found_out": True, "ok": self._order.dry_run and bool(known.get("ok"))}
+
+    def _taken_over(self, generation: int, lost: str) -> Event:
+        """A new generation serves. What moved stands in its history, if the source lived to tell."""
+        try:
+            history = self._client.get("/history").get("history") or []
+        except errors.HotswapError:
+            history = []
+        record: Event = next((one for one in history if one.get("generation") == generation), {})
+        if record.get("how") == "crash":
+            kind, before = errors.ConnectionsLost(), self.generation_before
+            message = (
+                f"generation {before} died in the handover: generation {generation} serves with its listeners only"
+            )
+            return _failed(kind, message) | {"generation": generation}
+        result: Event = {"event": "result", "ok": True, "exit_code": 0, "message": lost, "generation": generation}
+        figures = {key: record[key] for key in FIGURES if key in record} if record.get("listeners") else {}
+        return result | figures | {"found_out": True}
 
     def _recorded(self, status: dict[str, Any]) -> Event:
         """What the generation that serves wrote down about this attempt, if it did."""
@@ -140,4 +160,4 @@ class Attempt:
 
 
 def _failed(kind: errors.HotswapError, message: str) -> Event:
-    return {"event": "result", "ok": False, "exit_code": kind.exit_code, "message": message, "found_out": True}
+    return {"event": "result", "ok": False, "exit_code": kind.exit_code, "message": message}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,12 @@ from click.shell_completion import CompletionItem
 
 from hotswap.control_client import ControlClient, running_names
 from hotswap.errors import HotswapError
+from hotswap.runtime import VARIABLE, default_runtime_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", re.ASCII)
-VARIABLE = "HOTSWAP_RUNTIME_DIR"
 
 
 def parse_duration(text: str) -> float:
@@ -52,14 +51,6 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         return seconds
 
 
-def default_runtime_dir() -> Path:
-    """Where runtime directories of names live unless somebody says otherwise."""
-    if os.geteuid() == 0:
-        return Path("/run/hotswap")
-    session = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(session) / "hotswap" if session else Path(f"/tmp/hotswap-{os.geteuid()}")  # noqa: S108  mode 0700, ours
-
-
 def runtime_dir_option(command: F) -> F:
     """``--runtime-dir``, as the argument `runtime_dir`: a Path."""
     return click.option(
@@ -88,8 +79,8 @@ def client_of(runtime_dir: Path, name: str) -> ControlClient:
 
 
 def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    directory = ctx.params.get("runtime_dir") or Path(os.environ.get(VARIABLE) or default_runtime_dir())
     try:
+        directory = ctx.params.get("runtime_dir") or default_runtime_dir()
         return [CompletionItem(name) for name in running_names(directory) if name.startswith(incomplete)]
     except (HotswapError, OSError):
         return []
