@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import errno
 from math import inf
-from select import EPOLLIN
 from typing import TYPE_CHECKING
+
+from proxy.kernel import IN
 
 if TYPE_CHECKING:
     from proxy.listener import Listener
@@ -80,7 +81,7 @@ class Acceptor:
             if wanted != listener.polled:
                 listener.polled = wanted
                 if wanted:
-                    self._reactor.epoll.register(fd, EPOLLIN)
+                    self._reactor.epoll.register(fd, IN)
                 else:
                     self._reactor.epoll.unregister(fd)
 

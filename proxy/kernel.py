@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+# epoll's events, epoll_ctl(2).
+IN = select.EPOLLIN
+OUT = select.EPOLLOUT
+ERR = select.EPOLLERR
+HUP = select.EPOLLHUP
+
 # struct sockaddr_storage is 128 bytes, socket(7).
 _ADDRESS_SIZE = 128
 _UNSPECIFIED = (ctypes.c_char * 16)()  # sa_family 0 is AF_UNSPEC

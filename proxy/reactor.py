@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import errno
 from math import inf
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING
 
 from proxy.acceptor import Acceptor
 from proxy.connection import LOW, Connection
+from proxy.kernel import ERR, HUP, IN, OUT
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from hotswap.address import Address
     from proxy.kernel import Kernel
 
-CHUNK = 16384
-"""Bytes of a first read; a read that came full is repeated with BULK."""
 BULK = 49152
+"""Bytes of a second read, when the first came full."""
 MAX_EVENTS = 256
 SLICE = 0.001
 """Seconds that a tick polls again while there is work; then the control plane gets its turn."""
@@ -110,24 +109,10 @@ class Reactor:
             self.now = now = clock()
             for fd, mask in events:
                 connection = by_fd[fd]
-                if mask == EPOLLIN and connection is not None:
-                    if connection.paused:  # by a connection earlier in this batch
-                        continue
-                    try:
-                        data = read(fd, CHUNK)
-                    except OSError as error:
-                        self._read_failed(connection, error)
-                        continue
-                    connection.active = now
-                    connection.changes += 1
-                    if data:
-                        connection.received(data)
-                        if len(data) == CHUNK:
-                            self._read_on(connection)
-                    else:
-                        self._end(connection)
-                elif connection is None:
+                if connection is None:
                     self.acceptor.ready(fd)
+                elif mask == IN:
+                    connection.readable(read, now)
                 else:
                     self._ready(connection, mask)
             self.settle()
@@ -141,25 +126,28 @@ class Reactor:
             self._alarms_passed()
             self.settle()
 
-    def _read_failed(self, connection: Connection, error: OSError) -> None:
+    def io_failed(self, connection: Connection, error: OSError) -> None:
+        """Not now is no failure."""
         if error.errno != errno.EAGAIN:
-            self._fail(connection, error.errno or errno.EIO)
+            self._detach(connection)
+            connection.failed(error.errno or errno.EIO)
 
-    def _read_on(self, connection: Connection) -> None:
-        """The first read came full: take what is there in larger portions, up to CHUNK + BULK in all."""
+    def read_on(self, connection: Connection) -> None:
+        """The first read came full: take what is there in a larger portion."""
         if connection.fd < 0 or connection.paused:
             return
         try:
             data = self.kernel.read(connection.fd, BULK)
         except OSError as error:
-            self._read_failed(connection, error)
+            self.io_failed(connection, error)
             return
         if data:
             connection.received(data)
         else:
-            self._end(connection)
+            self.at_end(connection)
 
-    def _end(self, connection: Connection) -> None:
+    def at_end(self, connection: Connection) -> None:
+        """The peer's FIN was read."""
         connection.eof = True
         connection.touch()
         connection.ended()
@@ -169,25 +157,16 @@ class Reactor:
         if connection.connecting:
             self._dialled.append((connection, self.kernel.connect_error(connection.fd)))
             return
-        if mask & EPOLLOUT:
+        if mask & OUT:
             self.unflushed.append(connection)
-        if not mask & ~EPOLLOUT:
+        if not mask & ~OUT:
             return
         if not connection.paused and not connection.eof:
-            try:
-                data = self.kernel.read(connection.fd, CHUNK)
-            except OSError as error:
-                self._read_failed(connection, error)
-                return
-            connection.active = self.now
-            connection.changes += 1
-            if data:
-                connection.received(data)
-            else:
-                self._end(connection)
-        elif mask & EPOLLERR:
-            self._fail(connection, self.kernel.connect_error(connection.fd) or errno.ECONNRESET)
-        elif mask & EPOLLHUP:
+            connection.readable(self.kernel.read, self.now)
+        elif mask & ERR:
+            code = self.kernel.connect_error(connection.fd)
+            self.io_failed(connection, OSError(code or errno.ECONNRESET, "reset"))
+        elif mask & HUP:
             # Both directions are closed and nobody reads yet: epoll would report it without end.
             self.epoll.unregister(connection.fd)
             connection.interest = _HUNG_UP
@@ -214,6 +193,8 @@ class Reactor:
 
     def settle(self) -> None:
         """Flush, report dials and give descriptors back, until nothing is owed to anybody."""
+        write = self.kernel.write
+        now = self.now
         while self.unflushed or self._dialled:
             dialled = self._dialled
             if dialled:
@@ -223,48 +204,14 @@ class Reactor:
             batch = self.unflushed
             self.unflushed = []
             for connection in batch:
-                self._flush(connection)
+                connection.flush(write, now)
         if self._closing:
             self._give_back()
 
-    def _flush(self, connection: Connection) -> None:
-        fd = connection.fd
-        if fd < 0:
-            return
-        out = connection.outbox
-        if out and not connection.connecting:
-            try:
-                count = self.kernel.write(fd, out)
-            except OSError as error:
-                if error.errno != errno.EAGAIN:
-                    self._write_failed(connection, error.errno or errno.EIO)
-                    return
-                count = 0
-            else:
-                connection.active = self.now
-            connection.changes += 1
-            if count == len(out):
-                connection.outbox = b""
-                if connection.interest == EPOLLIN and not connection.stale:
-                    return  # the common case
-            else:
-                connection.outbox = out[count:]
-        self._follow(connection)
-
-    def _write_failed(self, connection: Connection, code: int) -> None:
-        """The peer listens no more. What it said before still counts: an answer to half a request, for one."""
-        if not connection.paused and not connection.eof:
-            try:
-                last_words = self.kernel.read(connection.fd, CHUNK + BULK)
-            except OSError:
-                last_words = b""
-            if last_words:
-                connection.received(last_words)
-        if connection.fd >= 0:
-            self._fail(connection, code)
-
-    def _follow(self, connection: Connection) -> None:
+    def follow(self, connection: Connection) -> None:
         """After a flush: FIN, watermark, interest."""
+        if connection.fd < 0:
+            return
         connection.stale = False
         if not connection.connecting:
             if connection.shutting and not connection.fin_sent and not connection.outbox:
@@ -285,7 +232,7 @@ class Reactor:
         interest = connection.interest
         if wanted == interest:
             return
-        if interest == _HUNG_UP and not wanted & EPOLLIN:
+        if interest == _HUNG_UP and not wanted & IN:
             return
         connection.interest = wanted
         if interest < 0:
@@ -305,10 +252,6 @@ class Reactor:
             connection.active = self.now
             self.unflushed.append(connection)
             connection.connected()
-
-    def _fail(self, connection: Connection, code: int) -> None:
-        self._detach(connection)
-        connection.failed(code)
 
     def _detach(self, connection: Connection) -> None:
         """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
@@ -436,6 +379,6 @@ class Reactor:
 def interest_of(connection: Connection) -> int:
     """The epoll mask that a value asks for."""
     if connection.connecting:
-        return EPOLLOUT
-    reading = 0 if connection.paused or connection.eof else EPOLLIN
-    return reading | EPOLLOUT if connection.outbox else reading
+        return OUT
+    reading = 0 if connection.paused or connection.eof else IN
+    return reading | OUT if connection.outbox else reading

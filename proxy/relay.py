@@ -24,6 +24,10 @@ class Relay(Connection):
     def received(self, data: bytes) -> None:
         """Pass bytes on; stop reading while the other side cannot get rid of them."""
         peer: Connection = self.peer
+        if not peer.outbox:  # `send` spelled out for the common case
+            peer.outbox = data
+            self.plane.unflushed.append(peer)
+            return
         peer.send(data)
         if peer.clogged:
             self.pause()
