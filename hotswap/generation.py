@@ -145,6 +145,7 @@ class Generation:
         attempt = DestinationAttempt(Channel(sock), self._server, self, limits=self._limits, faults=Faults.armed())
         attempt.begin(self._hello())
         state = await attempt.over
+        gc.freeze()  # what was restored lives as long as its connection: nothing for the collector
         gc.enable()
         return state in {Destination.STARTED, Destination.COLD}
 

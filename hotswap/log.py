@@ -59,7 +59,7 @@ class Once:
         return True
 
 
-class Context:
+class Origin:
     """What every line says about the process it comes from."""
 
     __slots__ = ("generation", "name")
@@ -69,10 +69,13 @@ class Context:
         self.generation = generation
 
 
+ORIGIN = Origin()  # of this process
+
+
 class TextFormatter(logging.Formatter):
     """``12:00:00.123 INFO  edge#4 listening  listener=web address=127.0.0.1:8080``."""
 
-    def __init__(self, origin: Context, *, colours: bool) -> None:
+    def __init__(self, origin: Origin, *, colours: bool) -> None:
         super().__init__()
         self._origin = origin
         self._colours = colours
@@ -80,7 +83,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and a traceback below it if there is one."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        who = f"{self._origin.name}#{self._origin.generation} " if self._origin.name else ""
+        number = f"#{self._origin.generation}" if self._origin.generation else ""
+        who = f"{self._origin.name}{number} " if self._origin.name else ""
         level = f"{record.levelname:<7}"
         if self._colours and record.levelno in COLOURS:
             level = f"{COLOURS[record.levelno]}{level}{RESET}"
@@ -94,7 +98,7 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, name, generation, logger, message, the fields."""
 
-    def __init__(self, origin: Context) -> None:
+    def __init__(self, origin: Origin) -> None:
         super().__init__()
         self._origin = origin
 
@@ -171,21 +175,22 @@ class Output(logging.Handler):
                 self._backlog[0] = self._backlog[0][written:]
 
 
-def set_up(
-    log_format: LogFormat = "text", level: str = "info", *, name: str = "", generation: int = 0, fd: int = 2
-) -> Context:
-    """Send everything that is logged to `fd`. Returns what every line says; set its fields when they change."""
-    origin = Context(name, generation)
+def say_who(name: str, generation: int) -> None:
+    """Every line from here on names this generation; 0 while it has no number yet."""
+    ORIGIN.name, ORIGIN.generation = name, generation
+
+
+def set_up(log_format: LogFormat = "text", level: str = "info", *, fd: int = 2) -> None:
+    """Send everything that is logged to `fd`."""
     output = Output(fd)
     colours = os.isatty(fd) and "NO_COLOR" not in os.environ
-    output.setFormatter(JsonFormatter(origin) if log_format == "json" else TextFormatter(origin, colours=colours))
+    output.setFormatter(JsonFormatter(ORIGIN) if log_format == "json" else TextFormatter(ORIGIN, colours=colours))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
     root.addHandler(output)
     root.setLevel(level.upper())
-    return origin
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -67,6 +67,13 @@ def described(event: Mapping[str, Any]) -> str:
         return (
             f"round {event['number']}: {count(event.get('copied'), 'connection')} copied, {event.get('left') or 0} left"
         )
+    if kind == "connected":
+        version, there = plain(event.get("version")), count(event.get("connections"), "connection")
+        return f"the new generation is there, version {version}; {there} to copy"
+    if kind == "freezing":
+        return "freezing for the last pass"
+    if kind == "owned":
+        return "the new generation owns"
     rest = " ".join(f"{key}={plain(value)}" for key, value in event.items() if key != "event")
     return f"{kind} {rest}".rstrip()
 

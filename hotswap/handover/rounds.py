@@ -11,8 +11,9 @@ without being copied again shows up as a mismatch.
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
 import msgspec
@@ -40,11 +41,13 @@ class Limits(msgspec.Struct, frozen=True):
     slice: float = 0.001  # of a tick, for copying
 
 
-def digest(changes: Mapping[int, int]) -> bytes:
-    """Over all (serial, change count), in the order of serials."""
-    order = sorted(changes)
-    state = hashlib.blake2b(array("Q", order).tobytes(), digest_size=16)
-    state.update(array("Q", [changes[serial] for serial in order]).tobytes())
+def digest(serials: Sequence[int], changes: Sequence[int]) -> bytes:
+    """Over all (serial, change count), in ascending order of serials.
+
+    MessagePack only because it writes 18,000 integers in a tenth of a millisecond, within the freeze.
+    """
+    state = hashlib.blake2b(msgspec.msgpack.encode(serials), digest_size=16)
+    state.update(msgspec.msgpack.encode(changes))
     return state.digest()
 
 
@@ -59,7 +62,7 @@ class Batch(NamedTuple):
 class Copier:
     """The source's side: which value was sent at which change count."""
 
-    __slots__ = ("_excluded", "_queue", "_server", "_values", "copied", "gone", "sent", "staying")
+    __slots__ = ("_queue", "_server", "_values", "changes", "copied", "gone", "sent", "serials", "staying")
 
     def __init__(self, server: Swappable) -> None:
         self._server = server
@@ -69,20 +72,26 @@ class Copier:
         self.copied = 0
         self._queue: list[Value] = []
         self._values: Mapping[int, Value] = {}
-        self._excluded: set[int] = set()
+        self.serials: list[int] = []
+        self.changes: list[int] = []
 
     def begin(self) -> int:
-        """Start a round; returns how many values are dirty. `gone` lists what to take back."""
+        """Start a round; returns how many values are dirty. `gone` lists what to take back.
+
+        All of this runs in the freeze as well, over every live connection, hence the loops in C.
+        """
         server, sent = self._server, self.sent
         self.staying = dict(server.staying())
-        self._excluded = excluded = {*self.staying, *server.stragglers()}
+        excluded = {*self.staying, *server.stragglers()}
         self._values = values = server.values()
-        dirty = [value for serial, value in values.items() if sent.get(serial) != value.changes]
-        if excluded:
-            dirty = [value for value in dirty if value.serial not in excluded]
+        moving = [value for serial, value in values.items() if serial not in excluded] if excluded else values.values()
+        self.serials = serials = [value.serial for value in moving] if excluded else list(values)
+        self.changes = changes = [value.changes for value in moving]
+        known = list(map(sent.get, serials))
+        self._queue = dirty = list(compress(moving, map(ne, changes, known)))
         dirty.reverse()  # taken from the end
-        self._queue = dirty
-        self.gone = [serial for serial in sent if serial not in values or serial in excluded]
+        gone = len(sent) != len(serials) - known.count(None)
+        self.gone = [serial for serial in sent if serial not in values or serial in excluded] if gone else []
         for serial in self.gone:
             del sent[serial]
         self.copied = 0
@@ -130,15 +139,12 @@ class Copier:
 
     def dirty(self) -> int:
         """How many values the next round would have to copy."""
-        sent = self.sent
-        return sum(1 for serial, value in self._server.values().items() if sent.get(serial) != value.changes)
+        values = self._server.values()
+        return sum(map(ne, [value.changes for value in values.values()], map(self.sent.get, values)))
 
-    def final_changes(self) -> dict[int, int]:
-        """(serial, change count) of every live value that moves; call it in the freeze."""
-        changes = {serial: value.changes for serial, value in self._server.values().items()}
-        for serial in self._excluded:
-            changes.pop(serial, None)
-        return changes
+    def digest(self) -> bytes:
+        """Of everything live that moves, as `begin` found it: nothing may have ticked since."""
+        return digest(self.serials, self.changes)
 
 
 def converged(limits: Limits, number: int, copied: int, dirty: int) -> bool:
@@ -175,4 +181,7 @@ class Holdings:
 
     def matches(self, final: wire.Final) -> bool:
         """Count and digest are those of the source."""
-        return len(self.changes) == final.connections and digest(self.changes) == final.digest
+        if len(self.changes) != final.connections:
+            return False
+        order = sorted(self.changes)  # nearly free: values come in this order
+        return digest(order, [self.changes[serial] for serial in order]) == final.digest

@@ -27,7 +27,7 @@ from hotswap.handover.channel import Channel, Received, to_memfd
 from hotswap.handover.holder import Holder, Outcome, Wishes
 from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
-from hotswap.handover.rounds import Batch, Copier, Limits, converged, digest
+from hotswap.handover.rounds import Batch, Copier, Limits, converged
 from hotswap.handover.states import Action, Event, Source, State, source_step
 from hotswap.swappable import Swappable
 
@@ -259,13 +259,12 @@ class SourceAttempt(Machine):
             self._send_batch(batch)
             self._flush(until)
         self._stragglers = set(self._server.stragglers())
-        changes = copier.final_changes()
         shared = self._server.save_shared(self._round_began)
         large = len(shared) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
         final = wire.Final(
-            len(changes),
-            digest(changes),
+            len(copier.serials),
+            copier.digest(),
             b"" if large else shared,
             self._holder.chain_state(),
             sorted(self._stragglers),
