@@ -32,7 +32,7 @@ from hotswap.handover.channel import Channel
 from hotswap.handover.destination import DestinationAttempt
 from hotswap.handover.rounds import Limits
 from hotswap.handover.states import Destination
-from hotswap.log import fields
+from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
 from hotswap.serving import Estate, Identity, Serving
 from hotswap.swappable import Schema, Swappable
@@ -69,6 +69,7 @@ class Generation:
         if takeover not in {"auto", "require", "never"}:
             raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
         self._identity = Identity(name, version, build or version, config_id, spawn.own_command(), os.getcwd())  # noqa: PTH109
+        say_who(name, 0)
         self._server = server
         self._limits = limits or Limits()
         self._admin = admin
@@ -275,4 +276,5 @@ class Generation:
             admin_routes=self._admin_routes,
         )
         asyncio.get_running_loop().call_soon(self._serving.open)
-        log.info("serving", extra=fields(name=identity.name, generation=self._number, how=self._how, pid=os.getpid()))
+        say_who(identity.name, self._number)
+        log.info("serving", extra=fields(how=self._how, pid=os.getpid()))
