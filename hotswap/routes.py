@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hotswap.chain import Chain
 from hotswap.control import Request, Response, Route
 from hotswap.errors import Busy
 from hotswap.http import EventStream
@@ -45,7 +46,24 @@ def status(serving: Serving) -> dict[str, Any]:
         "connections": len(server.values()),
         "in_flight": server.in_flight(),
         "server": server.status(),
-        "last_upgrade": serving.last_upgrade,
+        "last_upgrade": serving.last_upgrade or inherited_upgrade(serving.chain),
+    }
+
+
+def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
+    """The upgrade that brought this generation about; None after a cold start."""
+    record = chain.current()
+    if record is None or record.how == "cold":
+        return None
+    return {
+        "ok": record.how != "crash",
+        "generation": record.generation,
+        "how": record.how,
+        "began": record.began,
+        "listeners": record.listeners,
+        "connections": record.connections,
+        "in_flight": record.in_flight,
+        "downtime_ms": record.downtime_ms,
     }
 
 
