@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from proxy.config.model import Config
     from proxy.connection import Connection
 
-MOVED_FOR_GOOD = 2.0
-"""Seconds after a retirement in which moved descriptors are still at hand, should the destination die."""
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
 
@@ -53,6 +51,7 @@ class ProxyServer:
         self._homeless: dict[str, str] = {}
         self._kept: dict[int, str] = {}
         self._moved: list[int] = []
+        self._removed: list[Listener] = []
         self._retired = False
 
     # ---- what it is and wants ----
@@ -116,6 +115,7 @@ class ProxyServer:
             self.reactor.restored(connection)
         else:
             self._unordered = True
+            self.reactor.sharing = True  # the source holds the original descriptor until it ends
             self.reactor.restore(connection, saved.fd)
             self._links.arrived(connection)
 
@@ -217,8 +217,10 @@ class ProxyServer:
         return ()
 
     def sharing(self, shared: bool) -> None:
-        """See `Reactor.sharing`."""
+        """See `Reactor.sharing`. For a retired generation its end means that the destination took over for good."""
         self.reactor.sharing = shared
+        if not shared and self._retired:
+            self._let_go()
 
     def freeze(self) -> None:
         """No tick from here on."""
@@ -242,24 +244,22 @@ class ProxyServer:
         self._moved = reactor.part(kept)
         self._retired = True
         reactor.next_serial += APART
-        for name in removed:
-            reactor.acceptor.accept_queued(self.listeners[name])
+        self._removed = [self.listeners[name] for name in removed]
+        for listener in self._removed:
+            reactor.acceptor.accept_queued(listener)
         self.drain(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
         self.ticker.start()
-        self.ticker.later(MOVED_FOR_GOOD, lambda: self.let_go(removed))
 
-    def let_go(self, removed: Mapping[str, int]) -> None:
-        """The destination lives: give back the copies of what moved, and refuse on removed listeners."""
-        if not self._retired:
-            return  # abandoned: the listeners are ours again
+    def _let_go(self) -> None:
+        """Give back the copies of what moved; on removed listeners clients are refused from here on."""
         for fd in self._moved:
             self.reactor.kernel.close(fd)
         self._moved = []
-        for name in removed:
-            listener = self.listeners[name]
+        for listener in self._removed:
             self.reactor.acceptor.remove(listener)
             self.reactor.kernel.close(listener.fd)
             listener.fd = -1
+        self._removed = []
 
     def abandon(self) -> None:
         """Reset what is lost and go on accepting. What a retired generation kept was never lost."""
@@ -270,6 +270,7 @@ class ProxyServer:
             reactor.kernel.send_reset(fd)
             reactor.kernel.close(fd)
         self._moved = []
+        self._removed = []
         self._retired = False
         self._links = Links(reactor.connections)
         reactor.draining = False

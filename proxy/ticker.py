@@ -12,8 +12,6 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.reactor import Reactor
 
 
@@ -47,10 +45,6 @@ class Ticker:
     def replan(self) -> None:
         """The earliest alarm may have changed outside a tick."""
         self._plan(self._reactor.next_alarm())
-
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` once, if the loop still runs then."""
-        asyncio.get_running_loop().call_later(seconds, action)
 
     def _tick(self) -> None:
         self._reactor.tick()

@@ -30,8 +30,6 @@ from proxy.server import ProxyServer
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.config.model import Config
     from proxy.reactor import Reactor
 
@@ -295,9 +293,6 @@ class ManualTicker(Ticker):
     def stop(self) -> None:
         self.running = False
 
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
-        action()
-
 
 class World:
     """One proxy at a time, the clients and the servers around it, and the time."""
@@ -375,8 +370,9 @@ class World:
         for value, one in saved:
             destination.restore(one._replace(fd=kernel.install(self.kernel.socket(value.fd))), there)
         destination.restore_shared(shared, there)
+        destination.start()
         source.retire((), {})
         assert source.idle()
-        self.kernel, self.proxy = kernel, destination
+        source.sharing(False)
         destination.sharing(False)
-        destination.start()
+        self.kernel, self.proxy = kernel, destination
