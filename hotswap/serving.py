@@ -238,7 +238,7 @@ class Serving:
 
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
-        until = time.monotonic() + self._limits.drain
+        until = time.monotonic() + self._limits.farewell
         self.draining = True
         self._end_when_idle(until)
 

@@ -109,6 +109,7 @@ def limits(config: Config, deadline: float | None) -> Limits:
         budget=upgrade.downtime_budget,
         rounds=upgrade.max_rounds,
         drain=config.drain_timeout,
+        farewell=upgrade.drain_timeout,
     )
 
 

@@ -172,8 +172,8 @@ LISTENER = Section(
         Key(
             "header_timeout",
             Duration(),
-            "From the first byte of a request (of a connection: from its beginning) to the end of its header. Then "
-            "408.",
+            "From the first byte of a request to the end of its header; for the first request from the beginning of "
+            "the connection. Then 408, or a mere close if not a byte came.",
             http1_only=True,
         ),
         Key(
@@ -188,10 +188,15 @@ LISTENER = Section(
         Key(
             "max_header_bytes",
             Size(1 << 10, 1 << 20),
-            "Request line and header fields together. More gets 431.",
+            "Request line and header fields together. More gets 431, or 414 if it is the line.",
             http1_only=True,
         ),
-        Key("max_headers", Count(1, 10_000), "Header fields of a request. More get 431.", http1_only=True),
+        Key(
+            "max_headers",
+            Count(1, 10_000),
+            "Header fields of a request, and trailer fields. More get 431.",
+            http1_only=True,
+        ),
         Key(
             "max_body",
             Size(),
@@ -236,7 +241,8 @@ CLUSTER = Section(
         Key(
             "connect_timeout",
             Duration(),
-            "To establish a connection. Then another endpoint is tried, or 504; a tcp connection is closed.",
+            "To establish a connection. Then the other endpoints are tried, each once. If none is left: 504, or 503 "
+            "if they refused; a tcp connection is reset.",
         ),
         Key("request_timeout", Duration(), "From the complete request to the first byte of the response. Then 504."),
         Key(
@@ -254,8 +260,8 @@ CLUSTER = Section(
         Key(
             "retries",
             Count(0, 10),
-            "Further attempts, where repeating is safe: connecting failed, or an idempotent request met a kept-alive "
-            "connection that the upstream closed before a byte of the response.",
+            "How often an idempotent request is sent again when its upstream connection ended before a byte of the "
+            "response: kept-alive connections are closed by the upstream at any time.",
         ),
         Key(
             "max_idle",

@@ -24,7 +24,7 @@ name: edge
 runtime_dir: /run/from-config
 admin: 127.0.0.1:9901
 drain_timeout: 7s
-upgrade: {deadline: 20s, downtime_budget: 3ms, max_rounds: 4}
+upgrade: {deadline: 20s, downtime_budget: 3ms, max_rounds: 4, drain_timeout: 90s}
 listeners:
   - {name: db, address: 127.0.0.1:5432, protocol: tcp, cluster: db}
 clusters:
@@ -76,7 +76,7 @@ def test_generation_is_made_of_the_configuration(path: Path) -> None:
     assert Generation.made.server.config == loads(CONFIG).config
     assert made["config_id"] == loads(CONFIG).config.id
     assert str(made["admin"]) == "127.0.0.1:9901"
-    assert made["limits"] == Limits(attempt=20.0, drain=7.0, budget=0.003, rounds=4)
+    assert made["limits"] == Limits(attempt=20.0, drain=7.0, farewell=90.0, budget=0.003, rounds=4)
     assert made["stay_as_keeper"] is False
 
 
