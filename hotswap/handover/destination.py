@@ -246,10 +246,7 @@ class DestinationAttempt(Machine):
 
     def _send_owned(self) -> None:
         """No I/O before this send has returned; an end of the channel counts as returned."""
-        self.channel.send(wire.Owned())
-        while self.channel.sending and not self._peer_dead:
-            self._peer_dead = self.channel.wait(1.0, self._peer_pidfd)
-            self.channel.pump()
+        self._send_for_sure(wire.Owned())
 
     def _start(self) -> None:
         self.failure = None
@@ -260,7 +257,15 @@ class DestinationAttempt(Machine):
         self._taker.start_cold()
 
     def _send_released(self) -> None:
-        self.send(wire.Released())
+        """A source that misses it takes the listeners back when this process dies: see that it is out."""
+        self._send_for_sure(wire.Released())
+
+    def _send_for_sure(self, message: wire.Message) -> None:
+        """Return only when the message is in the socket, or nobody is there to read it."""
+        self.channel.send(message)
+        while self.channel.sending and not self._peer_dead:
+            self._peer_dead = self.channel.wait(1.0, self._peer_pidfd)
+            self.channel.pump()
 
     def _close(self) -> None:
         self.close_channel()

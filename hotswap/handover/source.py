@@ -139,6 +139,7 @@ class SourceAttempt(Machine):
         for problem in done.problems:
             self._server.keep([problem.serial], problem.reason)
         dirty = self._copier.dirty()
+        self.outcome.in_flight = self._server.in_flight()  # now and not in the freeze: it may take its time
         self._report({"event": "round", "number": self._round, "copied": self._copier.copied, "left": dirty})
         if self._wishes.require_all and self._server.staying():
             reasons = sorted(set(self._server.staying().values()))
@@ -273,7 +274,6 @@ class SourceAttempt(Machine):
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
-        self.outcome.in_flight = self._server.in_flight()
         self.outcome.kept = _count(copier.staying)
         self._mark("final")
 
@@ -310,11 +310,14 @@ class SourceAttempt(Machine):
 
     def _retire(self) -> None:
         at = self._at
+        # SEND_FINAL may have failed after FINAL had left: then the destination owns all the same.
+        final = at.get("final", at["owned"])
+        checked = at.get("checked", final)
         self.outcome.connections = len(self._copier.sent)
         self.outcome.phases = {
-            "copy": (at["final"] - at["freeze"]) * 1e3,
-            "check": (at.get("checked", at["owned"]) - at["final"]) * 1e3,
-            "byte": (at["owned"] - at.get("checked", at["owned"])) * 1e3,
+            "copy": (final - at["freeze"]) * 1e3,
+            "check": (checked - final) * 1e3,
+            "byte": (at["owned"] - checked) * 1e3,
         }
         self.outcome.downtime_ms = (at["owned"] - at["freeze"]) * 1e3
         self.failure = None
