@@ -183,10 +183,12 @@ class Generation:
         estate.server, surplus = listeners.resolve(wanted, inherited, reuse=reuse)
         for fd in surplus.values():
             os.close(fd)
-        if self._admin is not None and estate.admin_address != str(self._admin):
+        admin = "" if self._admin is None else str(self._admin)
+        if estate.admin_address != admin:
             if estate.admin >= 0:
                 os.close(estate.admin)
-            estate.admin, estate.admin_address = listeners.bind(self._admin, reuse=reuse), str(self._admin)
+            estate.admin = -1 if self._admin is None else listeners.bind(self._admin, reuse=reuse)
+            estate.admin_address = admin
         self._adopted = True
         self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
 
