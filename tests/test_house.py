@@ -30,7 +30,17 @@ IMPORTS = {
 # Spelled in pieces, so that this file passes its own test.
 FOREIGN = ["/wo" + "rk/", "/ro" + "ot/", "/fa" + "rm/", "DESIGN" + ".md", "../sha" + "red", "/opt/py" + "pi"]
 
-SKIPPED = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "__pycache__", "build", "dist"}
+SKIPPED = {
+    ".git",
+    ".venv",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    "__pycache__",
+    "build",
+    "dist",
+}
 
 
 def files(*suffixes: str) -> list[Path]:
@@ -177,4 +187,4 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_every_command_has_a_page() -> None:
     commands = main.list_commands(click.Context(main))
     assert {"run", "upgrade", "status"} <= set(commands)
-    assert [command for command in commands if not (ROOT / "docs" / "commands" / f"{command}.md").exists()] == []
+    assert [command for command in commands if not (ROOT / "docs" / f"{command}.md").exists()] == []

@@ -1,0 +1,109 @@
+"""Build the load generator (loadgen.c) and talk to it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from tests.kit.waiting import readable
+
+HERE = Path(__file__).parent
+SOURCES = [HERE / name for name in ("loadgen.c", "clients.c", "upstream.c")]
+BUILD = HERE / "build"
+PATIENCE = 60.0  # seconds for any answer
+
+Protocol = Literal["echo", "http"]
+
+
+class Report(msgspec.Struct):
+    """What the clients saw since the last reset; see loadgen.c."""
+
+    seconds: float
+    answers: int
+    errors: int
+    closed: int
+    missed: int
+    p50_us: int
+    p99_us: int
+    worst_us: float
+    gap_p50_ms: float
+    gap_p99_ms: float
+    gap_ms: float
+
+
+def build() -> Path:
+    """Compile it, unless this very source was compiled before; the program."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*SOURCES, HERE / "loadgen.h"])).hexdigest()[:16]
+    program = BUILD / f"loadgen-{digest}"
+    if not program.exists():
+        BUILD.mkdir(exist_ok=True)
+        fresh = program.with_suffix(".new")
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", fresh, *SOURCES], check=True)
+        fresh.rename(program)
+    return program
+
+
+class LoadGenerator:
+    """An upstream on port `upstream`, and clients of the proxy on port `target` (none yet, until `open`)."""
+
+    def __init__(self, protocol: Protocol, upstream: int, target: int, connections: int, size: int = 1024) -> None:
+        argv = [build(), "--protocol", protocol, "--listen", upstream, "--target", target]
+        argv += ["--connections", connections, "--size", size]
+        self.connections = connections
+        self._process = subprocess.Popen(
+            [str(word) for word in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._expect("listening")
+        self._expect("ready")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and with it every connection."""
+        self._process.kill()
+        self._process.communicate()
+
+    def load(self, busy: int, rate: float = 0) -> None:
+        """So many connections go on asking, with `rate` requests a second in all; 0: as fast as answers come."""
+        self._say(f"load {busy} {rate}")
+
+    def reset(self) -> None:
+        """Begin a window."""
+        self._say("reset")
+        self._expect("reset")
+
+    def report(self) -> Report:
+        """What happened in the window so far."""
+        self._say("report")
+        return msgspec.convert(self._expect("report"), Report)
+
+    def sweep(self) -> int:
+        """One request on every connection; how many were not answered, because the connection was lost."""
+        self._say("sweep")
+        return self.connections - int(self._expect("swept")["answered"])
+
+    def _say(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+
+    def _expect(self, event: str) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        # One line is awaited at a time, so none is left in the buffer of the text layer.
+        if not readable(self._process.stdout.fileno(), within=PATIENCE):
+            raise TimeoutError(f"the load generator said nothing: {event} was awaited")
+        line = self._process.stdout.readline()
+        if not line:
+            raise EOFError(f"the load generator ended, with {self._process.wait()}: {event} was awaited")
+        answer = msgspec.json.decode(line, type=dict[str, Any])
+        assert answer["event"] == event, answer
+        return answer

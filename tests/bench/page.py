@@ -1,0 +1,148 @@
+"""The tables, for the terminal and for docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tests.bench import cpu, memory, upgrade
+from tests.bench.machine import Machine
+from tests.bench.upgrade import median_and_worst
+
+SPEAKS = {"echo": "TCP relay, 1 KB echo", "http": "HTTP/1.1 keep-alive, 1 KB"}
+
+INTRODUCTION = """\
+# Benchmarks
+
+<!-- Written by `make bench`. -->
+
+No figure here is a promise, and no test fails on one: `make bench` measures again on your machine. How it is done
+stands in `tests/bench`; the load generator checks every byte of every answer. All proxies run on loopback with one
+worker thread; load generator and upstream are one process on the other core.
+"""
+
+CPU_TEXT = """\
+CPU time of the proxy process per request, user and system together, in microseconds. 64 connections, one request in
+flight on each. All proxies are measured in turn in every round; "best" is the mean of the best fifth of the rounds,
+which is what the program needs when nobody disturbs it. The ratio refers to nginx's best in the same run."""
+
+UPGRADE_TEXT = """\
+Milliseconds, median / worst of the upgrades in a row. Downtime is from the last I/O of the old generation to
+the first of the new one. Stall is what a client sees: the longest gap between two answers on any busy connection,
+less the same figure of a window without an upgrade (so it can be below zero). Slowest is the longest wait for an
+answer in the whole window, in which the new generation also starts and takes a core for a moment."""
+
+MEMORY_TEXT = """\
+Private memory of the proxy process per idle connection, in bytes: downstream and upstream side together
+for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and pooled). Kernel memory is not in it."""
+
+
+class Measured(msgspec.Struct):
+    """One part, with the circumstances."""
+
+    machine: Machine
+    cpu: cpu.Result | None = None
+    upgrade: upgrade.Result | None = None
+    memory: memory.Result | None = None
+
+
+class Measurements(msgspec.Struct):
+    """The last run of every part."""
+
+    cpu: Measured | None = None
+    upgrade: Measured | None = None
+    memory: Measured | None = None
+
+
+def page(measurements: Measurements) -> str:
+    """The whole page."""
+    parts = [measurements.cpu, measurements.upgrade, measurements.memory]
+    return "\n".join([INTRODUCTION, *(section(part) for part in parts if part)])
+
+
+def section(measured: Measured) -> str:
+    """One part with its heading."""
+    if measured.cpu:
+        title, text, body = "CPU per request", CPU_TEXT, _cpu(measured.cpu)
+    elif measured.upgrade:
+        title, text, body = "Upgrade", UPGRADE_TEXT, _upgrade(measured.upgrade)
+    else:
+        assert measured.memory is not None
+        title, text, body = "Memory per idle connection", MEMORY_TEXT, _memory(measured.memory)
+    return f"## {title}\n\n{text}\n\n{body}\n\nMeasured {measured.machine}.\n"
+
+
+def _cpu(result: cpu.Result) -> str:
+    rows = []
+    for row in result.rows:
+        ratio = result.ratio(row)
+        rows.append(
+            [
+                SPEAKS[row.protocol],
+                f"{row.proxy} {row.version}",
+                f"{row.best:.1f}",
+                f"{row.median:.1f}",
+                f"{ratio:.2f}" if ratio else "",
+                f"{row.rate:.0f}",
+                str(row.errors),
+            ]
+        )
+    text = table(["", "proxy", "best", "median", "of nginx", "requests/s", "errors"], rows)
+    for name, remedy in result.missing.items():
+        text += f"\n\n{name} was not installed ({remedy})."
+    return text
+
+
+def _upgrade(result: upgrade.Result) -> str:
+    rows = [
+        [
+            f"{row.connections}",
+            f"{row.busy}",
+            f"{row.rate:.0f}",
+            pair(row.downtime),
+            pair(row.stall),
+            pair(row.slowest),
+            f"{median_and_worst(row.seconds)[0]:.1f} s",
+            f"{row.lost}",
+            f"{row.failed} of {len(row.seconds)}",
+        ]
+        for row in result.rows
+    ]
+    titles = ["live", "busy", "requests/s", "downtime", "stall", "slowest", "command", "lost", "failed"]
+    phases = sorted({phase for row in result.rows for phase in row.phases}, key=lambda name: _order(result, name))
+    by_phase = [
+        [f"{row.connections}", f"{row.busy}", *(pair(row.phases.get(phase, [])) for phase in phases)]
+        for row in result.rows
+    ]
+    return f"{table(titles, rows)}\n\nThe downtime by phase:\n\n{table(['live', 'busy', *phases], by_phase)}"
+
+
+def _order(result: upgrade.Result, phase: str) -> int:
+    for row in result.rows:
+        if phase in row.phases:
+            return list(row.phases).index(phase)
+    return 0
+
+
+def _memory(result: memory.Result) -> str:
+    rows = [
+        [SPEAKS[row.protocol], row.proxy, f"{row.connections}", f"{row.each:.0f}", f"{row.before / 2**20:.1f} MiB"]
+        for row in sorted(result.rows, key=lambda row: row.protocol)
+    ]
+    return table(["", "proxy", "connections", "bytes each", "process before"], rows)
+
+
+def pair(figures: list[float]) -> str:
+    """Median and worst."""
+    return "{:.1f} / {:.1f}".format(*median_and_worst(figures)) if figures else "-"
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table, aligned so that it reads well in a terminal too."""
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([line(titles), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
