@@ -412,7 +412,19 @@ class Downstream(Connection):
     listener: Listener
     """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
     remote: str
-    """The client's host (without port), for people and X-Forwarded-For; "unix" on a unix listener."""
+    """The client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener."""
+
+    def attached(self) -> None:
+        """Count itself at the listener."""
+        self.listener.connections += 1
+
+    def detached(self) -> None:
+        """And out again."""
+        self.listener.connections -= 1
+
+    def describe(self) -> dict[str, Any]:
+        """With where it came from."""
+        return {**super().describe(), "listener": self.listener.name, "remote": self.remote}
 
 
 class Upstream(Connection):

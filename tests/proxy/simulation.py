@@ -24,6 +24,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from hotswap.address import Address
+from hotswap.errors import CannotRestore
 from hotswap.swappable import Saved
 from proxy.kernel import Epoll, Kernel
 from proxy.server import ProxyServer
@@ -305,7 +306,10 @@ class World:
         self.dials: list[Socket] = []
         self.refusing: dict[str, int] = {}
         """Addresses where a dial fails at once, with the errno."""
-        self.queues: dict[str, list[Socket]] = {one.name: [] for one in config.listeners}
+        self.queues: dict[Address, list[Socket]] = {}
+        """Accept queues by listener address."""
+        self.retired: list[ProxyServer] = []
+        """Former generations that still have connections."""
         self.kernel = self._boot()
         self.proxy = self._proxy(self.kernel)
         self.proxy.start()
@@ -316,7 +320,9 @@ class World:
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
         proxy = ProxyServer(self.config, kernel, ManualTicker)
-        proxy.adopt({name: kernel.install(queue) for name, queue in self.queues.items()})
+        proxy.adopt(
+            {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
+        )
         return proxy
 
     # ---- what happens outside ----
@@ -324,9 +330,13 @@ class World:
     def connect(self, listener: str, remote: str = "192.0.2.1") -> Socket:
         """A client connects."""
         socket = Socket(self, remote=remote)
-        self.queues[listener].append(socket)
+        self.queue(listener).append(socket)
         self.settle()
         return socket
+
+    def queue(self, listener: str) -> list[Socket]:
+        """The accept queue of a configured listener."""
+        return self.queues[next(one.address for one in self.config.listeners if one.name == listener)]
 
     def dialled(self) -> Socket:
         """The oldest dial of the proxy that nobody looked at yet."""
@@ -348,31 +358,49 @@ class World:
 
     def tick(self) -> None:
         """A tick polls until nothing is ready; the clock stands still meanwhile."""
-        self.proxy.reactor.tick()
-        assert not self.proxy.reactor.unflushed, "something was left undone at the end of a tick"
+        for proxy in (self.proxy, *self.retired):
+            proxy.reactor.tick()
+            assert not proxy.reactor.unflushed, "something was left undone at the end of a tick"
+        self.retired = [proxy for proxy in self.retired if not proxy.idle()]
 
-    def move(self) -> None:
-        """A whole handover as `hotswap.Generation` drives it, without its protocol."""
+    def move(self, config: Config | None = None) -> ProxyServer:
+        """A whole handover as `hotswap.Generation` drives it, without its protocol. Returns the source."""
         source = self.proxy
         here = self.kernel.clock()
-        source.sharing(True)
-        source.freeze()
-        saved = [
-            (value, Saved(value.kind, serial, value.changes, value.save(here)))
-            for serial, value in source.values().items()
-        ]
-        shared = source.save_shared(here)
         self.moves += 1
         kernel = self._boot()
+        self.config = config or self.config
         destination = self._proxy(kernel)
-        destination.sharing(True)
-        there = kernel.clock()
-        for value, one in saved:
-            destination.restore(one._replace(fd=kernel.install(self.kernel.socket(value.fd))), there)
-        destination.restore_shared(shared, there)
+        wanted = {str(spec.address) for spec in destination.wanted()}
+        source.agree({}, wanted)
+        source.sharing(True)
+        source.freeze()
+        self.copy(source, destination, kernel)
+        destination.restore_shared(source.save_shared(here), kernel.clock())
         destination.start()
-        source.retire((), {})
-        assert source.idle()
+        removed = {spec.name: -1 for spec in source.wanted() if str(spec.address) not in wanted}
+        source.retire(source.staying().keys(), removed)
         source.sharing(False)
         destination.sharing(False)
         self.kernel, self.proxy = kernel, destination
+        if not source.idle():
+            self.retired.append(source)
+        return source
+
+    def copy(self, source: ProxyServer, destination: ProxyServer, kernel: SimulatedKernel) -> None:
+        """One round; `kernel` is the destination's. What it cannot restore stays with its other side."""
+        here, there = source.reactor.kernel.clock(), kernel.clock()
+        sockets = cast("SimulatedKernel", source.reactor.kernel)
+        for serial, value in source.values().items():
+            saved = Saved(value.kind, serial, value.changes, value.save(here))
+            if serial in source.staying():
+                continue
+            if serial not in destination.values():
+                saved = saved._replace(fd=kernel.install(sockets.socket(value.fd)))
+            try:
+                destination.restore(saved, there)
+            except CannotRestore as reason:
+                source.keep([serial], str(reason))
+        for serial in [*destination.values()]:
+            if serial in source.staying() or serial not in source.values():
+                destination.forget(serial)
