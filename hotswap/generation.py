@@ -94,7 +94,7 @@ class Generation:
         except HotswapError as error:
             spawn.report(self._report, error)
             raise
-        if self._keeper is not None and self._serving is not None and self._serving.gave_away:
+        if self._keeper is not None and self._serving is not None and self._serving.successor_spawned:
             self._keeper.become()
         return code
 

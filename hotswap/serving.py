@@ -88,6 +88,7 @@ class Serving:
         self.ended: asyncio.Future[int] = self.loop.create_future()
         self.draining = False
         self.gave_away = False
+        self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self._runtime = runtime
         self._limits = limits
         self._attempt: SourceAttempt | None = None
@@ -216,6 +217,7 @@ class Serving:
             log.error("a handover failed, serving on", extra=fields(reason=figures["message"]))
             self._record_failure(attempt, figures["message"])
         if self._upgrade is not None and self._upgrade.attempt is attempt:
+            self.successor_spawned = state is Source.GONE
             self.last_upgrade = figures
             self._upgrade.settle(attempt, self.generation + 1)
         if self._held_signal:

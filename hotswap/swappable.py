@@ -106,8 +106,8 @@ class Swappable(Protocol):
         """Rebuild a value, inert, or bring the one with this serial up to date.
 
         The descriptor, if one came, belongs to the server from here on. Allowed on it: epoll_ctl,
-        fstat, getsockname, getpeername. Raises `CannotRestore` (and then does not keep the
-        descriptor) if this generation has no place for it.
+        fstat, getsockname, getpeername. Raises `CannotRestore`, and then has closed
+        the descriptor, if this generation has no place for it.
         """
 
     def forget(self, serial: int) -> None:

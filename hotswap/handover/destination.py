@@ -145,9 +145,7 @@ class DestinationAttempt(Machine):
             saved = holdings.take(item, fds, began)
             try:
                 restore(saved, began)
-            except (CannotRestore, msgspec.ValidationError) as error:
-                if saved.fd >= 0:
-                    os.close(saved.fd)
+            except CannotRestore as error:
                 holdings.forget([item.serial])
                 holdings.problems.append(wire.Problem(item.serial, str(error)[:512]))
             else:
@@ -193,10 +191,8 @@ class DestinationAttempt(Machine):
         saved = self._holdings.take(message.item, fds, time.monotonic())
         try:
             self._server.restore(saved, time.monotonic())
-        except (CannotRestore, msgspec.ValidationError) as error:
+        except CannotRestore as error:
             log.error("a straggler was lost: %s", error)  # noqa: TRY400  the text says it all
-            if saved.fd >= 0:
-                os.close(saved.fd)
 
     def _on_bye(self, message: wire.Bye, _fds: list[int]) -> None:
         self._expect(Destination.OWNER)
