@@ -49,16 +49,18 @@ def build() -> Path:
 
 
 class LoadGenerator:
-    """An upstream on port `upstream`, and clients of the proxy on port `target` (none yet, until `open`)."""
+    """Clients of the proxy on port `target`, and its upstream on port `upstream` (None: another one has it)."""
 
-    def __init__(self, protocol: Protocol, upstream: int, target: int, connections: int, size: int = 1024) -> None:
-        argv = [build(), "--protocol", protocol, "--listen", upstream, "--target", target]
-        argv += ["--connections", connections, "--size", size]
+    def __init__(self, protocol: Protocol, upstream: int | None, target: int, connections: int) -> None:
+        argv = [build(), "--protocol", protocol, "--target", target, "--connections", connections]
+        if upstream is not None:
+            argv += ["--listen", upstream]
         self.connections = connections
         self._process = subprocess.Popen(
             [str(word) for word in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._expect("listening")
+        if upstream is not None:
+            self._expect("listening")
         self._expect("ready")
 
     def __enter__(self) -> Self:

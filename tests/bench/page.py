@@ -35,7 +35,8 @@ answer in the whole window, in which the new generation also starts and takes a 
 
 MEMORY_TEXT = """\
 Private memory of the proxy process per idle connection, in bytes: downstream and upstream side together
-for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and pooled). Kernel memory is not in it."""
+for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and pooled). It is what these connections add
+when a thousand others are there already. Kernel memory is not in it."""
 
 
 class Measured(msgspec.Struct):
