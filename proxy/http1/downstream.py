@@ -19,7 +19,7 @@ from proxy.http1 import forward
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
 from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED, Exchange
-from proxy.http1.head import CHUNKED, find_end, parse_request
+from proxy.http1.head import CHUNKED, find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
 
@@ -95,7 +95,12 @@ class Http1Downstream(Exchange):
             self.minor = 1
             try:
                 if data[0] == 0x0D or data[0] == 0x0A:
-                    data = self._without_empty_lines(data)
+                    data = without_empty_lines(data)
+                    if data == b"\r":
+                        self._await_head(data)
+                        return
+                    if not data:
+                        self.step = MOVES[Event.NOTHING][self.step]
                     continue
                 end = find_end(data, self.scanned, config.max_header_bytes)
                 if end < 0:
@@ -111,19 +116,6 @@ class Http1Downstream(Exchange):
         self._keep(data)
         if self.eof and not data and self.step is IDLE:
             self._last()
-
-    def _without_empty_lines(self, data: bytes) -> bytes:
-        """Skip empty lines before a head (RFC 9112 section 2.2)."""
-        while data.startswith(b"\r\n"):
-            data = data[2:]
-        if data == b"\r":
-            self._await_head(data)
-            return b""
-        if data[:1] in {b"\r", b"\n"}:
-            raise BadMessage(400, "malformed line end")
-        if not data:
-            self.step = MOVES[Event.NOTHING][self.step]
-        return data
 
     def _await_head(self, data: bytes) -> None:
         self.inbox = data

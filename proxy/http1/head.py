@@ -140,6 +140,17 @@ def find_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:
     return -1
 
 
+def without_empty_lines(buffer: bytes) -> bytes:
+    """Skip the empty lines before a request head (RFC 9112 section 2.2); a lone CR may become one."""
+    start = 0
+    while buffer.startswith(b"\r\n", start):
+        start += 2
+    buffer = buffer[start:]
+    if buffer[:1] in {b"\r", b"\n"} and buffer != b"\r":
+        raise BadMessage(400, "malformed line end")
+    return buffer
+
+
 class RequestLineMemo(dict[bytes, RequestLine]):
     """Parsed request lines by their bytes, bounded like `fields.LineMemo`."""
 
