@@ -218,7 +218,7 @@ class _Answer:
             for header in headers:
                 field, _, value = header.partition(":")
                 if field.lower() == "content-length":
-                    self._left = int(value)
+                    self._left = self._number(value.strip(), 10)
                 elif field.lower() == "transfer-encoding":
                     self._chunked = value.strip().lower() == "chunked"
         return status
@@ -229,11 +229,17 @@ class _Answer:
             yield self._exactly(self._left or 0)
             return
         while True:
-            size = int(self._until(b"\r\n", HEAD_LIMIT), 16)
+            size = self._number(self._until(b"\r\n", HEAD_LIMIT).decode("latin-1"), 16)
             if size == 0:
                 return
             yield self._exactly(size)
             self._until(b"\r\n", 2)
+
+    def _number(self, text: str, base: int) -> int:
+        try:
+            return int(text, base)
+        except ValueError:
+            raise AnswerLost(f"{self._name}: the answer of the control socket makes no sense") from None
 
     def _until(self, end: bytes, limit: int) -> bytes:
         while end not in self._buffer:

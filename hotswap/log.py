@@ -148,13 +148,19 @@ class Output(logging.Handler):
         if self.dropped:
             line = b"... %d log lines dropped here: nobody read them in time\n%b" % (self.dropped, line)
             self.dropped = 0
-        self._backlog.extend(line[start : start + PIECE] for start in range(0, len(line), PIECE))
-        self._waiting += len(line)
+        self._queue(line)
         self._write_waiting(0)
 
     def flush(self) -> None:
         """Wait a moment for the reader; for the end of the process."""
         self._write_waiting(FAREWELL_SECONDS)
+
+    def _queue(self, line: bytes) -> None:
+        self._waiting += len(line)
+        if self._backlog and len(self._backlog[-1]) + len(line) <= PIECE:
+            self._backlog[-1] += line
+        else:
+            self._backlog.extend(line[start : start + PIECE] for start in range(0, len(line), PIECE))
 
     def _write_waiting(self, patience: float) -> None:
         while self._backlog:

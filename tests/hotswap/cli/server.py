@@ -108,8 +108,8 @@ class FakeServer:
         self._serving.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._serving.__exit__(*error)
+    def __exit__(self, *_error: object) -> None:
+        self._serving.__exit__(None, None, None)
 
     def run(self, *arguments: str) -> Result:
         """A command, with this server's runtime directory."""
