@@ -276,7 +276,8 @@ class Http1Downstream(Exchange):
         """The deadline of the step, and max_duration while an exchange or a tunnel is under way."""
         step = self.step
         config = self.listener.config
-        if step is WAIT:
+        upstream = self.peer
+        if step is WAIT and not (upstream is not None and upstream.inbox):  # not a byte of the response yet
             return min(self.deadline, self.expires)
         if step is IDLE:
             return self.active + config.keepalive_timeout if self.requests else self.deadline
@@ -290,7 +291,6 @@ class Http1Downstream(Exchange):
             return self.deadline if self.fin_sent else self.active + config.body_timeout
         if step is SEND and not self._upstream_is_slow:
             return min(self.active + config.body_timeout, self.expires)
-        upstream = self.peer
         silent_since = self.active if upstream is None else max(self.active, upstream.active)
         return min(silent_since + self.cluster.config.idle_timeout, self.expires)
 

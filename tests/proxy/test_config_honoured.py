@@ -1,0 +1,374 @@
+"""Every key of the configuration makes the difference that docs/config.md promises: playbooks from YAML to the wire."""
+
+# mypy: disable-error-code="unreachable"
+# (mypy believes that `client.ended` cannot change between two asserts on it)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
+from proxy.config.loader import loads
+from proxy.server import ProxyServer
+from tests.proxy.simulation import Socket, World
+
+F = TypeVar("F", bound=Callable[..., None])
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+_HONOURED: set[str] = set()
+
+
+def honours(*keys: str) -> Callable[[F], F]:
+    """Names the keys that a test shows, so that none is forgotten."""
+    _HONOURED.update(keys)
+    return lambda test: test
+
+
+def text(listener: str = "", cluster: str = "", *, routes: str = "", endpoints: str = "127.0.0.1:9000") -> str:
+    """One http1 listener `web`, one tcp listener `raw`, one cluster `app`; with further keys."""
+    target = f"routes: [{routes}]" if routes else "cluster: app"
+    names = [word.split("}")[0] for word in routes.split("cluster: ")[1:]] or ["app"]
+    clusters = "".join(
+        f"  - {{name: {name}, endpoints: [{endpoints.replace('9000', str(9000 + number))}]{cluster}}}\n"
+        for number, name in enumerate(names)
+    )
+    return f"""\
+name: edge
+listeners:
+  - {{name: web, address: 127.0.0.1:80, protocol: http1, {target}{listener}}}
+  - {{name: raw, address: 127.0.0.1:81, protocol: tcp, cluster: {names[0]}}}
+clusters:
+{clusters}"""
+
+
+@pytest.fixture
+def proxy(moving: bool) -> Callable[..., World]:
+    def build(listener: str = "", cluster: str = "", *, routes: str = "", endpoints: str = "127.0.0.1:9000") -> World:
+        written = text(
+            f", {listener}" if listener else "", f", {cluster}" if cluster else "", routes=routes, endpoints=endpoints
+        )
+        return World(loads(written).config, moving=moving)
+
+    return build
+
+
+Build = Callable[..., World]
+
+
+def status(client: Socket) -> int:
+    """The status of the response that came."""
+    data = client.take()
+    assert data.startswith(b"HTTP/1.1 "), data
+    return int(data[9:12])
+
+
+def ask(world: World, request: bytes = GET) -> tuple[Socket, Socket]:
+    """A client with a request, and the server it was dialled for, connected."""
+    client = world.connect("web")
+    client.send(request)
+    server = world.dialled()
+    server.accept()
+    return client, server
+
+
+# -- listeners ------------------------------------------------------------------------------------------
+
+
+@honours("listener.name", "listener.address", "listener.backlog", "configuration.listeners")
+def test_listeners_are_wanted_as_configured() -> None:
+    web, raw = ProxyServer(loads(text(", backlog: 7")).config).wanted()
+    assert (web.name, str(web.address), web.backlog) == ("web", "127.0.0.1:80", 7)
+    assert (raw.name, str(raw.address), raw.backlog) == ("raw", "127.0.0.1:81", 4096)
+
+
+@honours("listener.protocol", "listener.cluster", "configuration.clusters", "cluster.name")
+def test_protocol_decides_what_is_spoken(proxy: Build) -> None:
+    world = proxy()
+    client = world.connect("raw")
+    server = world.dialled()
+    server.accept()
+    client.send(b"\x00not http")
+    assert server.take() == b"\x00not http"
+    client = world.connect("web")
+    client.send(b"\x00not http\r\n\r\n")
+    assert status(client) == 400
+
+
+@honours("listener.max_connections")
+def test_max_connections_makes_more_wait(proxy: Build) -> None:
+    world = proxy("max_connections: 1")
+    first, _ = ask(world)
+    second = world.connect("web")
+    second.send(GET)
+    assert world.dials == []
+    first.rst()
+    assert len(world.dials) == 1
+
+
+@honours("listener.header_timeout")
+def test_header_timeout_ends_a_slow_header_by_408(proxy: Build) -> None:
+    world = proxy("header_timeout: 3s")
+    client = world.connect("web")
+    client.send(b"GET / HTTP/1.1\r\n")
+    world.wait(2.9)
+    assert not client.ended
+    world.wait(0.2)
+    assert status(client) == 408
+
+
+@honours("listener.header_timeout")
+def test_header_timeout_closes_a_connection_that_says_nothing(proxy: Build) -> None:
+    world = proxy("header_timeout: 3s")
+    client = world.connect("web")
+    world.wait(3.1)
+    assert client.closed
+    assert client.take() == b""
+
+
+@honours("listener.body_timeout")
+def test_body_timeout_is_the_longest_silence_in_a_body(proxy: Build) -> None:
+    world = proxy("body_timeout: 3s")
+    client, _ = ask(world, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+    for _ in range(3):
+        world.wait(2.5)
+        client.send(b"x")
+    assert client.take() == b""
+    world.wait(3.1)
+    assert status(client) == 408
+
+
+@honours("listener.keepalive_timeout")
+def test_keepalive_timeout_of_a_listener_closes_an_idle_client(proxy: Build) -> None:
+    world = proxy("keepalive_timeout: 3s", "keepalive_timeout: 1h")
+    client, server = ask(world)
+    server.send(OK)
+    world.wait(2.9)
+    assert not client.closed
+    world.wait(0.2)
+    assert client.closed
+
+
+@honours("listener.max_header_bytes")
+def test_max_header_bytes_is_the_limit_of_a_header(proxy: Build) -> None:
+    world = proxy("max_header_bytes: 1KB")
+    client = world.connect("web")
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1024 + b"\r\n\r\n")
+    assert status(client) == 431
+
+
+@honours("listener.max_headers")
+def test_max_headers_is_the_limit_of_header_fields(proxy: Build) -> None:
+    world = proxy("max_headers: 3")
+    ask(world, b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 2\r\n\r\n")
+    client = world.connect("web")
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 2\r\nZ: 3\r\n\r\n")
+    assert status(client) == 431
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 11\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n"]
+)
+@honours("listener.max_body")
+def test_max_body_is_the_limit_of_a_body(proxy: Build, body: bytes) -> None:
+    world = proxy("max_body: 10")
+    client = world.connect("web")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + body)
+    for server in world.dials:
+        server.accept()
+    assert status(client) == 413
+
+
+# -- routes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("match", "taken", "left"),
+    [
+        ("host: a.example.com", b"/ a.example.com", b"/ b.example.com"),
+        ("host: '*.example.com'", b"/ b.example.com", b"/ example.com"),
+        ("path: /v1", b"/v1?x=1 a", b"/v1/x a"),
+        ("prefix: /v1", b"/v1/x a", b"/v10 a"),
+        ("headers: {X-V: beta}", b"/ a\r\nx-v: beta", b"/ a\r\nx-v: Beta"),
+        ("host: a, prefix: /v1", b"/v1 a", b"/ a"),
+    ],
+)
+@honours("listener.routes", "route.match", "route.cluster", "match.host", "match.path", "match.prefix", "match.headers")
+def test_first_route_that_matches_decides(proxy: Build, match: str, taken: bytes, left: bytes) -> None:
+    world = proxy(routes=f"{{match: {{{match}}}, cluster: one}}, {{cluster: two}}")
+    for words, port in ((taken, 9000), (left, 9001)):
+        target, _, host = words.partition(b" ")
+        world.connect("web").send(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        assert str(world.dialled().address) == f"127.0.0.1:{port}"
+
+
+def test_request_without_a_route_is_answered_by_404(proxy: Build) -> None:
+    world = proxy(routes="{match: {path: /only}, cluster: one}")
+    client = world.connect("web")
+    client.send(GET)
+    assert status(client) == 404
+
+
+# -- clusters -------------------------------------------------------------------------------------------
+
+THREE = "127.0.0.1:9000, 127.0.0.1:9001, 127.0.0.1:9002"
+
+
+def ports(world: World, count: int) -> list[int]:
+    """Where so many connections of the tcp listener go, none of which ends."""
+    for _ in range(count):
+        world.connect("raw")
+    return [dial.address.port for dial in world.dials if dial.address is not None]
+
+
+@honours("cluster.endpoints", "endpoint.address", "cluster.balance")
+def test_round_robin_takes_the_endpoints_in_turn(proxy: Build) -> None:
+    assert ports(proxy(endpoints=THREE), 6) == [9000, 9001, 9002] * 2
+
+
+@honours("cluster.balance", "endpoint.weight")
+def test_weighted_shares_by_weight(proxy: Build) -> None:
+    endpoints = "{address: 127.0.0.1:9000, weight: 3}, 127.0.0.1:9001"
+    went = ports(proxy("", "balance: weighted", endpoints=endpoints), 8)
+    assert (went.count(9000), went.count(9001)) == (6, 2)
+
+
+@honours("cluster.balance")
+def test_least_request_takes_the_one_with_the_fewest(proxy: Build) -> None:
+    world = proxy("", "balance: least_request", endpoints=THREE)
+    clients = [world.connect("raw") for _ in range(3)]
+    for dial in world.dials:
+        dial.accept()
+    clients[1].rst()
+    world.connect("raw")
+    assert str(world.dials[-1].address) == "127.0.0.1:9001"
+
+
+@honours("cluster.connect_timeout")
+def test_connect_timeout_leads_to_the_next_endpoint_then_to_504(proxy: Build) -> None:
+    world = proxy("", "connect_timeout: 2s", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
+    client = world.connect("web")
+    client.send(GET)
+    world.wait(1.9)
+    assert len(world.dials) == 1
+    world.wait(0.2)
+    assert len(world.dials) == 2
+    world.wait(2.1)
+    assert status(client) == 504
+
+
+@honours("cluster.request_timeout")
+def test_request_timeout_runs_from_the_complete_request_to_the_first_byte(proxy: Build) -> None:
+    world = proxy("", "request_timeout: 2s")
+    client, _ = ask(world, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+    world.wait(5)
+    client.send(b"xx")
+    world.wait(1.9)
+    assert client.take() == b""
+    world.wait(0.2)
+    assert status(client) == 504
+
+
+def test_request_timeout_ends_with_the_first_byte_of_the_response(proxy: Build) -> None:
+    world = proxy("", "request_timeout: 2s")
+    client, server = ask(world)
+    server.send(OK[:20])
+    world.wait(5)
+    server.send(OK[20:])
+    assert status(client) == 200
+
+
+@honours("cluster.idle_timeout")
+def test_idle_timeout_is_the_longest_silence_of_both_sides(proxy: Build) -> None:
+    world = proxy("", "idle_timeout: 2s")
+    client = world.connect("raw")
+    server = world.dialled()
+    server.accept()
+    for speaker in (client, server, client):
+        world.wait(1.9)
+        speaker.send(b"x")
+    assert not client.ended
+    world.wait(2.1)
+    assert client.closed
+    assert server.closed
+
+
+@honours("cluster.idle_timeout")
+def test_idle_timeout_ends_a_response_that_stands_still(proxy: Build) -> None:
+    world = proxy("", "idle_timeout: 2s")
+    client, server = ask(world)
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
+    world.wait(1.9)
+    assert not client.ended
+    world.wait(0.2)
+    assert client.ended
+    assert server.closed
+
+
+@pytest.mark.parametrize("listener", ["web", "raw"])
+@honours("cluster.max_duration")
+def test_max_duration_ends_what_is_not_silent(proxy: Build, listener: str) -> None:
+    world = proxy("", "max_duration: 5s")
+    client = world.connect(listener)
+    client.send(GET)
+    server = world.dialled()
+    server.accept()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(4):
+        world.wait(1.2)
+        server.send(b"x")
+    assert not client.ended
+    world.wait(0.3)
+    assert client.ended
+
+
+@pytest.mark.parametrize(("retries", "dials"), [(0, 0), (1, 1), (2, 2)])
+@honours("cluster.retries")
+def test_retries_is_how_often_a_lost_request_is_sent_again(proxy: Build, retries: int, dials: int) -> None:
+    world = proxy("", f"retries: {retries}")
+    client, server = ask(world)
+    server.send(OK)
+    assert status(client) == 200
+    client.send(GET)
+    server.fin()  # the kept-alive connection is closed in the very moment of its next use
+    for _ in range(dials):
+        again = world.dialled()
+        again.accept()
+        again.fin()
+    assert world.dials == []
+    assert status(client) == 502
+
+
+@pytest.mark.parametrize(("max_idle", "dials"), [(0, 1), (1, 0)])
+@honours("cluster.max_idle")
+def test_max_idle_is_how_many_connections_wait_for_the_next_request(proxy: Build, max_idle: int, dials: int) -> None:
+    world = proxy("", f"max_idle: {max_idle}")
+    client, server = ask(world)
+    server.send(OK)
+    assert server.closed is (max_idle == 0)
+    client.send(GET)
+    assert len(world.dials) == dials
+
+
+@honours("cluster.keepalive_timeout")
+def test_keepalive_timeout_of_a_cluster_closes_an_idle_upstream(proxy: Build) -> None:
+    world = proxy("keepalive_timeout: 1h", "keepalive_timeout: 3s")
+    client, server = ask(world)
+    server.send(OK)
+    world.wait(2.9)
+    assert not server.closed
+    world.wait(0.2)
+    assert server.closed
+    assert not client.ended
+
+
+def test_no_key_is_forgotten() -> None:
+    of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
+    sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)
+    of_the_data_plane = {f"{section.title}.{key.name}" for section in sections for key in section.keys}
+    assert of_the_data_plane <= _HONOURED, "tests/proxy/cli/test_run.py shows those of the process"
+    assert of_the_data_plane | of_the_process >= _HONOURED
