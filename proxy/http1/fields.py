@@ -10,7 +10,8 @@ in the length of each, and forgets everything when full, so a peer that sends ev
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from proxy.http1.errors import BadMessage
 
@@ -57,28 +58,36 @@ _TOKENS: Final = re.compile(rb"[\t ,]*(?:" + TOKEN + rb"[\t ]*(?:,[\t ,]*|$))*")
 MAX_LENGTH: Final = 2**63 - 1
 
 
-class LineMemo(dict[bytes, int]):
-    """Marks of field lines by their bytes. A line that is not there is validated, then remembered.
+T = TypeVar("T")
 
-    ``memo[line]`` raises `BadMessage` (400) for what is no field line: a folded one, a space before the
-    colon, a bare CR or LF, a NUL.
+
+class Memo(dict[bytes, T]):
+    """What lines mean, by their bytes: ``memo[line]`` reads a new one with ``read`` and remembers the result.
+
+    ``read`` raises `BadMessage`, and then nothing is remembered.
     """
 
-    __slots__ = ()
+    __slots__ = ("_read",)
 
-    def __missing__(self, line: bytes) -> int:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise BadMessage(400, "malformed header line")
-        mark = MARKS.get(match[1].lower(), PASS)
+    def __init__(self, read: Callable[[bytes], T]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, line: bytes) -> T:
+        meaning = self._read(line)
         if len(line) <= MAX_MEMO_LINE:
             if len(self) >= MAX_MEMO_LINES:
                 self.clear()
-            self[line] = mark
-        return mark
+            self[line] = meaning
+        return meaning
 
 
-LINES: Final = LineMemo()
+def mark_of(line: bytes) -> int:
+    """The mark of a field line; refused (400): a folded one, a space before the colon, a bare CR or LF, a NUL."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise BadMessage(400, "malformed header line")
+    return MARKS.get(match[1].lower(), PASS)
 
 
 def name_of(line: bytes) -> bytes:
@@ -114,7 +123,7 @@ def check_chunked(line: bytes) -> None:
     raise BadMessage(400, "malformed Transfer-Encoding")
 
 
-def check_host(line: bytes) -> bytes:
+def host_of(line: bytes) -> bytes:
     """The value of a Host line; refused unless it can be an authority (RFC 9110 section 7.2)."""
     value = value_of(line)
     if _HOST.fullmatch(value) is None:
@@ -131,28 +140,21 @@ class Options(NamedTuple):
     names: frozenset[bytes]
 
 
-class OptionsMemo(dict[bytes, Options]):
-    """`Options` of Connection lines by their bytes, bounded like `LineMemo`."""
-
-    __slots__ = ()
-
-    def __missing__(self, line: bytes) -> Options:
-        value = value_of(line).lower()
-        if _TOKENS.fullmatch(value) is None:
-            raise BadMessage(400, "malformed Connection")
-        tokens = {token.strip(b" \t") for token in value.split(b",")} - {b""}
-        plain = {b"close", b"keep-alive", b"upgrade"}
-        options = Options(
-            close=b"close" in tokens,
-            keep_alive=b"keep-alive" in tokens,
-            upgrade=b"upgrade" in tokens,
-            names=frozenset(tokens - plain - NEVER_HOP),
-        )
-        if len(line) <= MAX_MEMO_LINE:
-            if len(self) >= MAX_MEMO_LINES:
-                self.clear()
-            self[line] = options
-        return options
+def connection_options(line: bytes) -> Options:
+    """Read a Connection line."""
+    value = value_of(line).lower()
+    if _TOKENS.fullmatch(value) is None:
+        raise BadMessage(400, "malformed Connection")
+    tokens = {token.strip(b" \t") for token in value.split(b",")} - {b""}
+    return Options(
+        close=b"close" in tokens,
+        keep_alive=b"keep-alive" in tokens,
+        upgrade=b"upgrade" in tokens,
+        names=frozenset(tokens - {b"close", b"keep-alive", b"upgrade"} - NEVER_HOP),
+    )
 
 
-OPTIONS: Final = OptionsMemo()
+LINES: Final = Memo(mark_of)
+LENGTHS: Final = Memo(content_length)
+HOSTS: Final = Memo(host_of)
+OPTIONS: Final = Memo(connection_options)

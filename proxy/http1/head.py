@@ -27,11 +27,14 @@ from proxy.http1.fields import (
     FORWARDED_PROTO,
     HOP,
     HOST,
+    HOSTS,
+    LENGTHS,
     LINES,
     OPTIONS,
     REQUEST_ID,
     TRANSFER_ENCODING,
     UPGRADE,
+    Memo,
 )
 
 CHUNKED: Final = -1
@@ -39,7 +42,6 @@ CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 """In place of a length: the body ends with the connection. Responses only."""
 
-MAX_MEMO_STARTS: Final = 4096
 MAX_TARGET: Final = 16384
 """Bytes of a request target; a longer one is answered 414."""
 
@@ -129,7 +131,7 @@ def find_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:
     ``scanned`` bytes were looked at in vain before. Raises `BadMessage` as soon as no further bytes can make
     this a head of at most ``limit`` bytes.
     """
-    end = buffer.find(b"\r\n\r\n", max(0, scanned - 3))
+    end = buffer.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0)
     if 0 <= end <= limit:
         return end
     if _HOPELESS.search(buffer, max(0, scanned - 1), limit) is not None:
@@ -151,42 +153,6 @@ def without_empty_lines(buffer: bytes) -> bytes:
     return buffer
 
 
-class RequestLineMemo(dict[bytes, RequestLine]):
-    """Parsed request lines by their bytes, bounded like `fields.LineMemo`."""
-
-    __slots__ = ()
-
-    def __missing__(self, line: bytes) -> RequestLine:
-        start = parse_request_line(line)
-        if len(line) <= fields.MAX_MEMO_LINE:
-            if len(self) >= MAX_MEMO_STARTS:
-                self.clear()
-            self[line] = start
-        return start
-
-
-class StatusLineMemo(dict[bytes, StatusLine]):
-    """Parsed status lines by their bytes, bounded like `fields.LineMemo`."""
-
-    __slots__ = ()
-
-    def __missing__(self, line: bytes) -> StatusLine:
-        match = _STATUS.fullmatch(line)
-        if match is None:
-            raise BadMessage(502, "malformed status line")
-        minor = 1 if match[1] != b"0" else 0
-        start = StatusLine(int(match[2]), minor, b"HTTP/1.1 %b%b" % (match[2], match[3] or b" "))
-        if len(line) <= fields.MAX_MEMO_LINE:
-            if len(self) >= MAX_MEMO_STARTS:
-                self.clear()
-            self[line] = start
-        return start
-
-
-REQUEST_LINES: Final = RequestLineMemo()
-STATUS_LINES: Final = StatusLineMemo()
-
-
 def parse_request_line(line: bytes) -> RequestLine:
     """Read a request line. 400, 414, 501 (CONNECT) or 505 as `BadMessage`."""
     match = _REQUEST.fullmatch(line)
@@ -204,7 +170,7 @@ def parse_request_line(line: bytes) -> RequestLine:
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is not None:
             authority, target = absolute.groups()
-            fields.check_host(b"Host:" + authority)
+            fields.host_of(b"Host:" + authority)
             if not target and method == b"OPTIONS":
                 target = b"*"
             elif target[:1] != b"/":
@@ -219,6 +185,18 @@ def parse_request_line(line: bytes) -> RequestLine:
         authority=authority,
         raw=b"%b %b HTTP/1.1" % (method, target),
     )
+
+
+def parse_status_line(line: bytes) -> StatusLine:
+    """Read a status line. 502 as `BadMessage`."""
+    match = _STATUS.fullmatch(line)
+    if match is None:
+        raise BadMessage(502, "malformed status line")
+    return StatusLine(int(match[2]), 0 if match[1] == b"0" else 1, b"HTTP/1.1 %b%b" % (match[2], match[3] or b" "))
+
+
+REQUEST_LINES: Final = Memo(parse_request_line)
+STATUS_LINES: Final = Memo(parse_status_line)
 
 
 def parse_request(raw: bytes, max_fields: int) -> RequestHead:
@@ -248,18 +226,17 @@ def _parse_request(raw: bytes, max_fields: int) -> RequestHead:
     names: frozenset[bytes] = frozenset()
     keep_alive = close = upgrade = False
     marks = LINES
-    for index in range(1, len(lines)):
-        line = lines[index]
+    for line in lines[1:]:
         mark = marks[line]
         if not mark:
             continue
         if mark == HOST:
-            head.host = fields.check_host(line)
+            head.host = HOSTS[line]
             hosts += 1
         elif mark == CONTENT_LENGTH:
             if length >= 0:
                 raise BadMessage(400, "more than one Content-Length")
-            length = fields.content_length(line)
+            length = LENGTHS[line]
         elif mark == TRANSFER_ENCODING:
             if chunked:
                 raise BadMessage(400, "more than one Transfer-Encoding")
@@ -337,15 +314,14 @@ def parse_response(raw: bytes, method: bytes, max_fields: int) -> ResponseHead:
     names: frozenset[bytes] = frozenset()
     framing: list[bytes] = []
     marks = LINES
-    for index in range(1, len(lines)):
-        line = lines[index]
+    for line in lines[1:]:
         mark = marks[line]
         if not mark:
             continue
         if mark == CONTENT_LENGTH:
             if length >= 0:
                 raise BadMessage(502, "more than one Content-Length")
-            length = fields.content_length(line)
+            length = LENGTHS[line]
             framing.append(line)
         elif mark == TRANSFER_ENCODING:
             if chunked:
@@ -385,7 +361,9 @@ def parse_response(raw: bytes, method: bytes, max_fields: int) -> ResponseHead:
 
 def _without(lines: list[bytes], drop: list[bytes], names: frozenset[bytes]) -> list[bytes]:
     if not names:
-        return [line for line in lines if line not in drop]
+        for line in drop:
+            lines.remove(line)
+        return lines
     kept = [line for line in lines[1:] if line not in drop and fields.name_of(line) not in names]
     return [lines[0], *kept]
 

@@ -135,8 +135,8 @@ def test_memories_are_bounded() -> None:
         parse_response(b"HTTP/1.1 200 %d" % n, b"GET", 256)
     assert len(fields.LINES) <= fields.MAX_MEMO_LINES
     assert len(fields.OPTIONS) <= fields.MAX_MEMO_LINES
-    assert len(head.REQUEST_LINES) <= head.MAX_MEMO_STARTS
-    assert len(head.STATUS_LINES) <= head.MAX_MEMO_STARTS
+    assert len(head.REQUEST_LINES) <= fields.MAX_MEMO_LINES
+    assert len(head.STATUS_LINES) <= fields.MAX_MEMO_LINES
 
 
 def test_long_lines_are_not_remembered() -> None:
