@@ -73,6 +73,12 @@ class Acceptor:
         self._started = False
         self.follow()
 
+    def close(self) -> None:
+        """Give the spare descriptor back; the listeners belong to whoever bound them."""
+        if self._spare >= 0:
+            self._reactor.kernel.close(self._spare)
+            self._spare = -1
+
     def follow(self) -> None:
         """Make epoll's interest in the listeners what it should be."""
         accepting = self.accepting

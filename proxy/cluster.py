@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hotswap.address import Address
+from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
 from proxy.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hotswap.address import Address
     from proxy.config.model import ClusterConfig
 
 
@@ -78,7 +79,11 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.name == address:
                 return endpoint
-        if address not in self._former:
-            from_text = Endpoint(self, type(self.endpoints[0].address).parse(address), 0)
-            self._former[address] = from_text
-        return self._former[address]
+        former = self._former.get(address)
+        if former is None:
+            try:
+                former = Endpoint(self, Address.parse(address), 0)
+            except ConfigError as error:
+                raise CannotRestore(str(error)) from None
+            self._former[address] = former
+        return former
