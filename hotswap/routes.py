@@ -16,7 +16,7 @@ import msgspec
 
 from hotswap.chain import Chain
 from hotswap.control import Request, Response, Route
-from hotswap.errors import Busy
+from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
 from hotswap.upgrade import Order
 
@@ -55,8 +55,11 @@ def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
     record = chain.current()
     if record is None or record.how == "cold":
         return None
+    crash = record.how == "crash"
     return {
-        "ok": record.how != "crash",
+        "ok": not crash,
+        "exit_code": ConnectionsLost.exit_code if crash else 0,
+        "message": "the generation before died in the handover: listeners were kept, connections lost" if crash else "",
         "generation": record.generation,
         "how": record.how,
         "began": record.began,

@@ -105,32 +105,35 @@ class Attempt:
         status, trouble = self._settled_status()
         if status is None:
             return _failed(trouble, f"{lost}; then nobody answered: {trouble}")
-        serving, before = status.get("generation"), self.generation_before
-        known = self._recorded(status)
-        if isinstance(serving, int) and before is not None and serving > before:
-            return self._taken_over(serving, lost)
+        serving = status.get("generation")
         if status.get("pid") != self._before.get("pid"):
-            again = f"generation {serving} serves in another process: it was started anew, connections are gone"
-            return _failed(errors.ConnectionsLost(), f"{lost}; {again}")
+            return self._taken_over(serving, lost)
+        known = self._recorded(status)
         failed = _failed(errors.AttemptFailed(), f"{lost}; generation {serving} serves as before")
         return {**failed, **known, "found_out": True, "ok": self._order.dry_run and bool(known.get("ok"))}
 
-    def _taken_over(self, generation: int, lost: str) -> Event:
-        """A new generation serves. What moved stands in its history, if the source lived to tell."""
+    def _taken_over(self, generation: Any, lost: str) -> Event:
+        """Another process serves. How that came about, and what moved, stands in its history."""
+        record = self._record_of(generation)
+        how, before = record.get("how"), self.generation_before
+        moved = isinstance(generation, int) and before is not None and generation > before
+        if how in {"crash", "cold"} or not moved:
+            told = "serves with its listeners only" if how == "crash" else "was started anew"
+            message = f"generation {before} died: another process took its place and {told}, connections are gone"
+            return {**_failed(errors.ConnectionsLost(), message), "generation": generation, "found_out": True}
+        result: Event = {"event": "result", "ok": True, "exit_code": 0, "message": lost, "generation": generation}
+        figures = {key: record[key] for key in FIGURES if key in record} if record.get("listeners") else {}
+        return {**result, **figures, "found_out": True}
+
+    def _record_of(self, generation: Any) -> Event:
+        """What the history says about the generation that serves; nothing if it cannot be had."""
         try:
             history = self._client.get("/history").get("history") or []
         except errors.HotswapError:
-            history = []
-        record: Event = next((one for one in history if one.get("generation") == generation), {})
-        if record.get("how") == "crash":
-            kind, before = errors.ConnectionsLost(), self.generation_before
-            message = (
-                f"generation {before} died in the handover: generation {generation} serves with its listeners only"
-            )
-            return _failed(kind, message) | {"generation": generation}
-        result: Event = {"event": "result", "ok": True, "exit_code": 0, "message": lost, "generation": generation}
-        figures = {key: record[key] for key in FIGURES if key in record} if record.get("listeners") else {}
-        return result | figures | {"found_out": True}
+            return {}
+        mine = [one for one in history if one.get("generation") == generation]
+        served = [one for one in mine if not str(one.get("outcome")).startswith("failed")]
+        return served[-1] if served else {}
 
     def _recorded(self, status: dict[str, Any]) -> Event:
         """What the generation that serves wrote down about this attempt, if it did."""

@@ -177,10 +177,10 @@ def test_what_moved_is_not_made_up(edge: FakeServer) -> None:
 
 def test_a_source_that_died_early_is_told(edge: FakeServer) -> None:
     edge.break_off, edge.events = True, PROGRESS[:3]
-    edge.history = [{"generation": 4, "how": "crash"}]
+    edge.history = [{"generation": 4, "outcome": "failed: at first"}, {"generation": 4, "how": "crash"}]
     done = edge.run("upgrade", "edge")
     assert done.exit_code == errors.ConnectionsLost.exit_code
-    assert "generation 3 died in the handover" in done.stderr
+    assert "generation 3 died: another process took its place and serves with its listeners only" in done.stderr
 
 
 def test_a_broken_connection_and_the_old_generation_serves(edge: FakeServer) -> None:
@@ -202,7 +202,7 @@ def test_a_broken_connection_and_another_process_with_the_same_number(edge: Fake
     edge.break_off, edge.events, edge.after = True, PROGRESS[:2], {"generation": 1, "pid": 6000}
     done = edge.run("upgrade", "edge")
     assert done.exit_code == errors.ConnectionsLost.exit_code
-    assert "started anew" in done.stderr
+    assert "took its place and was started anew" in done.stderr
 
 
 def test_a_broken_connection_in_the_middle_waits_for_the_end(edge: FakeServer) -> None:
