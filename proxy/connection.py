@@ -110,7 +110,7 @@ class Places(Protocol):
     """Where restored connections find what they belong to. See `Connection.load`."""
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:
-        """The listener of that name, else of that address. Raises `CannotRestore` if there is none."""
+        """The listener of that address, whatever its name is now. Raises `CannotRestore` if there is none."""
 
     def cluster(self, name: str) -> Cluster:
         """The cluster of that name. Raises `CannotRestore` if it is gone."""

@@ -46,6 +46,7 @@ class ProxyServer:
         self.ticker = ticker(self.reactor)
         self.clusters = {one.name: Cluster(one) for one in config.clusters}
         self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
+        self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._homeless: dict[str, str] = {}
@@ -164,9 +165,7 @@ class ProxyServer:
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:
         """See `proxy.connection.Places`."""
-        listener = self.listeners.get(name)
-        if listener is None:
-            listener = next((one for one in self.listeners.values() if one.address == address), None)
+        listener = self._by_address.get(address)
         if listener is None:
             raise CannotRestore(f"listener {name!r} ({address}) is not in the new configuration")
         if listener.config.protocol != protocol:

@@ -107,6 +107,16 @@ def test_relay_moves_when_its_listener_has_another_name() -> None:
     assert both_ways(client, server)
 
 
+def test_listeners_are_matched_by_address_when_two_of_them_swap_their_names() -> None:
+    world = World(TWO)
+    client, server = relay(world)
+    swapped = (listener("cache", 5432), listener("db", 6379, "cache"))
+    world.move(Config(name="edge", listeners=swapped, clusters=TWO.clusters))
+    assert both_ways(client, server)
+    assert world.proxy.listeners["cache"].connections == 1
+    assert world.proxy.listeners["db"].connections == 0
+
+
 def test_relay_stays_when_its_listener_speaks_another_protocol() -> None:
     world = World(TWO)
     client, server = relay(world, "cache")
