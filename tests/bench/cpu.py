@@ -85,6 +85,8 @@ def _compare(proxies: list[Proxy], protocol: Protocol, plan: Plan, say: Callable
         LoadGenerator(protocol, proxy.upstreams[protocol], proxy.ports[protocol], CONNECTIONS) for proxy in proxies
     ]
     try:
+        for load in loads:
+            load.connect()
         for number in range(plan.rounds):
             for index in range(len(proxies)):
                 turn = (index + number) % len(proxies)  # nobody always comes after the same one

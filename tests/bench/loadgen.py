@@ -61,9 +61,13 @@ class LoadGenerator:
         )
         if upstream is not None:
             self._expect("listening")
-        self._expect("ready")
 
     def __enter__(self) -> Self:
+        return self.connect()
+
+    def connect(self) -> Self:
+        """Return when every connection was used once."""
+        self._expect("ready")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -1,0 +1,118 @@
+"""That the benchmarks measure what they say; never how fast anything is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bench import cpu, memory, upgrade
+from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.machine import describe
+from tests.bench.page import Measured, Measurements, page, table
+from tests.kit.ports import free_port
+
+
+@pytest.fixture(params=["echo", "http"])
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    chosen: Protocol = request.param
+    return chosen
+
+
+@pytest.fixture
+def load(protocol: Protocol) -> Iterator[LoadGenerator]:
+    """Its clients talk to its upstream, with nothing between."""
+    port = free_port()
+    with LoadGenerator(protocol, port, port, 20) as generator:
+        yield generator
+
+
+def sweep_and_report(load: LoadGenerator) -> int:
+    load.reset()
+    assert load.sweep() == 0
+    report = load.report()
+    assert (report.errors, report.closed) == (0, 0)
+    return report.answers
+
+
+def test_a_sweep_uses_every_connection_once(load: LoadGenerator) -> None:
+    assert sweep_and_report(load) == 20
+
+
+def test_busy_connections_go_on_asking_and_stop_when_told(load: LoadGenerator) -> None:
+    load.load(5)
+    while load.report().answers < 50:
+        pass
+    load.load(0)
+    load.sweep()
+    assert sweep_and_report(load) == 20
+
+
+def test_paced_load_keeps_its_rate(load: LoadGenerator) -> None:
+    load.load(10, 1000)
+    load.reset()
+    while (report := load.report()).answers < 100:
+        pass
+    assert report.answers / report.seconds < 1500
+    assert report.gap_ms >= 9  # ten take turns: each comes every 10 ms
+
+
+def test_a_wrong_answer_costs_a_connection_and_is_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        port = server.getsockname()[1]
+        load = LoadGenerator("echo", None, port, 1)
+        try:
+            client, _ = server.accept()
+            with client:
+                client.settimeout(10)
+                question = client.recv(4096)
+                client.sendall(question)
+                load.connect()
+                load.load(1)
+                client.sendall(client.recv(4096)[::-1])
+                assert client.recv(1) == b""  # it gave up on us
+            report = load.report()
+            assert (report.errors, report.closed) == (1, 1)
+        finally:
+            load.close()
+
+
+def test_best_is_the_mean_of_the_best_fifth() -> None:
+    row = cpu.Row("hotswap", "1", "echo", [float(n) for n in range(10, 0, -1)], [1.0])
+    assert (row.best, row.median) == (1.5, 5.5)
+
+
+def test_the_ratio_refers_to_nginx_with_the_same_protocol() -> None:
+    rows = [
+        cpu.Row("hotswap", "1", "http", [30.0], [1.0]),
+        cpu.Row("nginx", "1", "echo", [10.0], [1.0]),
+        cpu.Row("nginx", "1", "http", [20.0], [1.0]),
+    ]
+    assert cpu.Result(rows, {}).ratio(rows[0]) == 1.5
+    assert cpu.Result(rows[:2], {}).ratio(rows[0]) is None
+
+
+def test_the_page_shows_every_part_with_its_circumstances() -> None:
+    where = describe()
+    row = upgrade.Row("echo", 100, 10, 1000.0, [1.0, 3.0], {"copy": [1.0, 2.0]}, [0.5, 0.25], [4.0, 4.0], [0.5, 0.5])
+    failed = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, problems=["refused"])
+    text = page(
+        Measurements(
+            cpu=Measured(where, cpu=cpu.Result([cpu.Row("hotswap", "1", "echo", [9.0], [1.0])], {"Envoy": "PyPI"})),
+            upgrade=Measured(where, upgrade=upgrade.Result([row, failed])),
+            memory=Measured(where, memory=memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])),
+        )
+    )
+    assert text.count(where.processor) == 3
+    for part in ("Envoy was not installed", "2.0 / 3.0", "1 of 1", "| 1000 "):
+        assert part in text
+
+
+def test_tables_are_aligned() -> None:
+    assert table(["a", "long"], [["wide", "b"]]).splitlines() == [
+        "| a    | long |",
+        "|------|------|",
+        "| wide | b    |",
+    ]
