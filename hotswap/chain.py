@@ -11,6 +11,7 @@ import msgspec
 from hotswap.errors import UsageError
 
 LIMIT = 64  # records kept
+ENCODED_LIMIT = 24 * 1024  # bytes: the chain travels in FINAL, next to the shared state
 
 
 class Record(msgspec.Struct, omit_defaults=False):
@@ -47,6 +48,17 @@ class Chain(msgspec.Struct):
         """A generation owns, or an attempt failed; the oldest records go."""
         self.records.append(record)
         del self.records[:-LIMIT]
+        while len(self.encode()) > ENCODED_LIMIT and self._drop_oldest():
+            pass
+
+    def _drop_oldest(self) -> bool:
+        """Long commands and long failures fill the chain; who serves and who served before stay in it."""
+        needed = (self.current(), self._before())
+        for at, record in enumerate(self.records[:-1]):
+            if record not in needed:
+                del self.records[at]
+                return True
+        return False
 
     def supersede(self, by: int) -> None:
         """The serving generation gave everything to generation `by`."""
@@ -63,10 +75,13 @@ class Chain(msgspec.Struct):
 
     def previous(self) -> Record:
         """The generation to roll back to: the last that served before this one. Raises `UsageError`."""
-        for record in reversed(self.records):
-            if record.outcome.startswith("superseded"):
-                return record
-        raise UsageError("there is no earlier generation to roll back to")
+        record = self._before()
+        if record is None:
+            raise UsageError("there is no earlier generation to roll back to")
+        return record
+
+    def _before(self) -> Record | None:
+        return next((record for record in reversed(self.records) if record.outcome.startswith("superseded")), None)
 
     def encode(self) -> bytes:
         """For FINAL."""

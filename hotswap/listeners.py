@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hotswap.address import Address
 from hotswap.errors import BindFailed
@@ -71,6 +72,9 @@ def resolve(
 
 def _clear_stale(address: Address) -> None:
     """Remove the socket file of a listener that died; one that answers stays and makes bind fail."""
+    # connect(2) refuses a plain file as it refuses a dead socket: that file is somebody's data.
+    if not Path(address.host).is_socket():
+        return
     probe = socket.socket(address.family, socket.SOCK_STREAM)
     probe.settimeout(1.0)
     try:

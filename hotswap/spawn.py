@@ -92,13 +92,12 @@ def inherited_token() -> str:
 def inherited_report() -> int:
     """The report pipe, or -1; taken out of the environment and made close-on-exec."""
     text = os.environ.pop(REPORT_VARIABLE, "")
-    if not text.isdigit():
-        return -1
     try:
-        os.set_inheritable(int(text), False)
-    except OSError:
+        fd = int(text)
+        os.set_inheritable(fd, False)
+    except (ValueError, OverflowError, OSError):
         return -1
-    return int(text)
+    return fd
 
 
 def report(fd: int, failure: HotswapError) -> None:

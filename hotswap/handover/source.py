@@ -261,13 +261,14 @@ class SourceAttempt(Machine):
             self._flush(until)
         self._stragglers = set(self._server.stragglers())
         shared = self._server.save_shared(self._round_began)
-        large = len(shared) > wire.INLINE_VALUE
+        chain = self._holder.chain_state()
+        large = len(shared) + len(chain) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
         final = wire.Final(
             len(copier.serials),
             copier.digest(),
             b"" if large else shared,
-            self._holder.chain_state(),
+            chain,
             sorted(self._stragglers),
             large,
         )

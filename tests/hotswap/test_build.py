@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hotswap import __version__
+from hotswap.build import fingerprint
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    made = tmp_path / "one" / "package"
+    (made / "inner").mkdir(parents=True)
+    (made / "a.py").write_text("a = 1\n")
+    (made / "inner" / "b.py").write_text("b = 1\n")
+    return made
+
+
+def test_it_begins_with_the_version(package: Path) -> None:
+    assert re.fullmatch(re.escape(__version__) + r"\+[0-9a-f]{12}", fingerprint([package]))
+    assert fingerprint([package], "9.9").startswith("9.9+")
+
+
+def test_the_same_code_elsewhere_is_the_same_build(package: Path, tmp_path: Path) -> None:
+    before = fingerprint([package])
+    (tmp_path / "two").mkdir()
+    moved = package.rename(tmp_path / "two" / "package")
+    assert fingerprint([moved]) == before
+
+
+@pytest.mark.parametrize("change", ["content", "name", "new", "extension module"])
+def test_other_code_is_another_build(package: Path, change: str) -> None:
+    before = fingerprint([package])
+    if change == "content":
+        (package / "inner" / "b.py").write_text("b = 2\n")
+    elif change == "name":
+        (package / "a.py").rename(package / "c.py")
+    elif change == "new":
+        (package / "inner" / "c.py").touch()
+    else:
+        (package / "fast.so").write_bytes(b"\x7fELF")
+    assert fingerprint([package]) != before
+
+
+def test_what_is_no_code_does_not_count(package: Path) -> None:
+    before = fingerprint([package])
+    (package / "py.typed").touch()
+    (package / "a.pyc").write_bytes(b"cache")
+    assert fingerprint([package]) == before
+
+
+def test_content_cannot_move_from_one_file_to_another_unnoticed(package: Path) -> None:
+    before = fingerprint([package])
+    (package / "a.py").write_text("b = 1\n")
+    (package / "inner" / "b.py").write_text("a = 1\n")
+    assert fingerprint([package]) != before
