@@ -31,7 +31,10 @@ keys ([schema](schema.md)).
 
 The file is read once, when a generation starts. To apply a change, upgrade: `hotswap upgrade NAME` starts a new
 generation with the new file and hands every connection over. A file with an error stops the upgrade
-before anything moved.
+before anything moved. In the new generation the timeouts and limits of its file hold for the connections that
+moved, too; a deadline that runs already, such as that of a request, goes on as it was set. Connections whose
+listener's address or whose cluster is gone, or whose listener speaks another protocol now, stay with the old
+generation and may finish there for `upgrade.drain_timeout`.
 
 ## Forms
 
