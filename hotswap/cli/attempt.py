@@ -16,7 +16,7 @@ import msgspec
 from hotswap import errors
 from hotswap.control_client import AnswerLost, ControlClient
 
-GRACE_SECONDS = 15.0  # beyond the attempt's own deadline, for its result to arrive
+GRACE_SECONDS = 5.0  # beyond the attempt's own deadline, for its result to arrive
 CONFIRM_SECONDS = 5.0  # for a new owner to answer on the control socket
 SETTLE_SECONDS = 5.0  # for somebody to answer after the connection broke
 POLL_SECONDS = 0.1
@@ -103,6 +103,8 @@ class Attempt:
     def _find_out(self, lost: str) -> Event:
         """What became of the attempt, from those who are left."""
         status, trouble = self._settled_status()
+        if status is None and isinstance(trouble, errors.OwnerHung):
+            return _failed(errors.SourceHung(), f"{lost}; whoever owns does not answer")
         if status is None:
             return _failed(trouble, f"{lost}; then nobody answered: {trouble}")
         serving = status.get("generation")

@@ -28,7 +28,7 @@ ADVICE: dict[int, str] = {
     errors.DestinationFailed.exit_code: "nothing was lost; mend that (its log may tell more), then upgrade again",
     errors.DeadlinePassed.exit_code: "nothing was lost; the log tells what it waited for",
     errors.LeftBehind.exit_code: "without --require-all these drain at the old generation",
-    errors.SourceHung.exit_code: "nothing was given away; 'kill -CONT PID' wakes a stopped process, else kill it",
+    errors.SourceHung.exit_code: "see 'hotswap doctor'; 'kill -CONT PID' wakes a stopped process, else kill it",
     errors.ConnectionsLost.exit_code: "clients have to reconnect; see 'hotswap status NAME' and the log for who died",
     errors.ProtocolError.exit_code: "nothing was lost; the two versions do not understand each other: please report it",
 }

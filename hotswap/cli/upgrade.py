@@ -89,7 +89,9 @@ def rollback(name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, req
 
 
 def _carry_out(runtime_dir: Path, name: str, order: Order, *, as_json: bool) -> None:
-    attempt = Attempt(client_of(runtime_dir, name), order)
+    client = client_of(runtime_dir, name)
+    client.timeout = min(client.timeout, order.timeout + 1)
+    attempt = Attempt(client, order)
     progress = Progress(name)
     try:
         result = attempt.run(_print_event if as_json else progress.show)

@@ -208,8 +208,8 @@ def test_a_broken_connection_and_another_process_with_the_same_number(edge: Fake
 def test_a_broken_connection_in_the_middle_waits_for_the_end(edge: FakeServer) -> None:
     edge.break_off, edge.events, edge.after = True, PROGRESS[:3], {"state": "handover"}
     done = edge.run("upgrade", "edge", "--timeout", "10ms")
-    assert done.exit_code == errors.OwnerHung.exit_code
-    assert "the attempt does not end" in done.stderr
+    assert done.exit_code == errors.SourceHung.exit_code
+    assert "whoever owns does not answer" in done.stderr
 
 
 def test_an_answer_without_a_result_is_no_result(edge: FakeServer) -> None:
