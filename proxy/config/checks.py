@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotswap.address import MAX_UNIX_PATH, Address
+from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
 
 if TYPE_CHECKING:
     from proxy.config.reader import Found, Part
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+MOST_ROUTES_COMPARED = 1000
 LONGEST_SOCKET_NAME = len("/handover.sock")
 
 
@@ -46,27 +48,24 @@ def _unique_names(parts: list[Part], problems: Problems) -> None:
 
 
 def _addresses(root: Part, listeners: list[Part], problems: Problems) -> None:
-    seen: list[Found] = []
+    """Listeners and admin address that cannot be bound at a time."""
+    seen: dict[tuple[int, int], list[Found]] = {}
     for part, key in [*((listener, "address") for listener in listeners), (root, "admin")]:
         found = part.fields.get(key)
         if found is None:
             continue
-        rival = next((other for other in seen if _collide(found.value, other.value)), None)
+        same_port = seen.setdefault((found.value.family, found.value.port), [])
+        rival = next((other for other in same_port if _collide(found.value.host, other.value.host)), None)
         if rival is not None:
-            same = "is taken" if found.value == rival.value else f"collides with {rival.value}"
-            problems.error(
-                found.line,
-                found.path,
-                f"{found.value} {same} by {rival.path} in line {rival.line}; choose another port",
-            )
-        seen.append(found)
+            how = "is taken" if found.value == rival.value else f"collides with {rival.value}"
+            taken = f"{found.value} {how} by {rival.path} in line {rival.line}"
+            problems.error(found.line, found.path, f"{taken}; choose another port")
+        same_port.append(found)
 
 
-def _collide(one: Address, other: Address) -> bool:
-    """Whether both cannot be bound at a time: the same, or one is the wildcard on the same port."""
-    if (one.family, one.port) != (other.family, other.port):
-        return False
-    return one.host == other.host or not WILDCARDS.isdisjoint((one.host, other.host))
+def _collide(one: str, other: str) -> bool:
+    """Whether two hosts cannot be bound on one port: the same, or one is the wildcard."""
+    return one == other or not WILDCARDS.isdisjoint((one, other))
 
 
 def _protocol(listener: Part, problems: Problems) -> None:
@@ -95,22 +94,36 @@ def _protocol(listener: Part, problems: Problems) -> None:
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:
-    catch_all: Part | None = None
+    earlier: list[tuple[Part, MatchConfig]] = []
     for route in routes:
-        match: Part | None = route.value("match")
-        if match is not None and {"path", "prefix"} <= match.written:
-            problems.error(*match.place("path"), "path and prefix stand together; keep the one that is meant")
-        if catch_all is not None:
-            place = f"{catch_all.path} in line {catch_all.line}"
-            problems.warn(route.line, route.path, f"never reached: {place} takes every request; move this one up")
-        elif _takes_all(route, match):
-            catch_all = route
+        part: Part | None = route.value("match")
+        if part is not None and {"path", "prefix"} <= part.written:
+            problems.error(*part.place("path"), "path and prefix stand together; keep the one that is meant")
+        if problems.errors or len(earlier) > MOST_ROUTES_COMPARED:
+            continue  # warnings are shown only if there are no errors
+        match = (
+            MatchConfig() if part is None else MatchConfig(**{key: found.value for key, found in part.fields.items()})
+        )
+        before = next((other for other, taken in earlier if covers(taken, match)), None)
+        if before is not None:
+            place = f"{before.path} in line {before.line}"
+            problems.warn(route.line, route.path, f"never reached: {place} takes all of its requests; move this one up")
+        earlier.append((route, match))
 
 
-def _takes_all(route: Part, match: Part | None) -> bool:
-    if match is None:
-        return "match" not in route.written
-    return not match.written or (match.written == {"prefix"} and match.value("prefix") == "/")
+def covers(one: MatchConfig, other: MatchConfig) -> bool:
+    """Whether `one` takes every request that `other` takes. May miss a case, never invents one."""
+    if one.host is not None and one.host != other.host:
+        below = one.host.startswith("*.") and other.host is not None and other.host.endswith(one.host[1:])
+        if not below:
+            return False
+    if one.path is not None and one.path != other.path:
+        return False
+    if one.prefix not in (None, "/"):
+        inside = (other.path or other.prefix or "") + "/"
+        if not inside.startswith(one.prefix.removesuffix("/") + "/"):
+            return False
+    return set(one.headers) <= set(other.headers)
 
 
 def _endpoints(cluster: Part, problems: Problems) -> None:
@@ -129,7 +142,8 @@ def _endpoints(cluster: Part, problems: Problems) -> None:
 
 
 def _references(listeners: list[Part], clusters: list[Part], root: Part, problems: Problems) -> None:
-    known = [cluster.value("name") for cluster in clusters if "name" in cluster.fields]
+    """Clusters that are named and not there, or there and not named."""
+    known = {cluster.value("name"): cluster for cluster in clusters if "name" in cluster.fields}
     used: set[str] = set()
     for part in [*listeners, *(route for listener in listeners for route in listener.parts("routes"))]:
         name = part.value("cluster")
@@ -137,21 +151,19 @@ def _references(listeners: list[Part], clusters: list[Part], root: Part, problem
             continue
         used.add(name)
         if name not in known and "clusters" in root.fields:
-            meant = nearest(name, known)
-            remedy = (
-                f"did you mean {meant}?"
-                if meant
-                else f"the clusters are {', '.join(known[:10])}"
-                if known
-                else "add it to clusters"
-            )
-            problems.error(*part.place("cluster"), f"there is no cluster {shown(name)}; {remedy}")
-    for cluster in clusters:
-        if "name" in cluster.fields and cluster.value("name") not in used:
+            problems.error(*part.place("cluster"), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
+    for name, cluster in known.items():
+        if name not in used:
             problems.warn(
-                *cluster.place("name"),
-                f"no listener uses the cluster {cluster.value('name')}; remove it, or add a route to it",
+                *cluster.place("name"), f"no listener uses the cluster {name}; remove it, or add a route to it"
             )
+
+
+def _instead(name: str, known: list[str]) -> str:
+    meant = nearest(name, known)
+    if meant:
+        return f"did you mean {meant}?"
+    return f"the clusters are {', '.join(known[:10])}" if known else "add it to clusters"
 
 
 def _socket_path(root: Part, problems: Problems) -> None:

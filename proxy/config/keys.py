@@ -16,13 +16,13 @@ from proxy.config import model
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
-    TARGET,
     Choice,
     Count,
     Duration,
     HeaderValues,
     Kind,
     Name,
+    RequestPath,
     Size,
     SocketAddress,
 )
@@ -95,14 +95,14 @@ MATCH = Section(
         ),
         Key(
             "path",
-            TARGET,
+            RequestPath(),
             "The whole path, without the query. Not together with `prefix`.",
             example="/v1/users",
             absent="any path",
         ),
         Key(
             "prefix",
-            TARGET,
+            RequestPath(),
             "The beginning of the path, whole segments: `/v1` takes `/v1`, `/v1/` and `/v1/x`, not `/v10`.",
             example="/v1",
             absent="any path",

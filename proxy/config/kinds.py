@@ -15,6 +15,7 @@ from hotswap.address import Address
 from hotswap.errors import ConfigError
 from proxy.config.document import Mapping, Node, Scalar, described, text_of
 from proxy.config.problems import Unfit, nearest, shown
+from proxy.route import normal_path
 
 Schema = dict[str, Any]
 
@@ -259,9 +260,33 @@ class Text:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class RequestPath:
+    """A path in the normal form in which routes compare it, so that it means what it says."""
+
+    name: str = "path"
+
+    def read(self, node: Node) -> str:
+        """See `Kind`."""
+        text = text_of(node, "a path such as /v1")
+        if not _TARGET.fullmatch(text):
+            raise Unfit(f"{shown(text)} does not fit; write a path such as /v1, percent-encoded, without a query")
+        normal = normal_path(text.encode()).decode()
+        if normal != text:
+            raise Unfit(f"{shown(text)} is not the normal form, in which paths are compared; write {normal}")
+        return text
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"type": "string", "pattern": f"^{_TARGET.pattern}$"}
+
+    def show(self, value: str) -> str:
+        """See `Kind`."""
+        return value
+
+
 DIRECTORY = Text("absolute path", re.compile(r"/[^\0]*"), "an absolute path such as /run/hotswap")
 HOST = Text("host", _HOST, "a host name without scheme and port, such as api.example.com or *.example.com", lower=True)
-TARGET = Text("path", _TARGET, "a path such as /v1, percent-encoded, without a query")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from hotswap.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MOST_COMPARED = 200  # names: a guess is not worth more time
 
 
 class Problem(NamedTuple):
@@ -60,7 +63,7 @@ class Problems:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant, or nothing."""
-    matches = get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
+    matches = get_close_matches(word[:64], [*islice(known, MOST_COMPARED)], n=1, cutoff=0.6)
     return matches[0] if matches else ""
 
 

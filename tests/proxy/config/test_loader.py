@@ -216,6 +216,34 @@ def test_route_behind_one_that_takes_everything_is_a_warning(match: str) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "covered"),
+    [
+        ("{}", "{host: a}", True),
+        ("{prefix: /v1}", "{prefix: /v1/x}", True),
+        ("{prefix: /v1/}", "{prefix: /v1}", True),
+        ("{prefix: /v1}", "{path: /v1}", True),
+        ("{prefix: /v1}", "{prefix: /v10}", False),
+        ("{prefix: /v1}", "{prefix: /}", False),
+        ("{path: /a}", "{path: /a, headers: {x: y}}", True),
+        ("{path: /a, headers: {x: y}}", "{path: /a}", False),
+        ("{path: /a}", "{prefix: /a}", False),
+        ("{host: a}", "{host: A, path: /x}", True),
+        ("{host: a}", "{path: /x}", False),
+        ("{host: '*.a'}", "{host: b.a}", True),
+        ("{host: '*.a'}", "{host: '*.b.a'}", True),
+        ("{host: '*.a'}", "{host: a}", False),
+        ("{host: b.a}", "{host: '*.a'}", False),
+    ],
+)
+def test_route_is_never_reached_if_an_earlier_one_takes_all_of_its_requests(
+    first: str, second: str, covered: bool
+) -> None:
+    routes = f"      - {{match: {first}, cluster: app}}\n      - {{match: {second}, cluster: app}}\n"
+    text = changed("      - match: {prefix: /}\n        cluster: app\n", routes)
+    assert bool(warnings(text)) is covered
+
+
 def test_unused_cluster_and_unused_weight_are_warnings() -> None:
     text = GOOD + "  - {name: spare, endpoints: [{address: 127.0.0.1:1, weight: 2}]}\n"
     assert warnings(text) == [
