@@ -94,8 +94,8 @@ KILLED: dict[str, tuple[Outcome, Outcome]] = {
     "source.send_resources": (_O.RESTARTED, _O.LISTENERS),
     "source.copy_round": (_O.LISTENERS, _O.LISTENERS),
     "source.freeze": (_O.LISTENERS, _O.LISTENERS),
-    "source.send_final": (_O.LISTENERS, _O.LISTENERS),
-    "source.put_byte": (_O.LISTENERS, _O.MOVED),
+    "source.put_byte": (_O.LISTENERS, _O.LISTENERS),
+    "source.send_final": (_O.LISTENERS, _O.MOVED),
     "source.take_back": (_O.NOBODY, _O.NOBODY),
     "source.put_abort": (_O.LISTENERS, _O.NOBODY),
     "source.thaw": (_O.NOBODY, _O.NOBODY),
@@ -113,7 +113,7 @@ KILLED: dict[str, tuple[Outcome, Outcome]] = {
     "destination.send_owned": (_O.UNDONE, _O.LISTENERS),
     "destination.start": (_O.LISTENERS, _O.LISTENERS),
     "destination.start_cold": (_O.NOBODY, _O.NOBODY),
-    "destination.send_released": (_O.NOBODY, _O.NOBODY),
+    "destination.send_released": (_O.LISTENERS, _O.NOBODY),
     "destination.leave": (_O.REHEARSED, _O.REHEARSED),
 }
 
@@ -124,8 +124,8 @@ STOPPED: dict[str, tuple[Outcome, Outcome]] = {
     "source.send_resources": (_O.UNDONE, _O.UNDONE),
     "source.copy_round": (_O.UNDONE, _O.UNDONE),
     "source.freeze": (_O.UNDONE, _O.UNDONE),
-    "source.send_final": (_O.UNDONE, _O.UNDONE),
-    "source.put_byte": (_O.UNDONE, _O.MOVED),
+    "source.put_byte": (_O.UNDONE, _O.UNDONE),
+    "source.send_final": (_O.UNDONE, _O.MOVED),
     "source.take_back": (_O.UNDONE, _O.UNDONE),
     "source.put_abort": (_O.REHEARSED, _O.REHEARSED),
     "source.thaw": (_O.UNDONE, _O.UNDONE),
@@ -145,6 +145,50 @@ STOPPED: dict[str, tuple[Outcome, Outcome]] = {
     "destination.start_cold": (_O.LISTENERS, _O.LISTENERS),
     "destination.send_released": (_O.MOVED, _O.MOVED),
     "destination.leave": (_O.REHEARSED, _O.REHEARSED),
+}
+
+# A destination that hangs for ever: its source kills it while that is still a way back.
+HUNG: dict[str, Outcome] = {
+    f"destination.{action}.{when}": _O.UNDONE
+    for action in ("send_round_done", "send_prepared", "take_byte", "send_unable")
+    for when in ("before", "after")
+} | {"destination.send_owned.before": _O.UNDONE}
+
+# A bug: an exception inside an action.
+BUGGY: dict[str, Outcome] = {
+    f"{action}.{when}": _O.UNDONE
+    for action in (
+        "source.send_welcome",
+        "source.send_resources",
+        "source.copy_round",
+        "source.freeze",
+        "source.put_byte",
+        "destination.send_round_done",
+        "destination.send_prepared",
+    )
+    for when in ("before", "after")
+} | {
+    "source.send_final.before": _O.UNDONE,
+    "source.send_final.after": _O.SETTLED,
+    "source.retire.after": _O.MOVED,
+    "source.send_stragglers.before": _O.MOVED,
+    "source.send_bye.before": _O.MOVED,
+    "source.close.before": _O.MOVED,
+    "destination.take_byte.before": _O.UNDONE,
+    "destination.send_released.before": _O.MOVED,
+}
+
+# A message whose bits were flipped on the way; where it is the last one before the commit, the attempt fails.
+GARBLED: dict[str, Outcome] = {
+    "source.send_welcome.before": _O.UNDONE,
+    "source.send_resources.before": _O.UNDONE,
+    "source.copy_round.before": _O.UNDONE,
+    "source.send_final.before": _O.UNDONE,
+    "source.send_bye.before": _O.MOVED,
+    "destination.send_round_done.before": _O.UNDONE,
+    "destination.send_prepared.before": _O.SETTLED,
+    "destination.send_unable.before": _O.UNDONE,
+    "destination.send_released.before": _O.MOVED,
 }
 
 

@@ -16,7 +16,7 @@ from hotswap.control_client import ControlClient
 from hotswap.errors import HotswapError
 from hotswap.faults import VARIABLE as FAULTS
 from tests.kit.companion import ROOT
-from tests.kit.offspring import Offspring, kill, wait_for_end
+from tests.kit.offspring import Offspring, kill, run_state, wait_for_end
 from tests.kit.waiting import eventually
 
 Config = dict[str, Any]
@@ -69,6 +69,7 @@ class Instance:
             "HOTSWAP_RUNTIME_DIR": str(self.runtime_dir),
             FAULTS: str(self.faults_file),
         }
+        self._attempts: list[subprocess.Popen[str]] = []
         self.write_config()
 
     def write_config(self) -> None:
@@ -103,7 +104,7 @@ class Instance:
         """Wait until this process answers as the owner."""
 
         def serving() -> Status | None:
-            assert pid in self.offspring.living(), f"process {pid} ended:\n{self.log_tail()}"
+            assert run_state(pid) not in "ZX-", f"process {pid} ended:\n{self.log_tail()}"
             status = self.try_status()
             return status if status and status.pid == pid and status.state == "serving" else None
 
@@ -120,7 +121,7 @@ class Instance:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return b"run" in arguments and str(self.config_file).encode() in arguments
+        return b"run" in arguments and b"upgrade" not in arguments and str(self.config_file).encode() in arguments
 
     # -- asking --------------------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class Instance:
 
     def start_upgrade(self, *options: str) -> subprocess.Popen[str]:
         """The same without waiting for its end; give it to `finish_upgrade`."""
-        return subprocess.Popen(
+        attempt = subprocess.Popen(
             [*hotswap(), "upgrade", self.name, "--json", *options],
             env={**self.environment, **self.offspring.environment} | self._own_environment(),
             cwd=self.directory,
@@ -185,6 +186,14 @@ class Instance:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._attempts.append(attempt)
+        return attempt
+
+    def close(self) -> None:
+        """End the commands that were started and not finished."""
+        for attempt in self._attempts:
+            attempt.kill()
+            attempt.communicate()
 
     # -- failures ------------------------------------------------------------------------------------
 
@@ -227,9 +236,5 @@ def read_upgrade(finished: subprocess.CompletedProcess[str]) -> Upgrade:
 
 def finish_upgrade(upgrade: subprocess.Popen[str], within: float = 60) -> Upgrade:
     """Wait for the end of `Instance.start_upgrade`."""
-    try:
-        out, err = upgrade.communicate(timeout=within)
-    finally:
-        upgrade.kill()
-        upgrade.wait()
+    out, err = upgrade.communicate(timeout=within)
     return read_upgrade(subprocess.CompletedProcess(upgrade.args, upgrade.returncode, out, err))

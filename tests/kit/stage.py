@@ -66,6 +66,7 @@ class Stage:
         config.setdefault("runtime_dir", str(self.directory / "run"))
         made = Instance(directory, self.offspring, config, tree)
         self.instances.append(made)
+        self._exits.callback(made.close)
         return made
 
     def edge(self, upstreams: Upstreams | None = None, **changes: Any) -> Edge:

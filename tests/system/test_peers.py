@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.kit.client import Client
+from tests.kit.offspring import run_state
 from tests.kit.ports import loopback, port_of
 from tests.kit.processes import PATIENCE
 from tests.kit.stage import Edge, Stage
@@ -142,7 +143,7 @@ def start_server(stage: Stage, argv: list[str], address: str) -> None:
     pid = stage.offspring.start(argv, env=dict(os.environ), cwd=stage.directory, stderr=stage.directory / "peer.log")
 
     def answers() -> bool:
-        assert pid in stage.offspring.living(), (stage.directory / "peer.log").read_text()
+        assert run_state(pid) not in "ZX-", (stage.directory / "peer.log").read_text()
         try:
             Client(address).close()
         except ConnectionRefusedError:
