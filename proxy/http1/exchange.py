@@ -218,6 +218,7 @@ class Exchange(Relay, Downstream):
     def complete(self) -> None:
         """The response is complete, `peer` is off already."""
         self.changes += 1
+        self.active = self.plane.now
         self.expires = inf
         if not self.keep or self.left > MAX_DISCARD:
             self._last()
@@ -248,6 +249,7 @@ class Exchange(Relay, Downstream):
         self._drop_upstream()
         self.held = b""
         self.expires = inf
+        self.active = self.plane.now  # the silence so far was not the client's
         keep = keep and self.keep and not (self.plane.draining or self.expects or self.left > MAX_DISCARD)
         self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
         if not keep:

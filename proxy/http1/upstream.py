@@ -158,6 +158,8 @@ class Http1Upstream(Relay, Upstream):
                 return
             self.answered = True
             exchange.interim(head)
+            if exchange.clogged:
+                self.pause()
             if not data:
                 return
         start = end + 4

@@ -59,8 +59,7 @@ def test_good_request_is_forwarded_as_it_is(case: Good) -> None:
 )
 def test_bad_response_is_refused(case: BadResponse) -> None:
     with pytest.raises(BadMessage):
-        end = find_end(case.response, 0, 65536)
-        parse_response(case.response[:end], b"GET", 256)
+        parse_response(case.response[: find_end(case.response, 0, 65536)], b"GET", 256)
 
 
 @pytest.mark.parametrize(
