@@ -175,6 +175,8 @@ class Generation:
         control, handover = self._runtime.bind()
         self._estate = Estate(lock, control, handover)
         self._bind(self._estate, {}, reuse=True)
+        gc.collect()
+        gc.freeze()  # modules and configuration stay: a collection while serving need not look at them
         self.start()
 
     def _bind(self, estate: Estate, inherited: Mapping[str, int], *, reuse: bool) -> None:
