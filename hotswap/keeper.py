@@ -27,8 +27,13 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signa
 # The keeper's whole program. It uses nothing but built-in modules, so it does not matter what
 # became of the installed package. The signals are blocked before exec and stay blocked: none is lost,
 # and PID 1 gets them although it has no handler (the kernel drops only unblocked ones).
-SOURCE = """
+SOURCE = """# Keeper of a hotswap generation: forwards signals, exits as the last generation does.
 import os, signal, sys
+try:
+    with open("/proc/self/comm", "w") as file:
+        file.write("hotswap-keeper")
+except OSError:
+    pass
 forwarded = {int(word) for word in sys.argv[1].split(",")}
 watched = forwarded | {signal.SIGCHLD}
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -31,12 +31,12 @@ keeping.become()
 WAITS = """
 import os, signal, sys
 def told(number, frame):
-    print("got", signal.Signals(number).name, flush=True)
+    os.write(1, b"got %s\\n" % signal.Signals(number).name.encode())
     if number == signal.SIGTERM:
         os._exit(7)
 for name in ("TERM", "INT", "HUP", "USR1", "USR2", "QUIT"):
     signal.signal(getattr(signal, "SIG" + name), told)
-print("owner", os.getpid(), flush=True)
+os.write(1, b"owner %d\\n" % os.getpid())
 while True:
     signal.pause()
 """
@@ -145,6 +145,16 @@ def test_it_forwards_signals_and_waits(kept: list[Kept]) -> None:
     os.kill(one.keeper_pid(), signal.SIGTERM)
     assert one.line() == "got SIGTERM"
     assert one.end() == 7
+
+
+def test_it_can_be_told_from_a_generation(kept: list[Kept]) -> None:
+    one = start(kept, python(WAITS))
+    one.line()
+
+    def named() -> bool:
+        return process_status(one.keeper_pid(), "Name") == "hotswap-keeper"
+
+    eventually(named, within=PATIENCE, what="it has a name of its own")
 
 
 @pytest.mark.parametrize("interpreter", [sys.executable, "/nonexistent"])
