@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -237,6 +238,15 @@ def test_rude_clients_cost_themselves_only(serving: Serving, rudeness: bytes) ->
     eventually(lambda: serving.call(lambda: serving.server.clients) == 0, within=PATIENCE, what="all are gone")
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_thousand_idle_connections_keep_nobody_out(serving: Serving) -> None:
     idle = [connected(serving.listener) for _ in range(1000)]
     assert ask(serving, GET)[0] == 200
@@ -303,7 +313,7 @@ def test_a_stranger_gets_a_403_and_is_logged_once(
         assert len(caplog.records) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("curl"), reason="needs root")
 def test_another_uid_is_a_stranger(stage: Stage) -> None:
     name = f"\0hotswap-test-{os.getpid()}"  # abstract: no directory mode keeps the other uid from connecting
     listener = socket.socket(socket.AF_UNIX)
