@@ -126,7 +126,10 @@ class Acceptor:
             connection.listener = listener
             connection.remote = remote
             reactor.attach(connection, fd)
-            connection.begin()
+            try:
+                connection.begin()
+            except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
+                reactor.broken(connection, bug)
             if fd >= self._ceiling:
                 self._throttle()
                 break

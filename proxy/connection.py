@@ -41,22 +41,18 @@ Rules a layer keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from proxy.kernel import IN
+from proxy.kernel import IN, OUT
 from proxy.state import Transport
 
 if TYPE_CHECKING:
-    from hotswap.address import Address
     from hotswap.swappable import Schema
-    from proxy.cluster import Cluster, Endpoint
+    from proxy.cluster import Endpoint
     from proxy.listener import Listener
-
-Read = Callable[[int, int], bytes]
-Write = Callable[[int, "bytes | bytearray"], int]
+    from proxy.plane import Places, Plane, Read, Write
 
 CHUNK = 16384
 """Bytes of a first read; one that came full is followed by a larger one."""
@@ -72,64 +68,16 @@ EOF = 4
 SHUTTING = 8
 FIN_SENT = 16
 CLOGGED = 32
-
-
-class Plane(Protocol):
-    """What a layer sees of the reactor. The tests' plane implements the same without sockets."""
-
-    now: float
-    """Monotonic seconds at the start of this tick. Read only for layers."""
-    unflushed: list[Connection]
-    """Connections with work for the end of the tick: bytes to write, a FIN, a changed interest."""
-    draining: bool
-    """True once no new work is wanted: keep-alive connections end after the current request."""
-
-    def dial(self, connection: Connection, address: Address) -> None:
-        """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
-
-    def read_on(self, connection: Connection) -> None:
-        """The first read came full. Called by `Connection.readable`, like the next three."""
-
-    def at_end(self, connection: Connection) -> None:
-        """The peer's FIN was read."""
-
-    def io_failed(self, connection: Connection, error: OSError) -> None:
-        """A read or a write failed, perhaps only for now."""
-
-    def follow(self, connection: Connection) -> None:
-        """The flags or the epoll interest may have to be acted upon."""
-
-    def close(self, connection: Connection, *, reset: bool) -> None:
-        """End the connection now. Layers call `Connection.close` and `Connection.reset`."""
-
-    def wake(self, connection: Connection, when: float) -> None:
-        """Look at ``connection.due()`` at `when`. Layers call `Connection.wake`."""
-
-
-class Places(Protocol):
-    """Where restored connections find what they belong to. See `Connection.load`."""
-
-    def listener(self, name: str, address: str, protocol: str) -> Listener:
-        """The listener of that address, whatever its name is now. Raises `CannotRestore` if there is none."""
-
-    def cluster(self, name: str) -> Cluster:
-        """The cluster of that name. Raises `CannotRestore` if it is gone."""
-
-    def endpoint(self, cluster: str, address: str) -> Endpoint:
-        """The endpoint of that cluster. Raises `CannotRestore` if the cluster is gone.
-
-        An endpoint that the cluster no longer has lives on for these connections only.
-        """
-
-    def link(self, connection: Connection, serial: int) -> None:
-        """Set ``connection.peer`` to the connection with that serial (0: none), now or once it is restored."""
+_FLAGS = [
+    tuple(bool(flags & bit) for bit in (CONNECTING, PAUSED, EOF, SHUTTING, FIN_SENT, CLOGGED)) for flags in range(64)
+]
+"""All combinations: a restore is part of the downtime."""
 
 
 class Connection:
     """One transport and its value. Subclasses add slots, callbacks, `save` and `load`.
 
-    A subclass takes only the plane in its constructor and gives every field a default: the same
-    constructor makes new connections and those about to be restored.
+    A subclass's constructor takes only the plane: it also makes connections that are about to be restored.
     """
 
     __slots__ = (
@@ -238,6 +186,13 @@ class Connection:
             own.__qualname__ = f"{cls.__name__}.{name}"
             setattr(cls, name, own)
 
+    def events(self) -> int:
+        """The epoll mask that the value asks for."""
+        if self.connecting:
+            return OUT
+        reading = 0 if self.paused or self.eof else IN
+        return reading | OUT if self.outbox else reading
+
     # ---- verbs, for layers ----
 
     @property
@@ -262,7 +217,7 @@ class Connection:
             self.clogged = self.stale = True
 
     def shut(self) -> None:
-        """Send a FIN once the outbox is empty. Reading goes on. Nothing may be sent afterwards."""
+        """Send a FIN once the outbox is empty. Reading goes on; nothing may be sent any more."""
         if not self.shutting:
             self.shutting = True
             self.touch()
@@ -352,8 +307,7 @@ class Connection:
     def load(self, state: bytes, now: float, places: Places) -> None:
         """Take over what `save` wrote: into a new object, or over an earlier state of the same one.
 
-        Called inert: no verb of this class, nothing but fields. Raises `CannotRestore`, with the
-        reason for people, before it altered anything that belongs to others.
+        Nothing but fields, no verb. Raises `CannotRestore` before it altered what belongs to others.
         """
         raise NotImplementedError
 
@@ -367,15 +321,17 @@ class Connection:
 
     def describe(self) -> dict[str, Any]:
         """For people: what ``hotswap connections`` shows of it."""
-        return {"serial": self.serial, "kind": self.kind, "state": self.stage(), "unsent": len(self.outbox)}
+        return {**self.identity(), "state": self.stage(), "unsent": len(self.outbox)}
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from all others."""
+        return {"serial": self.serial, "kind": self.kind}
 
     def stage(self) -> str:
         """The transport's state in one word."""
         if self.connecting:
             return "connecting"
-        if self.eof or self.fin_sent:
-            return "half-closed"
-        return "paused" if self.paused else "open"
+        return "half-closed" if self.eof or self.fin_sent else "paused" if self.paused else "open"
 
     def transport(self, now: float) -> Transport:
         """The part of the state that every connection has."""
@@ -387,18 +343,12 @@ class Connection:
             | self.fin_sent * FIN_SENT
             | self.clogged * CLOGGED
         )
-        peer = self.peer
-        return Transport(flags, 0 if peer is None else peer.serial, now - self.active, bytes(self.outbox))
+        peer = 0 if self.peer is None else self.peer.serial
+        return Transport(flags, peer, now - self.active, bytes(self.outbox))
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
-        flags = saved.flags
-        self.connecting = bool(flags & CONNECTING)
-        self.paused = bool(flags & PAUSED)
-        self.eof = bool(flags & EOF)
-        self.shutting = bool(flags & SHUTTING)
-        self.fin_sent = bool(flags & FIN_SENT)
-        self.clogged = bool(flags & CLOGGED)
+        self.connecting, self.paused, self.eof, self.shutting, self.fin_sent, self.clogged = _FLAGS[saved.flags % 64]
         self.active = now - saved.silent
         self.outbox = saved.outbox
         places.link(self, saved.peer)

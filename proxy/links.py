@@ -22,6 +22,9 @@ class Links:
 
     def link(self, connection: Connection, serial: int) -> None:
         """Set the peer, or remember to."""
+        known = connection.peer
+        if known is not None and known.serial == serial:
+            return
         waited_for = self._wants.pop(connection.serial, None)
         if waited_for is not None:
             self._wanted.pop(waited_for, None)

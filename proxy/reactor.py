@@ -1,17 +1,15 @@
 """The I/O loop of the data plane: the only caller of the kernel, and the `Plane` that layers see.
 
-One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left to
-do or a millisecond is over; then look at the alarms. Between two ticks every connection is a
-consistent value: nothing is half done, no callback is owed.
+One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left or a millisecond
+is over; then look at the alarms. Between two ticks every connection is a consistent value, no callback is owed.
 
     epoll --events--> read --received()--> layer --send()--> outbox --flush--> write
                                              `--dial/close--> settled at the end of the batch
 
 Decisions
-* Level-triggered, one descriptor per event: no state in epoll that could not be rebuilt from the value.
+* Level-triggered: no state in epoll that could not be rebuilt from the value.
 * Writes are coalesced: layers append, the flush at the end of a batch writes once per connection.
-* Interest follows the value: (read unless paused or at EOF) | (write if bytes are left). It is
-  compared and changed at the end of a batch, so pausing and resuming within one costs no system call.
+* Interest follows the value (`Connection.events`) at the end of a batch: pausing and resuming within one is free.
 * Closed descriptors are given back to the kernel at the end of the batch, so no number is reused while
   events of the same batch may still name its former owner. EPOLL_CTL_DEL always comes first: while
   another process holds a copy, a closed descriptor would go on delivering events.
@@ -21,9 +19,12 @@ Decisions
 from __future__ import annotations
 
 import errno
+import logging
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
+from hotswap.log import fields
 from proxy.acceptor import Acceptor
 from proxy.connection import LOW, Connection
 from proxy.kernel import ERR, HUP, IN, OUT
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from hotswap.address import Address
     from proxy.kernel import Kernel
+
+log = logging.getLogger("proxy")
 
 BULK = 49152
 """Bytes of a second read, when the first came full."""
@@ -47,7 +50,7 @@ _HUNG_UP = -2
 
 
 class Reactor:
-    """Implements `proxy.connection.Plane`. Inert until `tick` is called."""
+    """Implements `proxy.plane.Plane`. Inert until `tick` is called."""
 
     __slots__ = (
         "_alarms",
@@ -55,6 +58,7 @@ class Reactor:
         "_closing",
         "_dialled",
         "acceptor",
+        "bugs",
         "connections",
         "draining",
         "epoll",
@@ -69,8 +73,7 @@ class Reactor:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.now = kernel.clock()
-        self.connections: dict[int, Connection] = {}
-        """Every live connection by serial."""
+        self.connections: dict[int, Connection] = {}  # all live ones by serial
         self.unflushed: list[Connection] = []
         self.draining = False
         self.sharing = False
@@ -78,6 +81,8 @@ class Reactor:
         self.stop_at = inf
         """When a drain ends whatever is left, monotonic seconds."""
         self.next_serial = 1
+        self.bugs = 0
+        """Exceptions that layers raised."""
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms = Alarms()
@@ -109,12 +114,15 @@ class Reactor:
             self.now = now = clock()
             for fd, mask in events:
                 connection = by_fd[fd]
-                if connection is None:
-                    self.acceptor.ready(fd)
-                elif mask == IN:
-                    connection.readable(read, now)
-                else:
-                    self._ready(connection, mask)
+                try:
+                    if connection is None:
+                        self.acceptor.ready(fd)
+                    elif mask == IN:
+                        connection.readable(read, now)
+                    else:
+                        self._ready(connection, mask)
+                except Exception as bug:  # noqa: BLE001 - see `broken`
+                    self.broken(connection, bug)
             self.settle()
             if not events:
                 break
@@ -125,6 +133,17 @@ class Reactor:
         if self.next_alarm() <= self.now:
             self._alarms_passed()
             self.settle()
+
+    def broken(self, connection: Connection | None, bug: Exception) -> None:
+        """A layer raised. A bug costs the connection that met it and its other side, and nobody else."""
+        self.bugs += 1
+        if connection is None:
+            log.error("a bug in accepting", exc_info=bug)
+            return
+        log.error("a bug ended a connection", exc_info=bug, extra=fields(**connection.identity()))
+        for one in (connection, *connection.bonds()):
+            one.peer = None
+            one.reset()
 
     def io_failed(self, connection: Connection, error: OSError) -> None:
         """Not now is no failure."""
@@ -183,11 +202,14 @@ class Reactor:
             if connection is None or connection.alarm != when:
                 continue  # ended, or planned anew for an earlier moment
             connection.alarm = inf
-            if connection.due() <= now:
-                connection.changes += 1
-                connection.expired(now)
-            if connection.fd >= 0:
-                connection.wake(connection.due())
+            try:
+                if connection.due() <= now:
+                    connection.changes += 1
+                    connection.expired(now)
+                if connection.fd >= 0:
+                    connection.wake(connection.due())
+            except Exception as bug:  # noqa: BLE001
+                self.broken(connection, bug)
 
     # ---- the end of a batch ----
 
@@ -200,11 +222,17 @@ class Reactor:
             if dialled:
                 self._dialled = []
                 for connection, code in dialled:
-                    self._report_dial(connection, code)
+                    try:
+                        self._report_dial(connection, code)
+                    except Exception as bug:  # noqa: BLE001
+                        self.broken(connection, bug)
             batch = self.unflushed
             self.unflushed = []
             for connection in batch:
-                connection.flush(write, now)
+                try:
+                    connection.flush(write, now)
+                except Exception as bug:  # noqa: BLE001
+                    self.broken(connection, bug)
         if self._closing:
             self._give_back()
 
@@ -228,7 +256,7 @@ class Reactor:
 
     def _watch(self, connection: Connection) -> None:
         """Make epoll's interest what the value asks for."""
-        wanted = interest_of(connection)
+        wanted = connection.events()
         interest = connection.interest
         if wanted == interest:
             return
@@ -295,10 +323,8 @@ class Reactor:
         fd = connection.fd
         if reset and fd >= 0:
             if connection.outbox and not connection.connecting:
-                try:
+                with suppress(OSError):
                     self.kernel.write(fd, connection.outbox)
-                except OSError:
-                    pass  # it ends anyway
             self.kernel.send_reset(fd)
         self._detach(connection)
 
@@ -329,7 +355,7 @@ class Reactor:
         connection.attached()
 
     def restore(self, connection: Connection, fd: int) -> None:
-        """Take a loaded connection, inert: its descriptor is registered and waits for the first tick."""
+        """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
         self._place(connection, fd)
         self.restored(connection)
 
@@ -348,10 +374,10 @@ class Reactor:
         self.kernel.close(fd)
 
     def end_all(self, *, reset: bool) -> None:
-        """End every connection."""
+        """End every connection; one with bytes still unsent by a reset, so that nobody takes them for all."""
         for connection in list(self.connections.values()):
             connection.peer = None
-            self.close(connection, reset=reset)
+            self.close(connection, reset=reset or bool(connection.outbox))
         self.settle()
 
     def part(self, kept: Iterable[int]) -> list[int]:
@@ -374,11 +400,3 @@ class Reactor:
                 self._drop(connection)
         self.acceptor.lost_epoll()
         return moved
-
-
-def interest_of(connection: Connection) -> int:
-    """The epoll mask that a value asks for."""
-    if connection.connecting:
-        return OUT
-    reading = 0 if connection.paused or connection.eof else IN
-    return reading | OUT if connection.outbox else reading

@@ -2,7 +2,7 @@
 
 `ProxyServer` builds clusters and listeners from a configuration, owns the reactor, and translates between
 connections and the values that travel. It implements `hotswap.swappable.Swappable` (the documentation
-of most methods is there) and `proxy.connection.Places` for connections that are being restored.
+of most methods is there) and `proxy.plane.Places` for connections that are being restored.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class ProxyServer:
             self.reactor.sharing = True  # the source holds the original descriptor until it ends
             self.reactor.restore(connection, saved.fd)
             self._links.arrived(connection)
+            self.ticker.replan()
 
     def _blank(self, saved: Saved) -> Connection:
         kind = KINDS.get(saved.kind)
@@ -164,7 +165,7 @@ class ProxyServer:
     # ---- Places: where restored connections find what they belong to ----
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:
-        """See `proxy.connection.Places`."""
+        """See `proxy.plane.Places`."""
         listener = self._by_address.get(address)
         if listener is None:
             raise CannotRestore(f"listener {name!r} ({address}) is not in the new configuration")
@@ -173,18 +174,18 @@ class ProxyServer:
         return listener
 
     def cluster(self, name: str) -> Cluster:
-        """See `proxy.connection.Places`."""
+        """See `proxy.plane.Places`."""
         cluster = self.clusters.get(name)
         if cluster is None:
             raise CannotRestore(f"cluster {name!r} is not in the new configuration")
         return cluster
 
     def endpoint(self, cluster: str, address: str) -> Endpoint:
-        """See `proxy.connection.Places`."""
+        """See `proxy.plane.Places`."""
         return self.cluster(cluster).endpoint(address)
 
     def link(self, connection: Connection, serial: int) -> None:
-        """See `proxy.connection.Places`."""
+        """See `proxy.plane.Places`."""
         self._links.link(connection, serial)
 
     # ---- who owns ----
@@ -304,6 +305,7 @@ class ProxyServer:
         return {
             "draining": self.reactor.draining,
             "accepted": self.reactor.acceptor.accepted,
+            "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,
             "listeners": [
                 {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.cluster import Cluster
-    from proxy.connection import Places, Plane
+    from proxy.plane import Places, Plane
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_downstream = msgspec.msgpack.Decoder(TcpDownstreamState).decode

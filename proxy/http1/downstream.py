@@ -26,8 +26,8 @@ from proxy.http1.states import MOVES, Event, Step
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.connection import Places
     from proxy.http1.head import RequestHead
+    from proxy.plane import Places
 
 MAX_REPEATABLE: Final = 65536
 """Bytes of a body that is sent in one piece with its head, and kept with it to be sent again."""

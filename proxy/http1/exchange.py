@@ -30,9 +30,9 @@ from proxy.relay import Relay
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
-    from proxy.connection import Plane
     from proxy.http1.body import Chunks
     from proxy.http1.head import ResponseHead
+    from proxy.plane import Plane
 
 LINGER_TIME: Final = 2.0
 """Seconds that a client has to go once it was sent the last response and a FIN."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.cluster import Endpoint
-    from proxy.connection import Places, Plane
     from proxy.http1.exchange import Exchange
+    from proxy.plane import Places, Plane
 
 MAX_HEAD: Final = 65536
 """Bytes of a response head."""

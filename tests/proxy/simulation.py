@@ -302,6 +302,7 @@ class World:
         self.config = config
         self.moving = moving
         self.moves = 0
+        self.expected_bugs = 0
         self.time = 0.0
         self.dials: list[Socket] = []
         self.refusing: dict[str, int] = {}
@@ -361,6 +362,7 @@ class World:
         for proxy in (self.proxy, *self.retired):
             proxy.reactor.tick()
             assert not proxy.reactor.unflushed, "something was left undone at the end of a tick"
+            assert proxy.reactor.bugs <= self.expected_bugs, "a layer raised, see the log"
         self.retired = [proxy for proxy in self.retired if not proxy.idle()]
 
     def move(self, config: Config | None = None) -> ProxyServer:

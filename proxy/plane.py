@@ -1,0 +1,69 @@
+"""What a layer sees of its surroundings: the plane it lives on, and the places a restored connection belongs to.
+
+`proxy.reactor.Reactor` is the plane, `proxy.server.ProxyServer` knows the places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hotswap.address import Address
+    from proxy.cluster import Cluster, Endpoint
+    from proxy.connection import Connection
+    from proxy.listener import Listener
+
+Read = Callable[[int, int], bytes]
+Write = Callable[[int, "bytes | bytearray"], int]
+
+
+class Plane(Protocol):
+    """What a layer sees of the reactor. The tests' plane implements the same without sockets."""
+
+    now: float
+    """Monotonic seconds at the start of this tick. Read only for layers."""
+    unflushed: list[Connection]
+    """Connections with work for the end of the tick: bytes to write, a FIN, a changed interest."""
+    draining: bool
+    """True once no new work is wanted: keep-alive connections end after the current request."""
+
+    def dial(self, connection: Connection, address: Address) -> None:
+        """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
+
+    def read_on(self, connection: Connection) -> None:
+        """The first read came full. Called by `Connection.readable`, like the next three."""
+
+    def at_end(self, connection: Connection) -> None:
+        """The peer's FIN was read."""
+
+    def io_failed(self, connection: Connection, error: OSError) -> None:
+        """A read or a write failed, perhaps only for now."""
+
+    def follow(self, connection: Connection) -> None:
+        """The flags or the epoll interest may have to be acted upon."""
+
+    def close(self, connection: Connection, *, reset: bool) -> None:
+        """End the connection now. Layers call `Connection.close` and `Connection.reset`."""
+
+    def wake(self, connection: Connection, when: float) -> None:
+        """Look at ``connection.due()`` at `when`. Layers call `Connection.wake`."""
+
+
+class Places(Protocol):
+    """Where restored connections find what they belong to. See `Connection.load`."""
+
+    def listener(self, name: str, address: str, protocol: str) -> Listener:
+        """The listener of that address, whatever its name is now. Raises `CannotRestore` if there is none."""
+
+    def cluster(self, name: str) -> Cluster:
+        """The cluster of that name. Raises `CannotRestore` if it is gone."""
+
+    def endpoint(self, cluster: str, address: str) -> Endpoint:
+        """The endpoint of that cluster. Raises `CannotRestore` if the cluster is gone.
+
+        An endpoint that the cluster no longer has lives on for these connections only.
+        """
+
+    def link(self, connection: Connection, serial: int) -> None:
+        """Set ``connection.peer`` to the connection with that serial (0: none), now or once it is restored."""
