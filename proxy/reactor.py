@@ -76,13 +76,11 @@ class Reactor:
         self.connections: dict[int, Connection] = {}  # all live ones by serial
         self.unflushed: list[Connection] = []
         self.draining = False
-        self.sharing = False
-        """Another process holds copies of our descriptors."""
+        self.sharing = False  # another process holds copies of our descriptors
         self.stop_at = inf
         """When a drain ends whatever is left, monotonic seconds."""
         self.next_serial = 1
-        self.bugs = 0
-        """Exceptions that layers raised."""
+        self.bugs = 0  # exceptions that layers raised
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms = Alarms()
