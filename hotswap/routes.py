@@ -56,6 +56,13 @@ def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
     if record is None or record.how == "cold":
         return None
     crash = record.how == "crash"
+    # Figures come with BYE: a source that died before it leaves them unknown, which is not zero.
+    figures = {
+        "listeners": record.listeners,
+        "connections": record.connections,
+        "in_flight": record.in_flight,
+        "downtime_ms": record.downtime_ms,
+    }
     return {
         "ok": not crash,
         "exit_code": ConnectionsLost.exit_code if crash else 0,
@@ -63,10 +70,7 @@ def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
         "generation": record.generation,
         "how": record.how,
         "began": record.began,
-        "listeners": record.listeners,
-        "connections": record.connections,
-        "in_flight": record.in_flight,
-        "downtime_ms": record.downtime_ms,
+        **(figures if record.listeners else {}),
     }
 
 

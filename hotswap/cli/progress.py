@@ -15,7 +15,7 @@ from hotswap.cli.output import count, plain
 ERASE_LINE = "\r\x1b[K"
 
 ADVICE: dict[int, str] = {
-    errors.UsageError.exit_code: "mend the arguments; nothing was started",
+    errors.UsageError.exit_code: "nothing was started",
     errors.ConfigError.exit_code: "mend the configuration ('hotswap check -c FILE' tries it alone), then upgrade again",
     errors.NotRunning.exit_code: "start it with 'hotswap run -c FILE'",
     errors.OwnerHung.exit_code: "see 'hotswap doctor'; a stopped process goes on after 'kill -CONT PID'",
@@ -23,9 +23,9 @@ ADVICE: dict[int, str] = {
     errors.BindFailed.exit_code: "free the address or take it out of the configuration, then upgrade again",
     errors.AttemptFailed.exit_code: "nothing was lost; the log of the server tells more",
     errors.Refused.exit_code: "nothing was touched; the two versions, or what the server is doing, do not allow this",
-    errors.Busy.exit_code: "wait for the other attempt ('hotswap status NAME' shows it), then upgrade again",
+    errors.Busy.exit_code: "'hotswap status NAME' shows it",
     errors.Superseded.exit_code: "to go back on purpose use 'hotswap rollback NAME', or run it with --takeover=require",
-    errors.DestinationFailed.exit_code: "nothing was lost; mend that (its log may tell more), then upgrade again",
+    errors.DestinationFailed.exit_code: "nothing was lost: mend that, then upgrade again",
     errors.DeadlinePassed.exit_code: "nothing was lost; the log tells what it waited for",
     errors.LeftBehind.exit_code: "without --require-all these drain at the old generation",
     errors.SourceHung.exit_code: "see 'hotswap doctor'; 'kill -CONT PID' wakes a stopped process, else kill it",

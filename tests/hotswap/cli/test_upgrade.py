@@ -123,7 +123,7 @@ def test_a_refused_order_is_a_result_too(edge: FakeServer, *, as_json: bool) -> 
     if as_json:
         assert json_lines(done.stdout)[-1]["exit_code"] == 12
     else:
-        assert done.stderr.startswith("hotswap: edge: another attempt is under way; wait for the other attempt")
+        assert done.stderr.startswith("hotswap: edge: another attempt is under way; 'hotswap status edge'")
 
 
 def test_a_server_with_a_bug_is_no_success(edge: FakeServer) -> None:
