@@ -47,12 +47,11 @@ class Chain(msgspec.Struct):
     def add(self, record: Record) -> None:
         """A generation owns, or an attempt failed; the oldest records go."""
         self.records.append(record)
-        del self.records[:-LIMIT]
-        while len(self.encode()) > ENCODED_LIMIT and self._drop_oldest():
+        while (len(self.records) > LIMIT or len(self.encode()) > ENCODED_LIMIT) and self._drop_oldest():
             pass
 
     def _drop_oldest(self) -> bool:
-        """Long commands and long failures fill the chain; who serves and who served before stay in it."""
+        """However many attempts fail, and however wordily: who serves and who served before stay."""
         needed = (self.current(), self._before())
         for at, record in enumerate(self.records[:-1]):
             if record not in needed:

@@ -33,13 +33,12 @@ from hotswap.log import fields
 from hotswap.routes import routes, status
 from hotswap.runtime import Runtime
 from hotswap.swappable import Swappable
-from hotswap.upgrade import Order, Upgrade, result
+from hotswap.upgrade import Order, Upgrade
 
 log = logging.getLogger("hotswap")
 
 _IDLE_CHECK_SECONDS = 0.05  # only while draining
 _FAREWELL_SECONDS = 2.0  # for answers of the control socket at the end
-_SPARE_FDS = 64  # a destination needs beyond the descriptors that move
 
 
 @dataclass(frozen=True)
@@ -192,8 +191,7 @@ class Serving:
             )
         except HotswapError as refusal:
             os.close(pidfd)
-            attempt.failure = refusal
-            attempt.refuse(wire.Refused(refusal.exit_code, str(refusal)))
+            attempt.refuse(refusal)
             return
         if upgrade is not None:
             upgrade.attempt = attempt
@@ -210,15 +208,14 @@ class Serving:
             self.server.sharing(False)
         else:
             self._watch_copies(attempt)
-        figures = result(attempt.outcome, None if state is Source.GONE else attempt.failure, self.generation + 1)
         if state is Source.GONE:
             self.loop.call_soon(self._farewell)
         elif not attempt.outcome.rehearsed:
-            log.error("a handover failed, serving on", extra=fields(reason=figures["message"]))
-            self._record_failure(attempt, figures["message"])
+            why = str(attempt.failure or "the new generation hung up before it took over")
+            log.error("a handover failed, serving on", extra=fields(reason=why))
+            self._record_failure(attempt, why)
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE
-            self.last_upgrade = figures
             self._upgrade.settle(attempt, self.generation + 1)
         if self._held_signal:
             number, self._held_signal = self._held_signal, 0
@@ -354,8 +351,9 @@ class Serving:
         self._upgrade = Upgrade(order, command, cwd, self._upgrade_over)
         return self._upgrade.stream
 
-    def _upgrade_over(self) -> None:
+    def _upgrade_over(self, figures: dict[str, Any]) -> None:
         self._upgrade = None
+        self.last_upgrade = figures
 
 
 def _unheard(event: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ from hotswap.handover.states import Source
 from hotswap.http import EventStream
 from hotswap.spawn import Spawned
 
+Finished = Callable[[dict[str, Any]], None]
+
 
 class Order(msgspec.Struct, frozen=True):
     """The body of POST /upgrade."""
@@ -39,13 +41,14 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Upgrade:
-    """An order being carried out. `finished` is called once, whatever happens."""
+    """An order being carried out. `finished` is called once with the result, whatever it is."""
 
-    def __init__(self, order: Order, command: list[str], cwd: str, finished: Callable[[], None]) -> None:
+    def __init__(self, order: Order, command: list[str], cwd: str, finished: Finished) -> None:
         self.order = order
         self.stream = EventStream()
         self.attempt: SourceAttempt | None = None
         self._finished = finished
+        self._hung_up = False
         self._over = False
         self._loop = asyncio.get_running_loop()
         self.spawned = Spawned(command, cwd)
@@ -64,7 +67,7 @@ class Upgrade:
 
     def cancel(self, failure: HotswapError) -> None:
         """Give up unless the new generation owns already."""
-        if self.attempt is not None:
+        if self.attempt is not None and not self._hung_up:
             self.attempt.cancel(failure)
         else:
             self.spawned.kill()
@@ -74,10 +77,12 @@ class Upgrade:
         """The attempt is over: report it."""
         if attempt.state is Source.GONE or (attempt.outcome.rehearsed and attempt.failure is None):
             self._end(attempt.outcome, None, generation)
-        elif self.spawned.running or attempt.failure is not None:
-            self._end(attempt.outcome, attempt.failure or HotswapError("the attempt failed"), generation)
-        else:
+        elif attempt.failure is not None:
+            self._end(attempt.outcome, attempt.failure, generation)
+        elif not self.spawned.running:
             self._end(attempt.outcome, self.spawned.failure(), generation)
+        else:
+            self._hung_up = True  # it is about to end, and then says why
 
     def fail(self, failure: HotswapError) -> None:
         """It did not come to an attempt."""
@@ -85,7 +90,7 @@ class Upgrade:
 
     def _on_death(self) -> None:
         self._loop.remove_reader(self.spawned.pidfd)
-        if self.attempt is None:
+        if self.attempt is None or self._hung_up:
             self.fail(self.spawned.failure())
 
     def _late(self) -> None:
@@ -101,11 +106,12 @@ class Upgrade:
         self._over = True
         self._timer.cancel()
         self._loop.remove_reader(self.spawned.pidfd)
-        self.stream.send(result(outcome, failure, generation))
+        figures = result(outcome, failure, generation)
+        self.stream.send(figures)
         self.stream.end()
         with contextlib.suppress(OSError):
             self.spawned.close()
-        self._finished()
+        self._finished(figures)
 
 
 def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> dict[str, Any]:

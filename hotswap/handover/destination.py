@@ -56,7 +56,6 @@ class DestinationAttempt(Machine):
         self._round = 0
         self._restored = 0
         self._wanted: list[str] = []
-        self._source_uids = {0, os.getuid()}
 
     def begin(self, hello: wire.Hello) -> None:
         """Send HELLO with a pidfd of our own."""
@@ -73,8 +72,6 @@ class DestinationAttempt(Machine):
         """See `Machine`. Descriptors that nothing takes are closed."""
         message, fds = received.message, received.fds
         try:
-            if received.uid not in self._source_uids:
-                raise ProtocolError(f"a message from uid {received.uid}, who may not hand over to this generation")
             take = self._MESSAGES.get(type(message))
             if take is None:
                 raise ProtocolError(f"a destination was sent {type(message).__name__}")
@@ -93,8 +90,8 @@ class DestinationAttempt(Machine):
 
     def _on_welcome(self, message: wire.Welcome, fds: list[int]) -> None:
         self._expect(Destination.CALLING)
-        if len(fds) != 1:
-            raise ProtocolError("WELCOME without a pidfd")
+        if len(fds) != 1 or self._peer_pidfd >= 0:
+            raise ProtocolError("WELCOME carries one pidfd, once")
         self._generation = message.generation
         self.watch_peer(fds.pop())
         self.set_deadline(min(message.deadline, self._limits.attempt) + self._limits.freeze, self._late)
@@ -134,7 +131,6 @@ class DestinationAttempt(Machine):
         self._round = message.number
         self._round_began = time.monotonic()
         self._restored = 0
-        self._holdings.problems.clear()
 
     def _on_values(self, message: wire.Values, fds: list[int]) -> None:
         if self.state is not Destination.RECEIVING:
@@ -143,13 +139,18 @@ class DestinationAttempt(Machine):
         changes = holdings.changes
         for item in message.items:
             saved = holdings.take(item, fds, began)
+            if item.with_fd is (item.serial in changes):
+                if item.serial in holdings.refused:
+                    continue  # the source has not heard of it yet
+                raise ProtocolError(f"value {item.serial} came with a second descriptor, or without its first")
             try:
                 restore(saved, began)
             except CannotRestore as error:
-                holdings.forget([item.serial])
-                holdings.problems.append(wire.Problem(item.serial, str(error)[:512]))
+                holdings.refuse(item.serial, str(error))
             else:
                 changes[item.serial] = item.changes
+        if fds:
+            raise ProtocolError("values with more descriptors than announced")
         self._restored += len(message.items)
 
     def _on_closed(self, message: wire.Closed, _fds: list[int]) -> None:
@@ -216,7 +217,7 @@ class DestinationAttempt(Machine):
         return True
 
     def _send_round_done(self) -> None:
-        self.send(wire.RoundDone(self._round, self._restored, self._holdings.problems[:512]))
+        self.send(wire.RoundDone(self._round, self._restored, self._holdings.reported()))
 
     def _send_prepared(self) -> None:
         self.send(wire.Prepared())
@@ -272,6 +273,8 @@ class DestinationAttempt(Machine):
 
     def finish(self) -> None:
         """See `Machine`. What came from a source that died too early is of no use."""
+        if self.state is Destination.COLD:
+            self._close()
         if self.state is Destination.ALONE:
             for fd in (*(fd for _, fd in self._listeners), self._lock):
                 if fd >= 0:

@@ -13,7 +13,7 @@ from hotswap.errors import HotswapError, ProtocolError
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received
-from hotswap.handover.states import ENDS, Action, Event, State, Step
+from hotswap.handover.states import ENDS, Action, Event, Source, State, Step, out_of_turn
 
 log = logging.getLogger("hotswap.handover")
 
@@ -41,6 +41,7 @@ class Machine:
         self._peer_dead = False
         self._closed_seen = False
         self._peer_pidfd = -1
+        self._peers = {0, os.getuid()}
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -68,6 +69,8 @@ class Machine:
 
     def _step(self, event: Event) -> None:
         before = self.state
+        if self.failure is None and out_of_turn(before, event):
+            self.failure = ProtocolError(f"{event.name} out of turn in state {before.name}")
         step = type(self).rows(before, event)
         log.debug("%s %s: %s -> %s", self.role, event.name, before.name, step.state.name)
         self.state = step.state
@@ -124,6 +127,7 @@ class Machine:
             if received is None:
                 break
             try:
+                self._check_sender(received)
                 self.on_message(received)
             except HotswapError as error:
                 self.fail(error)
@@ -138,6 +142,13 @@ class Machine:
                 self._closed_seen = True
                 self.fire(Event.CLOSED)
         self.watch_writable()
+
+    def _check_sender(self, received: Received) -> None:
+        """The other end may have been passed on to somebody else since HELLO."""
+        if received.uid not in self._peers:
+            for fd in received.fds:
+                os.close(fd)
+            raise ProtocolError(f"a message from uid {received.uid}, who has no part in this handover")
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = (), close: tuple[int, ...] = ()) -> None:
         """Send now or as soon as the socket takes it; see `Channel.send`."""
@@ -212,6 +223,9 @@ class Machine:
             self._timer.cancel()
         for fd in list(self._watched):
             self._unwatch(fd)
+        # A source that serves on must know when the failed destination is gone: see `detach_pidfd`.
+        if self._peer_pidfd >= 0 and (self._peer_dead or self.state is not Source.SERVING):
+            os.close(self.detach_pidfd())
         self.over.set_result(self.state)
 
     def close_channel(self) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hotswap.errors import ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import from_memfd, to_memfd
 from hotswap.swappable import Saved, Swappable, Value
@@ -25,6 +26,8 @@ from hotswap.swappable import Saved, Swappable, Value
 _BATCH_BYTES = 56 * 1024
 _ITEM_OVERHEAD = 64  # bytes, generous: tag, kind, two integers, flags
 _SERIALS_PER_MESSAGE = 4096
+_REASON = 200  # characters of four bytes at most, so that
+_PROBLEMS_PER_MESSAGE = 64  # of them fit into one message
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     attempt: float = 30.0  # from HELLO to OWNED
     freeze: float = 1.0  # from the last tick to OWNED; then the byte is taken back
     grace: float = 2.0  # with the byte gone and no OWNED, before a spawned destination is killed
+    stragglers: float = 30.0  # from OWNED, for what could not be a value at the freeze
     release: float = 5.0  # from BYE to RELEASED
     drain: float = 60.0  # after SIGTERM, for the work under way
     farewell: float = 600.0  # after giving everything away, for what could not move
@@ -63,7 +67,7 @@ class Batch(NamedTuple):
 class Copier:
     """The source's side: which value was sent at which change count."""
 
-    __slots__ = ("_queue", "_server", "_values", "changes", "copied", "gone", "sent", "serials", "staying")
+    __slots__ = ("_excluded", "_queue", "_server", "_values", "changes", "copied", "gone", "sent", "serials", "staying")
 
     def __init__(self, server: Swappable) -> None:
         self._server = server
@@ -71,6 +75,7 @@ class Copier:
         self.staying: dict[int, str] = {}
         self.gone: list[int] = []
         self.copied = 0
+        self._excluded: set[int] = set()
         self._queue: list[Value] = []
         self._values: Mapping[int, Value] = {}
         self.serials: list[int] = []
@@ -83,7 +88,7 @@ class Copier:
         """
         server, sent = self._server, self.sent
         self.staying = dict(server.staying())
-        excluded = {*self.staying, *server.stragglers()}
+        self._excluded = excluded = {*self.staying, *server.stragglers()}
         self._values = values = server.values()
         moving = [value for serial, value in values.items() if serial not in excluded] if excluded else values.values()
         self.serials = serials = [value.serial for value in moving] if excluded else list(values)
@@ -140,7 +145,9 @@ class Copier:
 
     def dirty(self) -> int:
         """How many values the next round would have to copy."""
-        values = self._server.values()
+        values: Mapping[int, Value] = self._server.values()
+        if self._excluded:
+            values = {serial: value for serial, value in values.items() if serial not in self._excluded}
         return sum(map(ne, [value.changes for value in values.values()], map(self.sent.get, values)))
 
     def digest(self) -> bytes:
@@ -161,12 +168,25 @@ def converged(limits: Limits, number: int, copied: int, dirty: int) -> bool:
 class Holdings:
     """The destination's side: what it has restored at which change count."""
 
-    __slots__ = ("_server", "changes", "problems")
+    __slots__ = ("_server", "changes", "problems", "refused")
 
     def __init__(self, server: Swappable) -> None:
         self._server = server
         self.changes: dict[int, int] = {}
-        self.problems: list[wire.Problem] = []
+        self.problems: list[wire.Problem] = []  # of which the source does not know yet
+        self.refused: set[int] = set()
+
+    def refuse(self, serial: int, reason: str) -> None:
+        """This one cannot be restored here: the source shall keep it."""
+        self.forget([serial])
+        self.refused.add(serial)
+        self.problems.append(wire.Problem(serial, reason[:_REASON]))
+
+    def reported(self) -> list[wire.Problem]:
+        """As many problems as fit a message; the source goes on with rounds until it has heard them all."""
+        problems = self.problems[:_PROBLEMS_PER_MESSAGE]
+        del self.problems[:_PROBLEMS_PER_MESSAGE]
+        return problems
 
     def forget(self, serials: list[int]) -> None:
         """The source closed these, or keeps them."""
@@ -175,10 +195,11 @@ class Holdings:
                 self._server.forget(serial)
 
     def take(self, item: wire.Item, fds: list[int], now: float) -> Saved:
-        """The value of an item; consumes its fds. Raises `ProtocolError` if a memfd is not as agreed."""
-        fd = fds.pop(0) if item.with_fd and fds else -1
-        state = from_memfd(fds.pop(0)) if item.in_memfd and fds else item.state
-        return Saved(item.kind, item.serial, item.changes, state, fd, item.worker)
+        """The value of an item; consumes its fds. Raises `ProtocolError` if they are not as announced."""
+        if len(fds) < item.with_fd + item.in_memfd:
+            raise ProtocolError("a value without its descriptors")
+        state = from_memfd(fds.pop(item.with_fd)) if item.in_memfd else item.state
+        return Saved(item.kind, item.serial, item.changes, state, fds.pop(0) if item.with_fd else -1, item.worker)
 
     def matches(self, final: wire.Final) -> bool:
         """Count and digest are those of the source."""

@@ -9,27 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from hotswap.errors import (
-    ConnectionsLost,
-    DeadlinePassed,
-    DestinationFailed,
-    HotswapError,
-    LeftBehind,
-    ProtocolError,
-)
+from hotswap.errors import ConnectionsLost, DeadlinePassed, DestinationFailed, HotswapError, LeftBehind, ProtocolError
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel, Received, to_memfd
 from hotswap.handover.holder import Holder, Outcome, Wishes
 from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
-from hotswap.handover.rounds import Batch, Copier, Limits, converged
+from hotswap.handover.rounds import Copier, Limits, converged
 from hotswap.handover.states import Action, Event, Source, State, source_step
-from hotswap.swappable import Swappable
+from hotswap.swappable import Swappable, Value
 
 log = logging.getLogger("hotswap.handover")
 
@@ -39,7 +33,6 @@ _LATE: dict[State, str] = {
     Source.WAITING: "the new generation took the byte and went silent",
 }
 _AFTER_OWNED = frozenset({Source.RETIRED, Source.LEAVING, Source.ALONE, Source.GONE})
-
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -79,26 +72,31 @@ class SourceAttempt(Machine):
         self._round_began = 0.0
         self._round_sent = False
         self._chosen: dict[str, int] = {}
-        self._refusal = wire.Refused(0, "")
         self._stragglers: set[int] = set()
         self._at: dict[str, float] = {}
 
     def begin(self, chosen: Mapping[str, int], pidfd: int) -> None:
         """The HELLO was acceptable: welcome it and start to copy."""
         self._chosen = dict(chosen)
-        self.watch_peer(pidfd)
+        try:
+            self.watch_peer(pidfd)
+        except ProtocolError as error:
+            self.refuse(error)
+            return
         self.watch_channel()
         self.set_deadline(self._limits.attempt, self._late)
         self.fire(Event.HELLO)
 
-    def refuse(self, refusal: wire.Refused) -> None:
+    def refuse(self, refusal: HotswapError) -> None:
         """The HELLO was not acceptable: say why and end."""
-        self._refusal = refusal
+        self.failure = refusal
         self.watch_channel()
         self.fire(Event.BAD_HELLO)
 
     def cancel(self, failure: HotswapError) -> None:
         """Stop the attempt; too late once the destination owns."""
+        if self.state in _AFTER_OWNED:
+            return
         self.set_deadline(0, partial(self.fail, failure))
 
     @property
@@ -178,7 +176,8 @@ class SourceAttempt(Machine):
         self._report({"event": "connected", "pid": self.hello.pid, "version": self.hello.version, "connections": count})
 
     def _send_refused(self) -> None:
-        self.send(self._refusal)
+        if self.failure is not None:
+            self.send(wire.Refused(self.failure.exit_code, str(self.failure)))
 
     def _send_resources(self) -> None:
         resources = self._holder.resources()
@@ -222,7 +221,7 @@ class SourceAttempt(Machine):
                 self.outcome.rounds = self._round
                 self.send(wire.RoundEnd(self._round))
                 return
-            self._send_batch(batch)
+            self.channel.send(batch.message, batch.fds, batch.memfds)
             if time.monotonic() >= until:
                 break
         if self.channel.sending:
@@ -242,9 +241,6 @@ class SourceAttempt(Machine):
         if waiting and not self.over.done() and not self.channel.sending:
             self.on_sent()
 
-    def _send_batch(self, batch: Batch) -> None:
-        self.channel.send(batch.message, batch.fds, batch.memfds)
-
     def _freeze(self) -> None:
         self._report({"event": "freezing", "rounds": self._round})
         self._mark("freeze")
@@ -257,7 +253,7 @@ class SourceAttempt(Machine):
         self._open_round(final=True)
         copier = self._copier
         while (batch := copier.next_batch(self._round_began)) is not None:
-            self._send_batch(batch)
+            self.channel.send(batch.message, batch.fds, batch.memfds)
             self._flush(until)
         self._stragglers = set(self._server.stragglers())
         shared = self._server.save_shared(self._round_began)
@@ -275,7 +271,7 @@ class SourceAttempt(Machine):
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
-        self.outcome.kept = _count(copier.staying)
+        self.outcome.kept = dict(Counter(copier.staying.values()))
         self._mark("final")
 
     def _flush(self, until: float) -> None:
@@ -327,20 +323,29 @@ class SourceAttempt(Machine):
         self._report({"event": "owned", "pid": self.hello.pid, "downtime_ms": self.outcome.downtime_ms})
 
     def _send_stragglers(self) -> None:
-        """Send those that have become values; come back for the rest until the deadline."""
-        waiting = set(self._server.stragglers())
-        values = self._server.values()
+        """Send those that have become values; come back for the rest. Those that take too long are kept."""
+        waiting = self._stragglers.intersection(self._server.stragglers())
+        values, staying = self._server.values(), self._server.staying()
         for serial in sorted(self._stragglers - waiting):
-            value = values.get(serial)
-            self._stragglers.discard(serial)
-            if value is not None:
-                state = value.save(time.monotonic())
-                item = wire.Item(value.kind, serial, value.changes, state, with_fd=True)
-                self.send(wire.Straggler(item), (value.fd,))
-        if not waiting:
+            if serial in values and serial not in staying:
+                self._send_straggler(values[serial])
+        self._stragglers = waiting
+        if not waiting or time.monotonic() - self._at["owned"] > self._limits.stragglers:
             self.fire(Event.FLUSHED)
         else:
             self.set_deadline(0.01, self._send_stragglers)
+
+    def _send_straggler(self, value: Value) -> None:
+        try:
+            state = value.save(time.monotonic())
+            large = len(state) > wire.INLINE_VALUE
+            memfd = (to_memfd(state),) if large else ()
+            item = wire.Item(value.kind, value.serial, value.changes, b"" if large else state, True, large)
+            self.send(wire.Straggler(item), (value.fd, *memfd), memfd)
+        except Exception:  # it is kept, and the others still go
+            log.exception("a straggler could not be sent")
+        else:
+            self._server.forget(value.serial)  # owned on receipt: no longer by this side
 
     def _send_bye(self) -> None:
         outcome = self.outcome
@@ -389,10 +394,3 @@ class SourceAttempt(Machine):
         Action.CLOSE: _close,
         Action.END_DESTINATION: _end_destination,
     }
-
-
-def _count(staying: Mapping[int, str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for reason in staying.values():
-        counts[reason] = counts.get(reason, 0) + 1
-    return counts

@@ -279,6 +279,14 @@ def step(rows: Table, messages: frozenset[Event], state: State, event: Event) ->
     return row
 
 
+def out_of_turn(state: State, event: Event) -> bool:
+    """A message that no row expects in this state."""
+    rows, messages = (
+        (SOURCE_ROWS, SOURCE_MESSAGES) if isinstance(state, Source) else (DESTINATION_ROWS, DESTINATION_MESSAGES)
+    )
+    return event in messages and (state, event) not in rows
+
+
 def source_step(state: State, event: Event) -> Step:
     """The source's next state and actions."""
     return step(SOURCE_ROWS, SOURCE_MESSAGES, state, event)

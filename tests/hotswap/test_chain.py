@@ -86,6 +86,14 @@ def test_the_oldest_records_go() -> None:
     assert len(chain.superseded) <= LIMIT
 
 
+def test_no_number_of_failures_pushes_out_who_serves_and_the_way_back() -> None:
+    chain = chain_of(3)
+    for _ in range(3 * LIMIT):
+        chain.add(record(4, outcome="failed: it could not"))
+    assert len(chain.records) == LIMIT
+    assert (serving(chain), chain.previous().generation) == (3, 2)
+
+
 def test_the_chain_travels_whole() -> None:
     chain = chain_of(3)
     assert Chain.decode(chain.encode()) == chain
