@@ -35,6 +35,14 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_
 _SEND_BUFFER = 1 << 20
 
 
+class Stranger(ProtocolError):
+    """A message from another user: refused before a byte of it is parsed."""
+
+    def __init__(self, uid: int) -> None:
+        super().__init__(f"a message from uid {uid}, who has no part in this")
+        self.uid = uid
+
+
 class Received(NamedTuple):
     """One message with what came along."""
 
@@ -46,7 +54,7 @@ class Received(NamedTuple):
 class Channel:
     """One end of a handover channel. `ended` is set once the other end is closed and drained."""
 
-    __slots__ = ("_outbox", "_sock", "_unacknowledged", "corrupt_next", "ended")
+    __slots__ = ("_outbox", "_sock", "_uids", "_unacknowledged", "corrupt_next", "ended")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -55,6 +63,7 @@ class Channel:
         self._sock = sock
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._unacknowledged = 0
+        self._uids = frozenset({0, os.geteuid()})
         self.ended = False
         self.corrupt_next = False
 
@@ -122,7 +131,7 @@ class Channel:
             except OSError:
                 data, ancillary, flags = b"", [], 0
             fds, uid = _unpack(ancillary)
-            if not data and not fds:
+            if not data and not ancillary:  # an empty message brings its sender's credentials, the end brings nothing
                 self.ended = True
                 return None
             message = self._checked(data, fds, flags)

@@ -198,7 +198,7 @@ class Straggler(Message, frozen=True, tag="STRAGGLER"):
 class Bye(Message, frozen=True, tag="BYE"):
     """Nothing more comes. The figures are for the destination's history."""
 
-    downtime_ms: Annotated[float, Meta(ge=0.0)] = 0.0
+    downtime_ms: Annotated[float, Meta(ge=0.0, le=1e12)] = 0.0
     listeners: Count = 0
     connections: Count = 0
     in_flight: Count = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Collection
 from itertools import chain, combinations
 from typing import NamedTuple
 
@@ -25,42 +26,49 @@ class Search:
     """Everything reachable, or what is until a finding begins with `until`; `findings` holds one of each kind."""
 
     def __init__(self, model: Model, until: str = "-") -> None:
-        self._scene = model.scene
-        first = first_world(model.scene)
-        self.came_from: dict[World, tuple[str, World] | None] = {first: None}
         self.findings: dict[str, Finding] = {}
-        self._onward: dict[World, list[World]] = {}
-        waiting = deque([first])
+        self._scene = model.scene
+        self._numbers: dict[World, int] = {first_world(model.scene): 0}  # in the order of their discovery
+        self._came_from: list[tuple[str, int]] = [("", -1)]
+        self._onward: list[list[int]] = []
+        waiting = deque(self._numbers)
         while waiting and not any(finding.startswith(until) for finding in self.findings):
             world = waiting.popleft()
             moves = list(model.moves(world))
-            self._onward[world] = [move.world for move in moves if move.kind is not Kind.FAULT]
             self._judge(world, moves)
+            onward = []
             for move in moves:
-                if move.world not in self.came_from:
-                    self.came_from[move.world] = (move.label, world)
+                number = self._numbers.setdefault(move.world, len(self._numbers))
+                if number == len(self._came_from):
+                    self._came_from.append((move.label, len(self._onward)))
                     waiting.append(move.world)
+                if move.kind is not Kind.FAULT:
+                    onward.append(number)
+            self._onward.append(onward)
 
     def _judge(self, world: World, moves: list[Move]) -> None:
         movers = frozenset(move.who for move in moves if move.kind is Kind.STEP)
         what = world.breach or stuck(world, movers, self._scene)
         if what and what not in self.findings:
-            self.findings[what] = Finding(what, self.path(world))
+            self.findings[what] = Finding(what, self._path(self._numbers[world]))
 
-    def path(self, world: World) -> tuple[str, ...]:
+    def _path(self, number: int) -> tuple[str, ...]:
         """The moves from the first world to this one."""
         labels = []
-        came = self.came_from[world]
-        while came is not None:
-            label, world = came
+        while number:
+            label, number = self._came_from[number]
             labels.append(label)
-            came = self.came_from[world]
         return tuple(reversed(labels))
+
+    @property
+    def worlds(self) -> Collection[World]:
+        """All that were found."""
+        return self._numbers.keys()
 
     def comes_to_rest(self) -> bool:
         """Without faults every run ends: the moves that are no faults form no circle."""
-        entering = Counter(chain.from_iterable(self._onward.values()))
-        free = [world for world in self._onward if not entering[world]]
+        entering = Counter(chain.from_iterable(self._onward))
+        free = [number for number in range(len(self._onward)) if not entering[number]]
         done = 0
         while free:
             done += 1

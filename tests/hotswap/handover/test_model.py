@@ -37,9 +37,9 @@ SCENES = {
     "spawned": Scene(SPAWNED),
     "spawned, channel leaked": Scene(SPAWNED, leaked=True),
     "strangers": Scene(STRANGERS),
-    "strangers, channel leaked": Scene(STRANGERS, leaked=True),
 }
 LONG_SCENES = {
+    "strangers, channel leaked": Scene(STRANGERS, leaked=True),
     "spawned, then a stranger": Scene((True, False)),
     "a stranger, then spawned": Scene((False, True)),
     "three spawned": Scene((True, True, True)),
@@ -117,8 +117,8 @@ def test_a_stop_is_no_more_than_a_turn_that_does_not_come() -> None:
         without = Search(Model(Scene((spawned,))))
         stopping = Search(Model(Scene((spawned,), stops=3)))
         assert not stopping.findings, stopping.report()
-        assert {_continued(world) for world in stopping.came_from} == set(without.came_from)
-        assert any(process.life is Life.STOPPED for world in stopping.came_from for process in world.processes)
+        assert {_continued(world) for world in stopping.worlds} == set(without.worlds)
+        assert any(process.life is Life.STOPPED for world in stopping.worlds for process in world.processes)
 
 
 def _continued(world: World) -> World:
