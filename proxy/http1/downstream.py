@@ -367,7 +367,7 @@ class Http1Downstream(Exchange):
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
         self.tail = forward.request_tail(saved.remote)
-        self.step = Step(saved.step)
+        self.step = saved.step
         self.inbox = saved.inbox
         self.scanned = 0
         self.requests = saved.requests

@@ -8,13 +8,14 @@ from __future__ import annotations
 import msgspec
 
 from proxy.http1.body import Chunks, Phase
+from proxy.http1.states import Step, Use
 from proxy.state import Transport
 
 
 class ChunksState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """`proxy.http1.body.Chunks` under way."""
 
-    phase: int
+    phase: Phase
     left: int
     partial: bytes
     extensions: int
@@ -28,7 +29,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     listener: str
     address: str
     remote: str
-    step: int
+    step: Step
     inbox: bytes
     requests: int
     deadline: float | None
@@ -54,7 +55,7 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     transport: Transport
     cluster: str
     endpoint: str
-    use: int
+    use: Use
     inbox: bytes
     uses: int
     deadline: float | None
@@ -68,7 +69,7 @@ def save_chunks(chunks: Chunks | None) -> ChunksState | None:
     """The state of a chunked body under way."""
     if chunks is None:
         return None
-    return ChunksState(int(chunks.phase), chunks.left, chunks.partial, chunks.extensions, chunks.size)
+    return ChunksState(chunks.phase, chunks.left, chunks.partial, chunks.extensions, chunks.size)
 
 
 def load_chunks(state: ChunksState | None) -> Chunks | None:
@@ -76,7 +77,7 @@ def load_chunks(state: ChunksState | None) -> Chunks | None:
     if state is None:
         return None
     chunks = Chunks()
-    chunks.phase = Phase(state.phase)
+    chunks.phase = state.phase
     chunks.left = state.left
     chunks.partial = state.partial
     chunks.extensions = state.extensions

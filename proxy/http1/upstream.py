@@ -226,6 +226,7 @@ class Http1Upstream(Relay, Upstream):
         keep = self.keep and exchange.step is Step.REPLY and not self.outbox and not self.eof
         self._part()
         self.answered = False
+        self.left = 0
         if keep and not self.plane.draining and self.endpoint.pool.release(self):
             self.use = IDLE
             self.resume()
@@ -357,7 +358,7 @@ class Http1Upstream(Relay, Upstream):
         endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.endpoint = endpoint
         self.load_transport(saved.transport, now, places)
-        self.use = Use(saved.use)
+        self.use = saved.use
         self.inbox = saved.inbox
         self.scanned = 0
         self.uses = saved.uses
