@@ -16,7 +16,7 @@ from functools import partial
 
 from hotswap.errors import Busy, ProtocolError
 from hotswap.handover import wire
-from hotswap.handover.channel import Channel, Received, peer_uid
+from hotswap.handover.channel import Channel, Received, Stranger, peer_uid
 from hotswap.log import Once, fields
 
 log = logging.getLogger("hotswap.handover")
@@ -63,8 +63,7 @@ class Greeter:
     def _receive_caller(self, sock: socket.socket) -> None:
         uid = peer_uid(sock)
         if uid not in {0, os.geteuid()}:
-            if self._once.first(("uid", uid)):
-                log.warning("a stranger called on the handover socket", extra=fields(uid=uid))
+            self._log_stranger(uid)
             sock.close()
             return
         channel = Channel(sock)
@@ -77,9 +76,17 @@ class Greeter:
         self._callers[channel] = self._loop.call_later(PATIENCE, self._dismiss, channel)
         self._loop.add_reader(channel.fileno(), partial(self._listen_to, channel))
 
+    def _log_stranger(self, uid: int) -> None:
+        if self._once.first(("uid", uid)):
+            log.warning("a stranger called on the handover socket", extra=fields(uid=uid))
+
     def _listen_to(self, channel: Channel) -> None:
         try:
             received = channel.receive()
+        except Stranger as stranger:
+            self._log_stranger(stranger.uid)
+            self._dismiss(channel)
+            return
         except ProtocolError as error:
             if self._once.first("garbage"):
                 log.warning(
@@ -95,7 +102,7 @@ class Greeter:
 
     def _check(self, channel: Channel, received: Received) -> None:
         message, fds = received.message, received.fds
-        if received.uid in {0, os.geteuid()} and isinstance(message, wire.Hello) and len(fds) == 1 and not self._busy():
+        if isinstance(message, wire.Hello) and len(fds) == 1 and not self._busy():
             self._loop.remove_reader(channel.fileno())
             self._callers.pop(channel).cancel()
             self._admit(channel, message, fds[0])
