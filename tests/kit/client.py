@@ -29,8 +29,12 @@ class Client:
         self.socket = socket.socket(target.family, socket.SOCK_STREAM)
         self.patience = patience
         self.socket.settimeout(patience)
-        self.socket.connect(target.sockaddr)
         self.unread = b""
+        try:
+            self.socket.connect(target.sockaddr)
+        except OSError:
+            self.socket.close()
+            raise
 
     def send(self, data: bytes | str) -> None:
         """Send all of it."""

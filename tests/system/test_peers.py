@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -50,15 +52,19 @@ def edge(stage: Stage, upstreams: Upstreams) -> Edge:
     return stage.edge(upstreams)
 
 
-def run_through_upgrades(edge: Edge, argv: list[str]) -> str:
-    """Run a client and upgrade while it is busy; what it printed."""
+def run_through_upgrades(edge: Edge, argv: list[str], *, until_told: bool = False) -> str:
+    """Run a client and upgrade while it is busy; what it printed. One that runs until told gets a SIGINT then."""
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         try:
-            for _ in range(UPGRADES):
-                eventually(lambda: edge.instance.status().in_flight, within=PATIENCE, what="the client is busy")
+            eventually(lambda: edge.instance.status().in_flight, within=PATIENCE, what="the client is busy")
+            upgrades = 0
+            while upgrades < UPGRADES and client.poll() is None:
                 done = edge.instance.upgrade("--require-all")
                 assert done.exit_code == 0, done.text
-            assert client.poll() is None, "the client was done before the upgrades were: give it more to do"
+                upgrades += client.poll() is None
+            assert upgrades, "the client was done before the first upgrade was: give it more to do"
+            if until_told:
+                client.send_signal(signal.SIGINT)
             output, _ = client.communicate(timeout=60)
         finally:
             client.kill()
@@ -83,7 +89,8 @@ def test_curl_uploads_slowly(edge: Edge, tmp_path: Path) -> None:
 
 
 def test_wrk_sees_no_error(edge: Edge) -> None:
-    output = run_through_upgrades(edge, [peer("wrk"), "-t1", "-c16", "-d6s", f"http://{edge.web}/bytes?n=1000"])
+    wrk = [peer("wrk"), "-t1", "-c16", "-d60s", f"http://{edge.web}/bytes?n=1000"]
+    output = run_through_upgrades(edge, wrk, until_told=True)
     assert "Socket errors" not in output
     assert "Non-2xx" not in output
 
@@ -185,19 +192,21 @@ def chat_server() -> Iterator[Server]:
 def test_websockets_on_both_sides_notice_nothing(stage: Stage, chat_server: Server) -> None:
     behind = f"127.0.0.1:{chat_server.socket.getsockname()[1]}"
     edge = stage.edge(clusters=[{"name": name, "endpoints": [behind]} for name in ("app", "db")])
-    tunnels = [connect(f"ws://127.0.0.1:{port_of(edge.web)}/chat", ping_interval=1) for _ in range(5)]
-    for number in range(UPGRADES):
+    with ExitStack() as exits:
+        address = f"ws://127.0.0.1:{port_of(edge.web)}/chat"
+        tunnels = [exits.enter_context(connect(address, ping_interval=1)) for _ in range(5)]
+        for number in range(UPGRADES):
+            for tunnel in tunnels:
+                tunnel.send(f"before {number}")
+            done = edge.instance.upgrade("--require-all")
+            assert done.exit_code == 0, done.text
+            for tunnel in tunnels:
+                tunnel.send(os.urandom(70_000))
+                assert tunnel.recv(timeout=PATIENCE) == f"before {number}"
+                assert len(tunnel.recv(timeout=PATIENCE)) == 70_000
         for tunnel in tunnels:
-            tunnel.send(f"before {number}")
-        done = edge.instance.upgrade("--require-all")
-        assert done.exit_code == 0, done.text
-        for tunnel in tunnels:
-            tunnel.send(os.urandom(70_000))
-            assert tunnel.recv(timeout=PATIENCE) == f"before {number}"
-            assert len(tunnel.recv(timeout=PATIENCE)) == 70_000
-    for tunnel in tunnels:
-        tunnel.close()
-        assert tunnel.close_code == 1000
+            tunnel.close()
+            assert tunnel.close_code == 1000
 
 
 def test_h2load_is_a_witness_at_all(edge: Edge) -> None:
