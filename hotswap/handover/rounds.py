@@ -23,8 +23,8 @@ from hotswap.handover import wire
 from hotswap.handover.channel import from_memfd, to_memfd
 from hotswap.swappable import Saved, Swappable, Value
 
-_BATCH_BYTES = 56 * 1024
-_ITEM_OVERHEAD = 64  # bytes, generous: tag, kind, two integers, flags
+_ITEM_OVERHEAD = 48  # bytes beside kind and state, generous: three integers, flags, lengths
+_BATCH_BYTES = wire.MAX_MESSAGE - wire.INLINE_VALUE - 1024  # then one more value still fits
 _SERIALS_PER_MESSAGE = 4096
 _REASON = 200  # characters of four bytes at most, so that
 _PROBLEMS_PER_MESSAGE = 64  # of them fit into one message
@@ -128,16 +128,16 @@ class Copier:
             state = value.save(now)
             changes = value.changes
             with_fd = serial not in sent
-            in_memfd = len(state) > wire.INLINE_VALUE
+            in_memfd = len(state) > wire.INLINE_VALUE or size + len(state) > _BATCH_BYTES
             if with_fd:
                 fds.append(value.fd)
-            if in_memfd:
+            if in_memfd:  # too large, or too large for what is left of this message
                 memfds.append(to_memfd(state))
                 fds.append(memfds[-1])
                 state = b""
             items.append(wire.Item(value.kind, serial, changes, state, with_fd, in_memfd))
             sent[serial] = changes
-            size += len(state) + _ITEM_OVERHEAD
+            size += len(state) + len(value.kind) + _ITEM_OVERHEAD
         if not items:
             return None
         self.copied += len(items)

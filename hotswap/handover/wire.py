@@ -31,7 +31,7 @@ PROTOCOL_NEWEST = 1
 MAX_MESSAGE = 65536  # bytes
 MAX_FDS = 253  # SCM_MAX_FD, unix(7): one more is EINVAL
 MAX_VALUE = 64 * 1024 * 1024  # bytes of one value, in a memfd
-INLINE_VALUE = 32 * 1024  # bytes; larger ones take a memfd
+INLINE_VALUE = 16 * 1024  # bytes; larger ones take a memfd
 MAX_LISTENERS = 1024
 
 Serial = Annotated[int, Meta(ge=0, le=2**63 - 1)]
