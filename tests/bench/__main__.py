@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import cpu, machine, memory, upgrade
+from tests.bench import cpu, machine, memory, reload, upgrade
 from tests.bench.loadgen import BUILD
 from tests.bench.page import Measured, Measurements, page, section
 
@@ -22,7 +22,7 @@ KEPT = BUILD / "measured.json"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
-PARTS = ("cpu", "upgrade", "memory")
+PARTS = ("cpu", "upgrade", "reload", "memory")
 
 
 def main() -> int:
@@ -50,6 +50,8 @@ def main() -> int:
             measured = kept.memory = Measured(
                 where, memory=memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say)
             )
+        elif part == "reload":
+            measured = kept.reload = Measured(where, reload=reload.measure(reload.Plan(), say))
         else:
             mixtures = QUICK_UPGRADE if chosen.quick else upgrade.Plan()
             mixtures.upgrades = chosen.upgrades or mixtures.upgrades

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import cpu, memory, upgrade
+from tests.bench import cpu, memory, reload, upgrade
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
@@ -39,6 +39,11 @@ for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and poole
 when a thousand others are there already. Kernel memory is not in it."""
 
 
+RELOAD_TEXT = """\
+Connections that were open and idle before, and still carry a request three seconds later. "Old left" counts serving
+processes of before that are still there, because they hold what could not be handed over."""
+
+
 class Measured(msgspec.Struct):
     """One part, with the circumstances."""
 
@@ -46,6 +51,7 @@ class Measured(msgspec.Struct):
     cpu: cpu.Result | None = None
     upgrade: upgrade.Result | None = None
     memory: memory.Result | None = None
+    reload: reload.Result | None = None
 
 
 class Measurements(msgspec.Struct):
@@ -54,11 +60,12 @@ class Measurements(msgspec.Struct):
     cpu: Measured | None = None
     upgrade: Measured | None = None
     memory: Measured | None = None
+    reload: Measured | None = None
 
 
 def page(measurements: Measurements) -> str:
     """The whole page."""
-    parts = [measurements.cpu, measurements.upgrade, measurements.memory]
+    parts = [measurements.cpu, measurements.upgrade, measurements.reload, measurements.memory]
     return "\n".join([INTRODUCTION, *(section(part) for part in parts if part)])
 
 
@@ -68,6 +75,8 @@ def section(measured: Measured) -> str:
         title, text, body = "CPU per request", CPU_TEXT, _cpu(measured.cpu)
     elif measured.upgrade:
         title, text, body = "Upgrade", UPGRADE_TEXT, _upgrade(measured.upgrade)
+    elif measured.reload:
+        title, text, body = "Who keeps idle connections", RELOAD_TEXT, _reload(measured.reload)
     else:
         assert measured.memory is not None
         title, text, body = "Memory per idle connection", MEMORY_TEXT, _memory(measured.memory)
@@ -132,6 +141,14 @@ def _memory(result: memory.Result) -> str:
         for row in sorted(result.rows, key=lambda row: row.protocol)
     ]
     return table(["", "proxy", "connections", "bytes each", "process before"], rows)
+
+
+def _reload(result: reload.Result) -> str:
+    rows = [
+        [SPEAKS[row.protocol], f"{row.proxy} {row.version}", row.how, f"{row.kept} of {row.connections}", f"{row.left}"]
+        for row in result.rows
+    ]
+    return table(["", "proxy", "replaced by", "kept", "old left"], rows)
 
 
 def pair(figures: list[float]) -> str:

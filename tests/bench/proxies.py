@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 import hotswap
 from tests.bench.loadgen import Protocol
-from tests.kit.offspring import Offspring
+from tests.kit.offspring import Offspring, kill, run_state
 from tests.kit.ports import free_port
 from tests.kit.processes import Instance
 from tests.kit.waiting import eventually
@@ -27,7 +28,7 @@ HOST = "svc.example.com"  # what the load generator asks for
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 NGINX = """\
-daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log stderr warn;
+daemon off; master_process {master}; worker_processes 1; pid {directory}/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile {files};
 load_module {module};
 events {{ worker_connections {files}; }}
@@ -143,24 +144,24 @@ class Hall:
         pid = instance.start("--log-level", "warning")
         return Proxy("hotswap", hotswap.__version__, pid, ports, upstreams, instance)
 
-    def nginx(self) -> Proxy | None:
-        """One worker, no master."""
+    def nginx(self, *, reloads: bool = False) -> Proxy | None:
+        """One worker, and a master only if it is to be reloaded."""
         program = shutil.which("nginx", path=_path())
         if program is None or not STREAM_MODULE.exists():
             self.missing["nginx"] = "apt packages nginx and libnginx-mod-stream"
             return None
         version = _version([program, "-v"])
-        return self._start("nginx", version, NGINX, lambda file: [program, "-p", str(file.parent), "-c", str(file)])
+        text = NGINX.replace("{master}", "on" if reloads else "off")
+        return self._start("nginx", version, text, lambda file: [program, "-p", str(file.parent), "-c", str(file)])
 
-    def haproxy(self) -> Proxy | None:
-        """One thread."""
+    def haproxy(self, *, reloads: bool = False) -> Proxy | None:
+        """One thread, and a master only if it is to be reloaded."""
         program = shutil.which("haproxy", path=_path())
         if program is None:
             self.missing["haproxy"] = "apt package haproxy"
             return None
-        return self._start(
-            "haproxy", _version([program, "-v"]), HAPROXY, lambda file: [program, "-db", "-f", str(file)]
-        )
+        mode = "-W" if reloads else "-db"
+        return self._start("haproxy", _version([program, "-v"]), HAPROXY, lambda file: [program, mode, "-f", str(file)])
 
     def envoy(self) -> Proxy | None:
         """One worker thread (and its main thread)."""
@@ -172,6 +173,12 @@ class Hall:
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
         version = _version([str(program), "--version"])
         return self._start("Envoy", version, "", lambda file: [str(program), "-c", str(file), *options])
+
+    def workers(self, proxy: Proxy) -> list[int]:
+        """The processes that serve: all of hotswap's generations, or what a master started."""
+        if proxy.instance is not None:
+            return proxy.instance.generations()
+        return [int(pid) for pid in Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()]
 
     def _start(self, name: str, version: str, template: str, command: Any) -> Proxy:
         ports, upstreams = _ports(), _ports()
@@ -188,9 +195,11 @@ class Hall:
         file.write_text(template.format(**values) if template else json.dumps(envoy_config(ports, upstreams)))
         log = directory / "log"
         pid = self.offspring.start(command(file), env=dict(os.environ), cwd=directory, stderr=log)
+        # nginx writes its title over the environment by which the others are found; a master ends its workers.
+        self._exits.callback(kill, pid, signal.SIGTERM)
 
         def serving() -> bool:
-            assert pid in self.offspring.living(), f"{name} ended:\n{log.read_text()}"
+            assert run_state(pid) not in "Z-", f"{name} ended:\n{log.read_text()}"
             return all(_accepts(port) for port in ports.values())
 
         eventually(serving, within=20, what=f"{name} serves")
