@@ -134,6 +134,9 @@ class Channel:
             if not data and not ancillary:  # an empty message brings its sender's credentials, the end brings nothing
                 self.ended = True
                 return None
+            if uid not in self._uids:
+                _close_all(fds)
+                raise Stranger(uid)
             message = self._checked(data, fds, flags)
             if isinstance(message, wire.Ack):
                 _close_all(fds)

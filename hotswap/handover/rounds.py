@@ -128,10 +128,10 @@ class Copier:
             state = value.save(now)
             changes = value.changes
             with_fd = serial not in sent
-            in_memfd = len(state) > wire.INLINE_VALUE or size + len(state) > _BATCH_BYTES
+            in_memfd = len(state) > wire.INLINE_VALUE
             if with_fd:
                 fds.append(value.fd)
-            if in_memfd:  # too large, or too large for what is left of this message
+            if in_memfd:
                 memfds.append(to_memfd(state))
                 fds.append(memfds[-1])
                 state = b""
