@@ -235,10 +235,14 @@ class Http1Downstream(Exchange):
         elif self.step is BOTH:
             self._abort()
         elif self.step in {HEAD, DISCARD} or (self.step is IDLE and not self.inbox):
-            if self.outbox:
-                self._last()
-            else:
-                self.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nothing is under way: end as soon as the client took what it was sent."""
+        if self.outbox:
+            self._last()
+        else:
+            self.close()
 
     def failed(self, errno: int) -> None:
         """The client is gone, and nobody wants the response."""
@@ -268,7 +272,7 @@ class Http1Downstream(Exchange):
     def drain(self) -> None:
         """End now if idle. Otherwise `answer` closes after the response under way."""
         if self.step is IDLE and not self.inbox:
-            self._last()
+            self._leave()
 
     # ---- deadlines ----
 
@@ -319,13 +323,6 @@ class Http1Downstream(Exchange):
             self._abort()
         else:
             self.close()
-
-    def _abort(self) -> None:
-        upstream = self.peer
-        if upstream is not None:
-            bare = upstream.bare
-            upstream.drop()
-            self.break_off(bare=bare)
 
     # ---- the value ----
 

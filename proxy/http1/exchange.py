@@ -201,7 +201,7 @@ class Exchange(Relay, Downstream):
 
     def switch(self, head: ResponseHead) -> bool:
         """101: the connection becomes a tunnel, if the client asked for one and its request is complete."""
-        if not self.upgrade or self.step is not Step.WAIT or self.peer is None:
+        if not self.upgrade or not head.upgrade or self.step is not Step.WAIT or self.peer is None:
             return False
         self.step = MOVES[Event.SWITCH][self.step]
         self.held = b""
@@ -243,6 +243,14 @@ class Exchange(Relay, Downstream):
             self.reset()
         else:
             self._last()
+
+    def _abort(self) -> None:
+        """Break the response off ourselves."""
+        upstream = self.peer
+        if upstream is not None:
+            bare = upstream.bare
+            upstream.drop()
+            self.break_off(bare=bare)
 
     def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
         """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""

@@ -27,6 +27,7 @@ EXPECT: Final = 7
 FORWARDED_FOR: Final = 8
 FORWARDED_PROTO: Final = 9
 REQUEST_ID: Final = 10
+MAX_FORWARDS: Final = 11
 
 MARKS: Final = {
     b"host": HOST,
@@ -41,6 +42,7 @@ MARKS: Final = {
     b"x-forwarded-for": FORWARDED_FOR,
     b"x-forwarded-proto": FORWARDED_PROTO,
     b"x-request-id": REQUEST_ID,
+    b"max-forwards": MAX_FORWARDS,
 }
 
 # A peer must not make us drop these by naming them in Connection (RFC 9110 section 7.6.1 forbids it to).

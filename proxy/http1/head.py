@@ -30,6 +30,7 @@ from proxy.http1.fields import (
     HOSTS,
     LENGTHS,
     LINES,
+    MAX_FORWARDS,
     OPTIONS,
     REQUEST_ID,
     TRANSFER_ENCODING,
@@ -255,7 +256,7 @@ def _parse_request(raw: bytes, max_fields: int) -> RequestHead:
             head.upgrade = b"%b, %b" % (head.upgrade, fields.value_of(line)) if head.upgrade else fields.value_of(line)
             drop.append(line)
         elif mark == EXPECT:
-            expect = fields.value_of(line).lower()
+            expect += fields.value_of(line).lower()
             if start.minor == 0:  # RFC 9110 section 10.1.1: ignore it
                 drop.append(line)
         elif mark == FORWARDED_FOR:
@@ -266,6 +267,9 @@ def _parse_request(raw: bytes, max_fields: int) -> RequestHead:
             head.scheme = True
         elif mark == REQUEST_ID:
             head.request_id = True
+        elif mark == MAX_FORWARDS and start.method in {b"OPTIONS", b"TRACE"}:
+            lines[lines.index(line)] = _one_fewer(line)
+            changed = True
     if hosts != 1 and (hosts or start.minor):
         raise BadMessage(400, "exactly one Host is required")
     if chunked:
@@ -366,6 +370,16 @@ def _without(lines: list[bytes], drop: list[bytes], names: frozenset[bytes]) -> 
         return lines
     kept = [line for line in lines[1:] if line not in drop and fields.name_of(line) not in names]
     return [lines[0], *kept]
+
+
+def _one_fewer(line: bytes) -> bytes:
+    """A Max-Forwards line for the next recipient (RFC 9110 section 7.6.2); there is none after 0."""
+    value = fields.value_of(line)
+    if not value.isdigit() or len(value) > 9:
+        raise BadMessage(400, "malformed Max-Forwards")
+    if int(value) == 0:
+        raise BadMessage(501, "the proxy itself answers neither OPTIONS nor TRACE")
+    return b"Max-Forwards: %d" % (int(value) - 1)
 
 
 def _replace_host(lines: list[bytes], authority: bytes) -> None:

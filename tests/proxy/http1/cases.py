@@ -134,6 +134,9 @@ BAD_REQUESTS = [
     Bad("chunks in HTTP/1.0", 400, get(H, CHUNKED, start=b"POST / HTTP/1.0") + b"0\r\n\r\n"),
     # others
     Bad("unknown expectation", 417, get(H, b"Expect: the-unexpected")),
+    Bad("two expectations", 417, get(H, b"Expect: 100-continue", b"Expect: more")),
+    Bad("Max-Forwards is over", 501, get(H, b"Max-Forwards: 0", start=b"OPTIONS / HTTP/1.1")),
+    Bad("malformed Max-Forwards", 400, get(H, b"Max-Forwards: -1", start=b"TRACE / HTTP/1.1")),
     Bad("malformed Connection", 400, get(H, b"Connection: a b")),
 ]
 
@@ -223,6 +226,12 @@ GOOD_REQUESTS = [
         get(H, b"Connection: upgrade, http2-settings", b"Upgrade: h2c", b"HTTP2-Settings: AA"),
         b"GET / HTTP/1.1\r\nHost: a",
     ),
+    Good(
+        "Max-Forwards counts down",
+        get(H, b"Max-Forwards: 7", b"X: 1", start=b"TRACE / HTTP/1.1"),
+        b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 6\r\nX: 1",
+    ),
+    Good("Max-Forwards of others", get(H, b"Max-Forwards: 0"), b"GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0"),
     Good("length of zero", get(H, b"Content-Length: 0"), b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0"),
     Good(
         "length with zeros before",
@@ -290,6 +299,7 @@ BAD_RESPONSES = [
     BadResponse("chunked twice", response(CHUNKED, CHUNKED)),
     BadResponse("chunks in HTTP/1.0", response(CHUNKED, start=b"HTTP/1.0 200 OK")),
     BadResponse("tunnel that nobody asked for", response(b"Upgrade: x", start=b"HTTP/1.1 101 Switching Protocols")),
+    BadResponse("tunnel without a name", response(start=b"HTTP/1.1 101 Switching Protocols")),
     BadResponse("endless head", OK + b"\r\n" + b"X: " + b"a" * 70000),
     BadResponse("too many fields", response(b"Content-Length: 0", *[b"X: a"] * 300)),
 ]
