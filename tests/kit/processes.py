@@ -84,9 +84,17 @@ class Instance:
 
     # -- generations --------------------------------------------------------------------------------
 
+    def run_arguments(self, *options: str) -> list[str]:
+        """What follows the name of the program in the command line of `hotswap run`."""
+        return ["run", "-c", str(self.config_file), *options]
+
     def command(self, *options: str) -> list[str]:
         """The command line of `hotswap run`."""
-        return [*hotswap(), "run", "-c", str(self.config_file), *options]
+        return [*hotswap(), *self.run_arguments(*options)]
+
+    def use(self, tree: Path) -> None:
+        """Commands from now on use the packages of this tree; generations that run keep theirs."""
+        self.environment["PYTHONPATH"] = str(tree)
 
     def launch(self, *options: str) -> int:
         """Start a generation without waiting for it; its pid."""

@@ -60,7 +60,7 @@ class Stage:
         return started.wait()
 
     def instance(self, config: Config, tree: Path = ROOT) -> Instance:
-        """An instance that is not started."""
+        """An instance that is not started; it will run the packages of `tree`."""
         directory = self.directory / str(len(self.instances))
         directory.mkdir()
         config.setdefault("runtime_dir", str(self.directory / "run"))
@@ -92,12 +92,12 @@ class Stage:
 class Edge:
     """A proxy between clients and upstreams."""
 
-    def __init__(self, stage: Stage, upstreams: Upstreams, **changes: Any) -> None:
+    def __init__(self, stage: Stage, upstreams: Upstreams, *, tree: Path = ROOT, **changes: Any) -> None:
         self.stage = stage
         self.upstreams = upstreams
         self.web = loopback()
         self.raw = loopback()
-        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, **changes))
+        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, **changes), tree)
 
     def plan(self, plan: Plan) -> Plan:
         """This mixture, addressed to the proxy."""
