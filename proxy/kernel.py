@@ -28,6 +28,9 @@ IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 ERR = select.EPOLLERR
 HUP = select.EPOLLHUP
+EDGE = select.EPOLLET
+READING = IN | select.EPOLLRDHUP | select.EPOLLPRI | EDGE
+"""The interest of a connection that is read; an event of IN alone means bytes and nothing else."""
 
 # struct sockaddr_storage is 128 bytes, socket(7).
 _ADDRESS_SIZE = 128

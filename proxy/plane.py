@@ -32,7 +32,10 @@ class Plane(Protocol):
         """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
 
     def read_on(self, connection: Connection) -> None:
-        """The first read came full. Called by `Connection.readable`, like the next three."""
+        """The first read came full. Called by `Connection.readable`, like the next four."""
+
+    def unread(self, connection: Connection) -> None:
+        """Readable, but not read to the end: have epoll say so again."""
 
     def at_end(self, connection: Connection) -> None:
         """The peer's FIN was read."""

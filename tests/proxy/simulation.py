@@ -20,7 +20,7 @@ clock), retire the first. A test that takes the fixture ``world`` runs both ways
 from __future__ import annotations
 
 import errno
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from hotswap.address import Address
@@ -40,6 +40,8 @@ class Socket:
 
     def __init__(self, world: World, address: Address | None = None, remote: str = "") -> None:
         self.world = world
+        self.edges = 0
+        """How often it became readable or writable: what an edge-triggered epoll tells."""
         self.address = address
         """Where the proxy dialled to; None for an accepted connection."""
         self.remote = remote
@@ -61,6 +63,14 @@ class Socket:
         self.closed = False
         """No process holds it any more."""
         self.holders = 0
+        self.clogged = False
+        """A write found no room."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Whatever happens to it is an edge, also when a test plays with the fields."""
+        super().__setattr__(name, value)
+        if name in ("inbox", "far_fin", "error", "connecting"):
+            super().__setattr__("edges", self.edges + 1)
 
     # ---- what the far end does ----
 
@@ -96,6 +106,9 @@ class Socket:
     def accept_bytes(self, room: int | None) -> None:
         """Be a slow reader: from now on, `room` bytes fit; None: any number."""
         self.room = room
+        if self.clogged and room != 0:
+            self.clogged = False
+            self.edges += 1
         self.world.settle()
 
     # ---- what the kernel does ----
@@ -108,6 +121,8 @@ class Socket:
             events |= EPOLLIN
         if self.error:
             events |= EPOLLERR | EPOLLHUP
+        if self.far_fin:
+            events |= EPOLLRDHUP
         if self.far_fin and self.ended:
             events |= EPOLLHUP
         if self.room is None or self.room > 0 or self.error or self.ended:
@@ -131,6 +146,7 @@ class Socket:
         if self.error:
             fail(self.error)
         count = len(data) if self.room is None else min(len(data), self.room)
+        self.clogged = count < len(data)
         if count == 0:
             fail(errno.EAGAIN)
         if self.room is not None:
@@ -144,11 +160,13 @@ def fail(code: int) -> NoReturn:
 
 
 class SimulatedEpoll:
-    """Level-triggered, ascending by descriptor, and strict: the mistakes that the kernel forgives fail."""
+    """Ascending by descriptor, and strict: no edge is told twice, and the mistakes that the kernel forgives fail."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         self._kernel = kernel
         self.masks: dict[int, int] = {}
+        self.told: dict[int, int] = {}
+        """Edges of a descriptor that need not be told again."""
         self.closed = False
 
     def fileno(self) -> int:
@@ -162,10 +180,12 @@ class SimulatedEpoll:
         assert fd not in self.masks, f"descriptor {fd} is registered twice"
         assert fd in self._kernel.open, f"descriptor {fd} is not open"
         self.masks[fd] = eventmask
+        self.told[fd] = -1
 
     def modify(self, fd: int, eventmask: int) -> None:
-        assert self.masks[fd] != eventmask, "a system call that changes nothing"
+        assert fd in self.masks
         self.masks[fd] = eventmask
+        self.told[fd] = -1
 
     def unregister(self, fd: int) -> None:
         del self.masks[fd]
@@ -173,6 +193,11 @@ class SimulatedEpoll:
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         ready = []
         for fd, mask in sorted(self.masks.items()):
+            if mask & EPOLLET:
+                edges = self._kernel.socket(fd).edges
+                if self.told[fd] == edges:
+                    continue
+                self.told[fd] = edges
             events = self._kernel.events(fd) & (mask | EPOLLERR | EPOLLHUP)
             if events:
                 ready.append((fd, events))

@@ -119,10 +119,16 @@ class Bench:
             self.proxy.reactor.tick(0.02)
 
     def rest(self) -> None:
-        """Tick until nothing is ready."""
-        while self.proxy.reactor.epoll.poll(0.02):
-            self.proxy.reactor.tick()
-        self.proxy.reactor.tick()
+        """Tick until nothing happens."""
+        before = -1
+        while before != self.changes():
+            before = self.changes()
+            self.proxy.reactor.tick(0.02)
+
+    def changes(self) -> int:
+        """Grows with whatever the proxy does."""
+        reactor = self.proxy.reactor
+        return reactor.next_serial + sum(connection.changes for connection in reactor.connections.values())
 
     def receive(self, sock: socket.socket, count: int) -> bytes:
         """Exactly that many bytes, or what came before the end."""

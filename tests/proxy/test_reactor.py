@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,6 +97,46 @@ def test_slow_reader_stops_the_sender_and_gets_every_byte(bench: Bench) -> None:
         except BlockingIOError:
             pass
     assert got == payload
+
+
+def test_no_byte_gets_stuck_with_many_streams_in_bursts(bench: Bench) -> None:
+    """An edge that is lost shows here: a stream that stops for good."""
+    random = Random(1)
+    payload = random.randbytes(700_000)
+    pairs = [bench.pair() for _ in range(12)]
+    flows = [Flow(*ends) for pair in pairs for ends in (pair, pair[::-1])]
+
+    def all_done() -> bool:
+        for flow in random.sample(flows, k=len(flows) // 2):
+            flow.move(payload, random.choice([1, 100, 16384, 16385, 65536, 200_000]))
+        return all(flow.ended for flow in flows)
+
+    bench.until(all_done)
+    assert all(flow.got == payload for flow in flows)
+    bench.until(lambda: not bench.proxy.values())
+
+
+class Flow:
+    """One direction of a stream, in portions of any size."""
+
+    def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
+        self.sender, self.receiver = sender, receiver
+        self.sent = 0
+        self.got = bytearray()
+        self.ended = False
+
+    def move(self, payload: bytes, size: int) -> None:
+        """Send and receive up to `size` bytes, whatever of it is possible now."""
+        with suppress(BlockingIOError):
+            if self.sent < len(payload):
+                self.sent += self.sender.send(payload[self.sent : self.sent + size])
+                if self.sent == len(payload):
+                    self.sender.shutdown(socket.SHUT_WR)
+        with suppress(BlockingIOError):
+            if not self.ended:
+                data = self.receiver.recv(size)
+                self.got += data
+                self.ended = not data
 
 
 def test_half_closed_either_way(bench: Bench) -> None:
