@@ -27,7 +27,7 @@ from typing import Final
 
 from proxy.http1 import fields
 from proxy.http1.errors import BadMessage
-from proxy.http1.fields import CONTENT_LENGTH, HOST, LINES, PASS, TRANSFER_ENCODING
+from proxy.http1.fields import CONTENT_LENGTH, HOST, LINES, PASS, TRANSFER_ENCODING, Memo
 
 MAX_SIZE_LINE: Final = 512
 MAX_EXTENSIONS: Final = 16384
@@ -36,7 +36,16 @@ MAX_EXTENSIONS: Final = 16384
 _WORD: Final = rb'(?:"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"|' + fields.TOKEN + rb")"
 _EXTENSION: Final = rb"[\t ]*;[\t ]*" + fields.TOKEN + rb"(?:[\t ]*=[\t ]*" + _WORD + rb")?"
 # 15 digits hold any length that Content-Length may state; more are an attempt to overflow somebody.
+_PLAIN_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})((?:" + _EXTENSION + rb")*)")
+
+
+def _plain_size(line: bytes) -> int:
+    """The size in a line without extensions; 0 for anything else, and for the last chunk."""
+    return int(line, 16) if _PLAIN_SIZE.fullmatch(line) else 0
+
+
+SIZES: Final = Memo(_plain_size)
 
 
 class Phase(IntEnum):
@@ -106,6 +115,12 @@ class Chunks:
                 if not self.left:
                     self.phase = Phase.CRLF
             elif self.phase is Phase.SIZE:
+                if not bare:
+                    end = self._whole_chunks(data, position)
+                    if end > position:
+                        out.append(data[position:end])
+                        position = end
+                        continue
                 end = _line_end(data, position, MAX_SIZE_LINE)
                 if end < 0:
                     break
@@ -134,6 +149,17 @@ class Chunks:
             else:
                 break
         return position
+
+    def _whole_chunks(self, data: bytes, position: int) -> int:
+        """The position after the chunks that are there whole and go on as they are: one slice for many."""
+        while True:
+            end = data.find(b"\r\n", position, position + 17)
+            size = SIZES[data[position:end]] if end > 0 else 0
+            after = end + 2 + size
+            if not size or data[after : after + 2] != b"\r\n":
+                return position
+            self.size += size
+            position = after + 2
 
     def _begin_chunk(self, line: bytes) -> bytes:
         match = _SIZE.fullmatch(line)
