@@ -154,7 +154,8 @@ class DestinationAttempt(Machine):
         self._restored += len(message.items)
 
     def _on_closed(self, message: wire.Closed, _fds: list[int]) -> None:
-        self._holdings.forget(message.serials)
+        if self.state is Destination.RECEIVING:
+            self._holdings.forget(message.serials)
 
     def _on_round_end(self, message: wire.RoundEnd, _fds: list[int]) -> None:
         if self.state is Destination.RECEIVING and message.number == self._round:

@@ -40,7 +40,7 @@ Events = list[dict[str, Any]]
 
 PATIENCE = 10.0  # seconds for anything that takes a fraction of one
 ADDRESS = "127.0.0.1:7000"
-LIMITS = Limits(attempt=PATIENCE, freeze=1.0, grace=0.2, release=0.5, stragglers=1.0)
+LIMITS = Limits(attempt=PATIENCE, freeze=PATIENCE, grace=PATIENCE, release=PATIENCE, stragglers=PATIENCE)
 
 
 def play(scenario: Coroutine[Any, Any, T]) -> T:
@@ -154,6 +154,8 @@ class Toy(Server):
 
     def restore(self, saved: Saved, now: float) -> None:
         if saved.serial in self.refusing:
+            if saved.fd >= 0:
+                os.close(saved.fd)
             raise CannotRestore(self.refusing[saved.serial])
         line = self.lines.get(saved.serial)
         if line is None:
