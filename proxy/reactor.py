@@ -1,7 +1,7 @@
 """The I/O loop of the data plane: the only caller of the kernel, and the `Plane` that layers see.
 
-One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left or a millisecond
-is over; then look at the alarms. Between two ticks every connection is a consistent value, no callback is owed.
+One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left or two milliseconds
+are over; then look at the alarms. Between two ticks every connection is a consistent value, no callback is owed.
 
     epoll --events--> read --received()--> layer --send()--> outbox --flush--> write
                                              `--dial/close--> settled at the end of the batch
@@ -42,7 +42,7 @@ log = logging.getLogger("proxy")
 BULK = 49152
 """Bytes of a second read, when the first came full."""
 MAX_EVENTS = 256
-SLICE = 0.001
+SLICE = 0.002
 """Seconds that a tick polls again while there is work; then the control plane gets its turn."""
 
 _UNREGISTERED = -1
