@@ -133,6 +133,10 @@ static void take_http(struct connection *c, int length) {
         }
         int head_in_buffer = (int)(end + 4 - c->head) - c->received;
         c->body_left = atoi(field + 17);
+        if (c->body_left < 0 || c->body_left > options.size) {
+            wrong(c);
+            return;
+        }
         from += head_in_buffer;
         length -= head_in_buffer;
     }

@@ -85,6 +85,10 @@ bool send_all(int fd, const char *bytes, int length) {
 
 void close_connection(struct connection *c) {
     close(c->fd);
+    if (c->role == CLIENT && !c->used) {
+        fprintf(stderr, "loadgen: a connection was closed before its first answer\n");
+        exit(1);
+    }
     if (c->role == CLIENT) {
         c->phase = CLOSED; /* kept: its gap goes on, and the report counts it */
         counts.closed++;
