@@ -9,6 +9,7 @@ import pytest
 
 from tests.kit.capture import Unpermitted
 from tests.kit.load import Plan
+from tests.kit.processes import Config
 from tests.kit.stage import STORM, Edge, Stage
 
 FEW, MANY = 5, 20
@@ -20,7 +21,10 @@ FD_SLACK = 40  # pool connections come and go with the load
 @pytest.mark.parametrize("protocol", ["tcp", "http1"])
 def test_nobody_notices_upgrades_in_a_row(stage: Stage, protocol: str, upgrades: int) -> None:
     """By `tcp` the same clients and upstreams speak HTTP through a plain relay."""
-    edge = stage.edge(relay=protocol == "tcp")
+    edge = Edge(stage, stage.upstreams(), relay=protocol == "tcp")
+    never_close(edge.instance.config)
+    edge.instance.write_config()
+    edge.instance.start()
     first = edge.instance.status().pid
     unwatched = weather(edge, STORM, upgrades)
     assert edge.instance.status().generation == 1 + upgrades
@@ -28,6 +32,15 @@ def test_nobody_notices_upgrades_in_a_row(stage: Stage, protocol: str, upgrades:
     assert len(edge.instance.generations()) == 1
     if unwatched:
         pytest.skip(f"the storm is weathered, but {unwatched}")
+
+
+def never_close(config: Config) -> None:
+    """No limit of the pool or of idle connections is reached: an end in the storm is a failure, whatever its reason."""
+    app = next(cluster for cluster in config["clusters"] if cluster["name"] == "app")
+    app |= {"max_idle": 1000, "keepalive_timeout": "10m"}
+    for listener in config["listeners"]:
+        if listener["protocol"] == "http1":
+            listener["keepalive_timeout"] = "10m"
 
 
 def weather(edge: Edge, plan: Plan, upgrades: int) -> str:
