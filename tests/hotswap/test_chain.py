@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from hotswap.chain import LIMIT, Chain, Record
 from hotswap.errors import UsageError
 from hotswap.handover import wire
+
+GOLDEN = Path(__file__).parents[1] / "snapshots" / "chain-1.txt"
 
 
 def record(generation: int, *, build: str = "", outcome: str = "serving", command: list[str] | None = None) -> Record:
@@ -105,6 +109,14 @@ def test_a_record_of_a_later_version_is_read() -> None:
     later["records"][0]["mood"] = "cheerful"
     later["weather"] = "fine"
     assert Chain.decode(msgspec.msgpack.encode(later)) == chain_of(2)
+
+
+def test_the_bytes_of_version_1_stay_what_they_were() -> None:
+    """See tests/snapshots/README.md."""
+    [(name, data)] = [line.split() for line in GOLDEN.read_text(encoding="ascii").splitlines()]
+    assert name == "Chain"
+    assert Chain.decode(bytes.fromhex(data)) == chain_of(2)
+    assert chain_of(2).encode().hex() == data
 
 
 def test_a_chain_that_is_none_is_refused() -> None:
