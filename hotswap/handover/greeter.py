@@ -24,6 +24,7 @@ log = logging.getLogger("hotswap.handover")
 PATIENCE = 2.0  # seconds
 WAITING = 8
 _ACCEPTS_A_WAKE = 32
+_PAUSE = 0.5  # seconds
 
 Admit = Callable[[Channel, wire.Hello, int], None]
 
@@ -39,10 +40,16 @@ class Greeter:
         self._loop = asyncio.get_running_loop()
         self._callers: dict[Channel, asyncio.TimerHandle] = {}  # in the order of their arrival
         self._once = Once()
+        self._pause: asyncio.TimerHandle | None = None
+        self._open()
+
+    def _open(self) -> None:
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def stop(self) -> None:
         """Listen to nobody any more; the listening socket itself lives on in its other copies."""
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         for channel in list(self._callers):
@@ -57,6 +64,9 @@ class Greeter:
             except OSError as error:
                 if self._once.first(error.errno):
                     log.warning("cannot accept on the handover socket", extra=fields(error=error.strerror))
+                # Out of descriptors: the caller stays in the queue, and asking again at once would only spin.
+                self._loop.remove_reader(self._listener.fileno())
+                self._pause = self._loop.call_later(_PAUSE, self._open)
                 return
             self._receive_caller(sock)
 
