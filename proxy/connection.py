@@ -68,10 +68,9 @@ EOF = 4
 SHUTTING = 8
 FIN_SENT = 16
 CLOGGED = 32
-_FLAGS = [
+_FLAGS = [  # all combinations: a restore is part of the downtime
     tuple(bool(flags & bit) for bit in (CONNECTING, PAUSED, EOF, SHUTTING, FIN_SENT, CLOGGED)) for flags in range(64)
 ]
-"""All combinations: a restore is part of the downtime."""
 
 
 class Connection:
@@ -156,20 +155,21 @@ class Connection:
     def flush(self, write: Write, now: float) -> None:
         """The end of a batch: write the outbox; then whatever else is to be done (`Plane.follow`)."""
         out = self.outbox
-        if out and not self.connecting:
-            try:
-                count = write(self.fd, out)
-            except OSError as error:
-                self.plane.io_failed(self, error)
-            else:
-                self.changes += 1
-                self.active = now
-                if count == len(out):
-                    self.outbox = b""
-                    if self.interest == READING and not self.stale:
-                        return  # the common case: nothing but bytes
+        if out:
+            self.changes += 1
+            if not self.connecting:
+                try:
+                    count = write(self.fd, out)
+                except OSError as error:
+                    self.plane.io_failed(self, error)
                 else:
-                    self.outbox = out[count:]
+                    self.active = now
+                    if count == len(out):
+                        self.outbox = b""
+                        if self.interest == READING and not self.stale:
+                            return  # the common case: nothing but bytes
+                    else:
+                        self.outbox = out[count:]
         self.plane.follow(self)
 
     def __init_subclass__(cls) -> None:

@@ -49,6 +49,7 @@ class ProxyServer:
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self._links = Links(self.reactor.connections)
         self._unordered = False
+        self._highest = 0
         self._homeless: dict[str, str] = {}
         self._kept: dict[int, str] = {}
         self._moved: list[int] = []
@@ -115,7 +116,9 @@ class ProxyServer:
                 self.reactor.kernel.close(saved.fd)
             self.reactor.restored(connection)
         else:
-            self._unordered = True
+            if saved.serial < max(self._highest, self.reactor.next_serial):
+                self._unordered = True
+            self._highest = max(self._highest, saved.serial)
             self.reactor.sharing = True  # the source holds the original descriptor until it ends
             self.reactor.restore(connection, saved.fd)
             self._links.arrived(connection)

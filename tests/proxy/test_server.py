@@ -377,6 +377,15 @@ def test_a_bug_costs_the_connection_that_met_it_and_no_other(
     assert world.proxy.status()["bugs"] == 1
 
 
+def test_unsent_bytes_make_a_connection_dirty_although_nothing_could_be_written() -> None:
+    world = World(TWO)
+    client, server = relay(world)
+    client.accept_bytes(0)
+    before = {serial: value.changes for serial, value in world.proxy.values().items()}
+    server.send(b"x")
+    assert all(value.changes > before[serial] for serial, value in world.proxy.values().items())
+
+
 steps = st.lists(
     st.tuples(
         st.integers(0, 3),
