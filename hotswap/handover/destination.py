@@ -56,6 +56,7 @@ class DestinationAttempt(Machine):
         self._round = 0
         self._restored = 0
         self._wanted: list[str] = []
+        self._said_owned = False
 
     def begin(self, hello: wire.Hello) -> None:
         """Send HELLO with a pidfd of our own."""
@@ -208,7 +209,15 @@ class DestinationAttempt(Machine):
         self._ACTIONS[action](self)
 
     def action_failed(self, action: Action, error: HotswapError) -> bool:
-        """Before the byte: leave. After it: this is the owner, whatever happens."""
+        """Before the byte: leave. After it: this is the owner, whatever happens.
+
+        With one exception: who could not say OWNED to a source that lives must not tick. Its death
+        tells the source that nothing was done.
+        """
+        if action is Action.SEND_OWNED and not self._said_owned and not self._peer_dead:
+            self.failure = self.failure or error
+            self._leave()
+            return True
         if self.state in {Destination.OWNER, Destination.STARTED, Destination.COLD}:
             log.error("while starting as owner: %s", error)
             return False
@@ -245,6 +254,7 @@ class DestinationAttempt(Machine):
     def _send_owned(self) -> None:
         """No I/O before this send has returned; an end of the channel counts as returned."""
         self._send_for_sure(wire.Owned())
+        self._said_owned = True
 
     def _start(self) -> None:
         self.failure = None

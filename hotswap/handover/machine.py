@@ -60,11 +60,11 @@ class Machine:
         """The kernel's answer to an action: comes before everything that waits."""
         self._events.appendleft(event)
 
-    def fail(self, failure: HotswapError) -> None:
+    def fail(self, failure: HotswapError, event: Event = Event.STOP) -> None:
         """Remember why (the first reason counts) and stop."""
         if self.failure is None:
             self.failure = failure
-        self.fire(Event.STOP)
+        self.fire(event)
 
     def _step(self, event: Event) -> None:
         before = self.state
@@ -121,17 +121,20 @@ class Machine:
             try:
                 received = self.channel.receive()
             except ProtocolError as error:
-                self.fail(error)
+                self.fail(error, Event.BREACH)
                 return
             if received is None:
                 break
             try:
                 self.on_message(received)
+            except ProtocolError as error:
+                self.fail(error, Event.BREACH)
             except HotswapError as error:
                 self.fail(error)
             except Exception as error:  # a bug, or a value that nobody foresaw: the attempt fails, not the process
-                log.exception("%s could not be processed", type(received.message).__name__)
-                self.fail(HotswapError(f"{type(received.message).__name__} could not be processed: {error!r}"))
+                name = type(received.message).__name__
+                log.exception("%s could not be processed", name)
+                self.fail(HotswapError(f"{name} could not be processed: {error!r}"), Event.BREACH)
         if self.over.done():
             return
         if self.channel.ended:

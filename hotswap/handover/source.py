@@ -1,7 +1,7 @@
 """The giving side of a handover: drives `states.SOURCE_ROWS` for one attempt.
 
 Rounds are sliced: between two slices the loop serves, so copying is felt by nobody. From FREEZE to
-PUT_BYTE runs in one go, bounded by `Limits.freeze`; there is nothing else to do while frozen.
+SEND_FINAL runs in one go, bounded by `Limits.freeze`; there is nothing else to do while frozen.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class SourceAttempt(Machine):
     @property
     def frozen(self) -> bool:
         """Between the freeze and the outcome."""
-        return self.state in {Source.OFFERED, Source.VETOING, Source.WAITING}
+        return self.state in {Source.OFFERED, Source.VETOING, Source.DOUBTING, Source.WAITING}
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -307,6 +307,7 @@ class SourceAttempt(Machine):
 
     def _retire(self) -> None:
         at = self._at
+        at.setdefault("owned", time.monotonic())  # OWNED came as a BREACH
         # SEND_FINAL may have failed after FINAL had left: then the destination owns all the same.
         final = at.get("final", at["owned"])
         checked = at.get("checked", final)

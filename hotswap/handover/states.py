@@ -25,8 +25,9 @@ became readable, with the channel drained; the end of the channel alone is not d
 
 A row reads: in this state, on this event, go to that state and do these actions, in this order.
 Actions that ask the kernel something (`TAKE_BACK`, `TAKE_BYTE`) answer with an event. The tables are
-total: what no row names is, for a message, a breach of the protocol and treated like `STOP`; an
-answer nobody asked for cannot happen and raises. The model check in tests/hotswap/handover walks these very tables.
+total: what no row names is, for a message, a `BREACH` of the protocol, and a `BREACH` is treated like
+`STOP` where no row says more; an answer nobody asked for cannot happen and raises. The model check in
+tests/hotswap/handover walks these very tables.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Event(Enum):
     FINAL = auto()  # everything is there and count and digest are right; else MISMATCH
     MISMATCH = auto()
     BYE = auto()
+    BREACH = auto()  # what came is no message, or out of turn
     # The channel and the other process.
     CLOSED = auto()  # the channel ended and is drained; says nothing about death
     DEAD = auto()  # the other's pidfd is readable and the channel is drained
@@ -107,6 +109,7 @@ class Source(Enum):
     REHEARSING = auto()  # dry run: serving; FINAL sent, O never put
     OFFERED = auto()  # frozen; O put, FINAL sent
     VETOING = auto()  # frozen; taking O back
+    DOUBTING = auto()  # frozen; taking O back after a breach that may have been meant for OWNED
     WAITING = auto()  # frozen; O is gone: OWNED or a proven death decides
     RETIRED = auto()  # the destination owns; the listeners are kept
     LEAVING = auto()  # BYE sent; the listeners are kept until RELEASED
@@ -148,6 +151,7 @@ _A, _E, _S, _D = Action, Event, Source, Destination
 
 _GIVE_UP_SERVING = Step(_S.SERVING, (_A.PUT_ABORT, _A.CLOSE, _A.END_DESTINATION))
 _TAKE_BACK = Step(_S.VETOING, (_A.TAKE_BACK,))
+_TAKEN_BACK = Step(_S.SERVING, (_A.PUT_ABORT, _A.THAW, _A.CLOSE, _A.END_DESTINATION))
 _HAND_OUT = Step(_S.RETIRED, (_A.RETIRE, _A.SEND_STRAGGLERS))
 
 SOURCE_ROWS: Table = {
@@ -178,24 +182,32 @@ SOURCE_ROWS: Table = {
     (_S.OFFERED, _E.CLOSED): _TAKE_BACK,
     (_S.OFFERED, _E.DEAD): _TAKE_BACK,
     (_S.OFFERED, _E.STOP): _TAKE_BACK,
+    (_S.OFFERED, _E.BREACH): Step(_S.DOUBTING, (_A.TAKE_BACK,)),
     #
-    (_S.VETOING, _E.TOOK): Step(_S.SERVING, (_A.PUT_ABORT, _A.THAW, _A.CLOSE, _A.END_DESTINATION)),
+    (_S.VETOING, _E.TOOK): _TAKEN_BACK,
     (_S.VETOING, _E.EMPTY): Step(_S.WAITING),
+    # Whoever has the byte and says something nobody understands may tick already: never thaw on it.
+    (_S.DOUBTING, _E.TOOK): _TAKEN_BACK,
+    (_S.DOUBTING, _E.EMPTY): _HAND_OUT,
     #
     (_S.WAITING, _E.PREPARED): Step(_S.WAITING),
     (_S.WAITING, _E.UNABLE): Step(_S.WAITING),
     (_S.WAITING, _E.CLOSED): Step(_S.WAITING),
     (_S.WAITING, _E.OWNED): _HAND_OUT,
+    (_S.WAITING, _E.BREACH): _HAND_OUT,
     # Dead, drained, no OWNED: by rule it did nothing between taking the byte and sending OWNED.
     (_S.WAITING, _E.DEAD): Step(_S.SERVING, (_A.PUT_ABORT, _A.THAW, _A.CLOSE)),
     (_S.WAITING, _E.STOP): Step(_S.WAITING, (_A.END_DESTINATION,)),
     #
     (_S.RETIRED, _E.FLUSHED): Step(_S.LEAVING, (_A.SEND_BYE,)),
+    (_S.RETIRED, _E.OWNED): Step(_S.RETIRED),  # it was PREPARED that nobody understood
     (_S.RETIRED, _E.CLOSED): Step(_S.RETIRED),
     (_S.RETIRED, _E.DEAD): Step(_S.ALONE, (_A.TAKE_LISTENERS, _A.CLOSE)),
     (_S.RETIRED, _E.STOP): Step(_S.RETIRED),
     #
+    (_S.LEAVING, _E.OWNED): Step(_S.LEAVING),
     (_S.LEAVING, _E.RELEASED): Step(_S.GONE, (_A.CLOSE,)),
+    (_S.LEAVING, _E.BREACH): Step(_S.GONE, (_A.CLOSE,)),  # it may have been RELEASED
     (_S.LEAVING, _E.CLOSED): Step(_S.LEAVING),
     # Dead, drained, no RELEASED: it gave the listeners to nobody, and they are still here.
     (_S.LEAVING, _E.DEAD): Step(_S.ALONE, (_A.TAKE_LISTENERS, _A.CLOSE)),
@@ -256,8 +268,10 @@ DESTINATION_ROWS: Table = {
 
 ENDS: frozenset[State] = frozenset({_S.SERVING, _S.ALONE, _S.GONE, _D.STARTED, _D.COLD, _D.ALONE, _D.LEFT})
 
-SOURCE_MESSAGES = frozenset({_E.HELLO, _E.BAD_HELLO, _E.ROUND_DONE, _E.PREPARED, _E.UNABLE, _E.OWNED, _E.RELEASED})
-DESTINATION_MESSAGES = frozenset({_E.WELCOME, _E.REFUSED, _E.ROUND_DONE, _E.FINAL, _E.MISMATCH, _E.BYE})
+SOURCE_MESSAGES = frozenset(
+    {_E.HELLO, _E.BAD_HELLO, _E.ROUND_DONE, _E.PREPARED, _E.UNABLE, _E.OWNED, _E.RELEASED, _E.BREACH}
+)
+DESTINATION_MESSAGES = frozenset({_E.WELCOME, _E.REFUSED, _E.ROUND_DONE, _E.FINAL, _E.MISMATCH, _E.BYE, _E.BREACH})
 
 # The states in which the generation may tick. All others are frozen or inert.
 MAY_TICK: frozenset[State] = frozenset(
@@ -270,10 +284,10 @@ class ImpossibleEvent(AssertionError):
 
 
 def step(rows: Table, messages: frozenset[Event], state: State, event: Event) -> Step:
-    """Look a row up; a message that no row expects is a breach and counts as STOP."""
+    """Look a row up; a message that no row expects is a BREACH, and a BREACH without a row counts as STOP."""
     row = rows.get((state, event))
     if row is None and event in messages and state not in ENDS:
-        row = rows.get((state, Event.STOP))
+        row = rows.get((state, Event.BREACH), rows.get((state, Event.STOP)))
     if row is None:
         raise ImpossibleEvent(f"{event.name} in state {type(state).__name__}.{state.name}")
     return row

@@ -175,6 +175,8 @@ BUGGY: dict[str, Outcome] = {
     "source.send_bye.before": _O.MOVED,
     "source.close.before": _O.MOVED,
     "destination.take_byte.before": _O.UNDONE,
+    "destination.send_owned.before": _O.UNDONE,
+    "destination.send_owned.after": _O.MOVED,
     "destination.send_released.before": _O.MOVED,
 }
 
@@ -188,6 +190,7 @@ GARBLED: dict[str, Outcome] = {
     "destination.send_round_done.before": _O.UNDONE,
     "destination.send_prepared.before": _O.SETTLED,
     "destination.send_unable.before": _O.UNDONE,
+    "destination.send_owned.before": _O.MOVED,
     "destination.send_released.before": _O.MOVED,
 }
 

@@ -34,10 +34,10 @@ class Outcome(Enum):
 class Course(Enum):
     """What an attempt would come to without the fault, each with the events that then do not occur."""
 
-    UPGRADE = frozenset({Event.BAD_HELLO, Event.MISMATCH, Event.REHEARSE})
-    DRY_RUN = frozenset({Event.BAD_HELLO, Event.MISMATCH, Event.CONVERGED})
-    UNABLE = frozenset({Event.BAD_HELLO, Event.FINAL, Event.REHEARSE})  # the values do not restore
-    REFUSED = frozenset({Event.HELLO})
+    UPGRADE = frozenset({Event.BAD_HELLO, Event.MISMATCH, Event.REHEARSE, Event.BREACH})
+    DRY_RUN = frozenset({Event.BAD_HELLO, Event.MISMATCH, Event.CONVERGED, Event.BREACH})
+    UNABLE = frozenset({Event.BAD_HELLO, Event.FINAL, Event.REHEARSE, Event.BREACH})  # the values do not restore
+    REFUSED = frozenset({Event.HELLO, Event.BREACH})
 
 
 class Fault(NamedTuple):

@@ -70,7 +70,9 @@ ALL_RULES = Rules()
 _ROUNDS = 2  # enough to see a round that is not the first
 _OVER = frozenset({Source.SERVING, Source.ALONE, Destination.STARTED, Destination.COLD, Destination.ALONE})
 _LEAVING = frozenset({Destination.LEFT, Source.GONE})
-_TOLD_TO_LEAVE = frozenset({Event.GOT_A, Event.REFUSED, Event.RELEASED})
+_TOLD_TO_LEAVE = frozenset({Event.GOT_A, Event.REFUSED, Event.RELEASED, Event.BREACH})
+# Messages to the giver whose loss would matter; of the others each counts as STOP.
+_GARBLED = frozenset({Event.PREPARED, Event.OWNED, Event.RELEASED})
 _SENT_BY_TAKER = {
     Action.SEND_ROUND_DONE: Event.ROUND_DONE,
     Action.SEND_PREPARED: Event.PREPARED,
@@ -161,6 +163,8 @@ class Model:
             heard = with_attempt(world, number, rest)
             for event in self._readings(queue[0], process.state, attempt):
                 yield event, heard
+            if queue[0] in _GARBLED and not attempt.garbled:  # a bug of the other side, or of this one
+                yield Event.BREACH, with_attempt(world, number, rest._replace(garbled=True))
         else:
             yield from self._end_of_other(world, who, gives=gives)
         if process.state in {Destination.PREPARED, Destination.DOOMED_LOOK} and self._pipe(world, number):

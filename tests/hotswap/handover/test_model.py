@@ -185,6 +185,10 @@ _BELIEVE_DEAD = Step(_S.SERVING, (_A.PUT_ABORT, _A.THAW, _A.CLOSE))
             id="rule 6, RELEASED never sent",
         ),
         pytest.param(
+            _source(((_S.DOUBTING, _E.EMPTY), Step(_S.WAITING))), Scene((True,)), STALE_SOURCE,
+            id="an OWNED that nobody understands",
+        ),
+        pytest.param(
             _source(((_S.WAITING, _E.STOP), Step(_S.WAITING))), Scene((True,)), NOBODY, id="rule 7, nobody ends it"
         ),
         pytest.param(

@@ -49,6 +49,7 @@ class Attempt(NamedTuple):
     pipe: str = ""  # "", "O" or "A"
     was_put: bool = False  # O, at least once
     rounds: int = 0
+    garbled: bool = False  # the giver could make no sense of a message; once is enough
     stale: bool = True  # FINAL is not what the giver holds: not sent yet, or the giver ticked since
     taken: bool = False  # the taker has begun to tick
 
