@@ -5,59 +5,16 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore
-from hotswap.swappable import Saved
-from proxy.config.model import ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig
-from proxy.server import ProxyServer
-from proxy.tcp import TcpDownstream, TcpUpstream
+from proxy.config.model import ClusterConfig, Config, EndpointConfig
+from tests.proxy.relays import TWO, both_ways, cluster, listener, relay, save
 from tests.proxy.simulation import Socket, World
-
-
-def listener(name: str, port: int, cluster: str = "db", protocol: str = "tcp") -> ListenerConfig:
-    return ListenerConfig(
-        name=name,
-        address=Address.parse(f"127.0.0.1:{port}"),
-        protocol="http1" if protocol == "http1" else "tcp",
-        routes=(RouteConfig(cluster=cluster),),
-    )
-
-
-def cluster(name: str, *ports: int) -> ClusterConfig:
-    return ClusterConfig(
-        name=name,
-        endpoints=tuple(EndpointConfig(address=Address.parse(f"127.0.0.1:{port}")) for port in ports),
-        connect_timeout=1.0,
-        idle_timeout=60.0,
-    )
-
-
-TWO = Config(
-    name="edge",
-    listeners=(listener("db", 5432), listener("cache", 6379, "cache")),
-    clusters=(cluster("db", 9000, 9001), cluster("cache", 9100)),
-)
-
-
-def relay(world: World, name: str = "db") -> tuple[Socket, Socket]:
-    client = world.connect(name)
-    server = world.dialled()
-    server.accept()
-    return client, server
-
-
-def both_ways(client: Socket, server: Socket) -> bool:
-    client.send(b"question")
-    server.send(b"answer")
-    return server.take() == b"question" and client.take() == b"answer"
 
 
 def test_connections_of_a_removed_listener_stay_with_both_sides_and_finish() -> None:
@@ -145,11 +102,6 @@ def test_connections_accepted_while_copying_at_a_removed_listener_stay_too() -> 
     assert world.proxy.staying() == {}
     relay(world, "cache")
     assert len(world.proxy.staying()) == 2
-
-
-def save(proxy: ProxyServer) -> list[Saved]:
-    now = proxy.reactor.kernel.clock()
-    return [Saved(value.kind, serial, value.changes, value.save(now)) for serial, value in proxy.values().items()]
 
 
 @pytest.mark.parametrize(
@@ -333,119 +285,3 @@ def test_status_tells_what_is_under_way() -> None:
     assert downstream["cluster"] == "db"
     assert upstream["endpoint"] == "127.0.0.1:9000"
     assert world.proxy.in_flight() == 0
-
-
-@pytest.mark.parametrize("callback", ["begin", "received", "ended", "connected", "drained", "finished", "due"])
-def test_a_bug_costs_the_connection_that_met_it_and_no_other(
-    callback: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    world = World(TWO)
-    bystander = relay(world)
-    victims = relay(world)
-
-    def bug(*_: object) -> None:
-        raise ZeroDivisionError(callback)
-
-    world.expected_bugs = 1
-    with monkeypatch.context() as patch:
-        patch.setattr(TcpUpstream if callback == "connected" else TcpDownstream, callback, bug)
-        if callback in ("begin", "connected"):
-            victims = (world.connect("db"), victims[1])
-            if callback == "connected":
-                world.dialled().accept()
-        elif callback == "received":
-            victims[0].send(b"x")
-        elif callback == "ended":
-            victims[0].fin()
-        elif callback == "drained":
-            victims[0].accept_bytes(0)
-            victims[1].send(b"x" * 100_000)
-            world.expected_bugs = 1
-            victims[0].accept_bytes(None)
-        elif callback == "finished":
-            victims[1].fin()
-        else:
-            world.expected_bugs = 2
-            world.time += 60
-            world.proxy.reactor.tick()
-            assert not world.proxy.values(), "both had a deadline to be looked at"
-            return
-    assert victims[0].reset
-    assert "a bug ended a connection" in caplog.text
-    assert f"ZeroDivisionError: {callback}" in caplog.text
-    assert both_ways(*bystander)
-    assert world.proxy.status()["bugs"] == 1
-
-
-def test_unsent_bytes_make_a_connection_dirty_although_nothing_could_be_written() -> None:
-    world = World(TWO)
-    client, server = relay(world)
-    client.accept_bytes(0)
-    before = {serial: value.changes for serial, value in world.proxy.values().items()}
-    server.send(b"x")
-    assert all(value.changes > before[serial] for serial, value in world.proxy.values().items())
-
-
-steps = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.sampled_from(["connect", "accept", "refuse", "send", "answer", "fin", "end", "rst", "clog", "wait", "copy"]),
-    ),
-    max_size=40,
-)
-
-
-def normal(saved: list[Saved]) -> list[object]:
-    """Floats of remaining time differ in the last bit: the two clocks do not start at the same moment."""
-
-    def rounded(value: object) -> object:
-        if isinstance(value, float):
-            return round(value, 6)
-        return [rounded(one) for one in value] if isinstance(value, list) else value
-
-    return [(one.serial, one.kind, one.changes, rounded(msgspec.msgpack.decode(one.state))) for one in saved]
-
-
-@given(steps)
-@settings(max_examples=150, deadline=None)
-def test_rounds_while_serving_amount_to_one_copy_at_the_freeze(script: list[tuple[int, str]]) -> None:
-    world = World(TWO)
-    kernel = world._boot()
-    destination = world._proxy(kernel)
-    clients: list[Socket] = []
-    servers: list[Socket] = []
-    for which, step in script:
-        client = clients[which % len(clients)] if clients else None
-        server = servers[which % len(servers)] if servers else None
-        if step == "connect":
-            clients.append(world.connect("db"))
-        elif step in ("accept", "refuse") and world.dials:
-            servers.append(world.dialled())
-            if step == "accept":
-                servers[-1].accept()
-            else:
-                servers[-1].refuse(errno.ECONNREFUSED)
-        elif step == "copy":
-            world.copy(world.proxy, destination, kernel)
-        elif step == "wait":
-            world.wait(0.7 * which)
-        elif client and step == "send":
-            client.send(b"x" * 30_000 * which + b".")
-        elif client and step == "fin":
-            client.fin()
-        elif client and step == "rst":
-            client.rst()
-        elif server and not server.connecting and step == "answer":
-            server.send(b"y")
-        elif server and not server.connecting and step == "end":
-            server.fin()
-        elif server and not server.connecting and step == "clog":
-            server.accept_bytes(which)
-    world.copy(world.proxy, destination, kernel)
-    destination.restore_shared(world.proxy.save_shared(world.kernel.clock()), kernel.clock())
-    assert normal(save(destination)) == normal(save(world.proxy))
-    once = World(TWO).proxy
-    for saved in save(world.proxy):
-        socket = world.kernel.socket(world.proxy.values()[saved.serial].fd)
-        once.restore(saved._replace(fd=once.reactor.kernel.install(socket)), once.reactor.kernel.clock())  # type: ignore[attr-defined]
-    assert normal(save(once)) == normal(save(destination))

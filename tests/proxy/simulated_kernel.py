@@ -1,0 +1,286 @@
+"""A kernel without sockets: what the proxy's side and the far end's side of a connection see of each other.
+
+Strict where the real one forgives: no edge is told twice, nothing is closed before EPOLL_CTL_DEL, nothing is
+written before the dial succeeded or after the FIN.
+"""
+
+from __future__ import annotations
+
+import errno
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from proxy.kernel import Epoll, Kernel
+
+if TYPE_CHECKING:
+    from hotswap.address import Address
+    from tests.proxy.simulation import World
+
+
+class Socket:
+    """An open file description: the kernel's side of a connection, and what the far end sees and does."""
+
+    def __init__(self, world: World, address: Address | None = None, remote: str = "") -> None:
+        self.world = world
+        self.edges = 0
+        """How often it became readable or writable: what an edge-triggered epoll tells."""
+        self.address = address
+        """Where the proxy dialled to; None for an accepted connection."""
+        self.remote = remote
+        self.connecting = address is not None
+        self.connect_error = 0
+        self.inbox = bytearray()
+        """Sent by the far end, not read by the proxy yet."""
+        self.far_fin = False
+        self.error = 0
+        """A pending reset."""
+        self.outbox = bytearray()
+        """Written by the proxy, not taken by the far end yet."""
+        self.room: int | None = None
+        """Bytes the proxy may still write; None: any number."""
+        self.ended = False
+        """The far end saw a FIN."""
+        self.reset = False
+        """The far end saw a RST."""
+        self.closed = False
+        """No process holds it any more."""
+        self.holders = 0
+        self.clogged = False
+        """A write found no room."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Whatever happens to it is an edge, also when a test plays with the fields."""
+        super().__setattr__(name, value)
+        if name in ("inbox", "far_fin", "error", "connecting"):
+            super().__setattr__("edges", self.edges + 1)
+
+    # ---- what the far end does ----
+
+    def send(self, data: bytes) -> None:
+        self.inbox += data
+        self.world.settle()
+
+    def fin(self) -> None:
+        self.far_fin = True
+        self.world.settle()
+
+    def rst(self, code: int = errno.ECONNRESET) -> None:
+        self.error = code
+        self.world.settle()
+
+    def accept(self) -> None:
+        """The dial succeeds."""
+        self.connecting = False
+        self.world.settle()
+
+    def refuse(self, code: int = errno.ECONNREFUSED) -> None:
+        """The dial fails."""
+        self.connecting = False
+        self.connect_error = self.error = code
+        self.world.settle()
+
+    def take(self) -> bytes:
+        """What came since the last look."""
+        data = bytes(self.outbox)
+        self.outbox.clear()
+        return data
+
+    def accept_bytes(self, room: int | None) -> None:
+        """Be a slow reader: from now on, `room` bytes fit; None: any number."""
+        self.room = room
+        if self.clogged and room != 0:
+            self.clogged = False
+            self.edges += 1
+        self.world.settle()
+
+    # ---- what the kernel does ----
+
+    def events(self) -> int:
+        if self.connecting:
+            return 0
+        events = 0
+        if self.inbox or self.far_fin or self.error:
+            events |= EPOLLIN
+        if self.error:
+            events |= EPOLLERR | EPOLLHUP
+        if self.far_fin:
+            events |= EPOLLRDHUP
+        if self.far_fin and self.ended:
+            events |= EPOLLHUP
+        if self.room is None or self.room > 0 or self.error or self.ended:
+            events |= EPOLLOUT
+        return events
+
+    def read(self, size: int) -> bytes:
+        if self.inbox:
+            data = bytes(self.inbox[:size])
+            del self.inbox[:size]
+            return data
+        if self.error:
+            fail(self.error)
+        if self.far_fin:
+            return b""
+        return fail(errno.EAGAIN)
+
+    def write(self, data: bytes | bytearray) -> int:
+        assert not self.connecting, "a write before the dial succeeded"
+        assert not self.ended, "a write after the FIN"
+        if self.error:
+            fail(self.error)
+        count = len(data) if self.room is None else min(len(data), self.room)
+        self.clogged = count < len(data)
+        if count == 0:
+            fail(errno.EAGAIN)
+        if self.room is not None:
+            self.room -= count
+        self.outbox += data[:count]
+        return count
+
+
+def fail(code: int) -> NoReturn:
+    raise OSError(code, errno.errorcode[code])
+
+
+class SimulatedEpoll:
+    """Ascending by descriptor, and strict: no edge is told twice, and the mistakes that the kernel forgives fail."""
+
+    def __init__(self, kernel: SimulatedKernel) -> None:
+        self._kernel = kernel
+        self.masks: dict[int, int] = {}
+        self.told: dict[int, int] = {}
+        """Edges of a descriptor that need not be told again."""
+        self.closed = False
+
+    def fileno(self) -> int:
+        return 3
+
+    def close(self) -> None:
+        self.closed = True
+
+    def register(self, fd: int, eventmask: int = 0) -> None:
+        assert not self.closed
+        assert fd not in self.masks, f"descriptor {fd} is registered twice"
+        assert fd in self._kernel.open, f"descriptor {fd} is not open"
+        self.masks[fd] = eventmask
+        self.told[fd] = -1
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        assert fd in self.masks
+        self.masks[fd] = eventmask
+        self.told[fd] = -1
+
+    def unregister(self, fd: int) -> None:
+        del self.masks[fd]
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        ready = []
+        for fd, mask in sorted(self.masks.items()):
+            if mask & EPOLLET:
+                edges = self._kernel.socket(fd).edges
+                if self.told[fd] == edges:
+                    continue
+                self.told[fd] = edges
+            events = self._kernel.events(fd) & (mask | EPOLLERR | EPOLLHUP)
+            if events:
+                ready.append((fd, events))
+        return ready[:maxevents]
+
+
+class SimulatedKernel(Kernel):
+    """Descriptors of one process. The clock of a process starts anywhere."""
+
+    def __init__(self, world: World, first_fd: int, offset: float) -> None:
+        super().__init__()
+        self._world = world
+        self._next_fd = first_fd
+        self._offset = offset
+        self.open: dict[int, Socket | list[Socket]] = {}
+        self.limit = 20000
+        self.epolls: list[SimulatedEpoll] = []
+        self.read = self._read
+        self.write = self._write  # type: ignore[assignment]
+        self.close = self._close
+        self.clock = lambda: world.time + offset
+
+    def install(self, thing: Socket | list[Socket]) -> int:
+        """A descriptor for it."""
+        fd = self._next_fd
+        while fd in self.open:
+            fd += 1
+        if fd >= self.limit:
+            fail(errno.EMFILE)
+        self.open[fd] = thing
+        if isinstance(thing, Socket):
+            thing.holders += 1
+        return fd
+
+    def socket(self, fd: int) -> Socket:
+        thing = self.open[fd]
+        assert isinstance(thing, Socket)
+        return thing
+
+    def events(self, fd: int) -> int:
+        thing = self.open[fd]
+        if isinstance(thing, Socket):
+            return thing.events()
+        return EPOLLIN if thing else 0
+
+    def _read(self, fd: int, size: int) -> bytes:
+        return self.socket(fd).read(size)
+
+    def _write(self, fd: int, data: bytes | bytearray) -> int:
+        return self.socket(fd).write(data)
+
+    def _close(self, fd: int) -> None:
+        thing = self.open.pop(fd)
+        for epoll in self.epolls:
+            assert epoll.closed or fd not in epoll.masks, "closed before EPOLL_CTL_DEL"
+        if isinstance(thing, Socket):
+            thing.holders -= 1
+            if not thing.holders:
+                thing.closed = thing.ended = True
+
+    def epoll(self) -> Epoll:
+        epoll = SimulatedEpoll(self)
+        self.epolls.append(epoll)
+        return cast("Epoll", epoll)
+
+    def open_files_limit(self) -> int:
+        return self.limit
+
+    def spare(self) -> int:
+        return self.install([])
+
+    def accept(self, listener: int) -> tuple[int, str]:
+        queue = self.open[listener]
+        assert isinstance(queue, list)
+        if not queue:
+            fail(errno.EAGAIN)
+        fd = self.install(queue[0])
+        return fd, queue.pop(0).remote
+
+    def dial(self, address: Address) -> tuple[int, int]:
+        code = self._world.refusing.get(str(address))
+        if code is not None:
+            return -1, code
+        socket = Socket(self._world, address)
+        self._world.dials.append(socket)
+        return self.install(socket), errno.EINPROGRESS
+
+    def connect_error(self, fd: int) -> int:
+        return self.socket(fd).connect_error or self.socket(fd).error
+
+    def send_fin(self, fd: int) -> None:
+        self.socket(fd).ended = True
+
+    def end_both(self, fd: int) -> None:
+        self.socket(fd).ended = True
+
+    def send_reset(self, fd: int) -> None:
+        self.socket(fd).reset = True
+
+    def prepare_listener(self, fd: int) -> None:
+        pass
+
+    def address_of(self, fd: int) -> str:
+        return "127.0.0.1:1"
