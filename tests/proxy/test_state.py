@@ -1,0 +1,58 @@
+"""The states of tcp and the shared state, byte for byte as released, and how they may grow.
+
+Never edit a line of tests/snapshots/tcp-1.txt: a failure here tells that a running generation is not understood.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.state import SharedState, TcpDownstreamState, TcpUpstreamState, Transport
+
+GOLDEN = Path(__file__).parents[1] / "snapshots" / "tcp-1.txt"
+
+EXAMPLES: dict[str, msgspec.Struct] = {
+    "downstream-relaying": TcpDownstreamState(
+        Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db", None, 12.25
+    ),
+    "downstream-dialling": TcpDownstreamState(
+        Transport(2, 8, 0.0), "db", "127.0.0.1:5432", "192.0.2.1", "db", 0.75, None, ("127.0.0.1:9000",)
+    ),
+    "upstream-connecting": TcpUpstreamState(Transport(1, 7, 0.0), "db", "127.0.0.1:9001"),
+    "upstream-half-closed": TcpUpstreamState(Transport(44, 7, 3.5, b"unsent"), "db", "unix:/run/db.sock"),
+    "shared": SharedState(9, {"db": {"127.0.0.1:9000": -1, "127.0.0.1:9001": 1}}, {"accepted": 4}, 29.5, True),
+}
+
+
+def golden() -> dict[str, bytes]:
+    return {name: bytes.fromhex(text) for name, text in map(str.split, GOLDEN.read_text().splitlines())}
+
+
+def test_every_example_is_written_as_released() -> None:
+    assert {name: msgspec.msgpack.encode(state) for name, state in EXAMPLES.items()} == golden()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_released_bytes_are_read(name: str) -> None:
+    assert msgspec.msgpack.decode(golden()[name], type=type(EXAMPLES[name])) == EXAMPLES[name]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_fields_that_a_newer_version_appends_are_ignored(name: str) -> None:
+    fields: list[Any] = msgspec.msgpack.decode(golden()[name])
+    fields.append({"new": True})
+    if name != "shared":
+        fields[0].append("new")
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(fields), type=type(EXAMPLES[name])) == EXAMPLES[name]
+
+
+def test_fields_that_an_older_version_did_not_write_have_defaults() -> None:
+    fields = [[0, 8, 0.5], "db", "127.0.0.1:5432", "192.0.2.1", "db"]
+    assert msgspec.convert(fields, TcpDownstreamState) == TcpDownstreamState(
+        Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db"
+    )
+    assert msgspec.convert([9], SharedState) == SharedState(9)
