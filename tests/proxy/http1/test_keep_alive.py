@@ -18,6 +18,7 @@ from tests.proxy.http1.scene import (
     VIA,
     exchange,
     post,
+    status,
     web,
 )
 from tests.proxy.simulation import World
@@ -157,3 +158,50 @@ def test_pipelining_client_that_does_not_read_is_not_served_on(world: World) -> 
     for _ in range(50 - served):
         server.send(response)
     assert client.take().count(b"HTTP/1.1 200 OK") == 50
+
+
+def test_next_request_waits_until_the_client_took_the_responses_before(world: World) -> None:
+    client, server = exchange(world, GET * 20)
+    client.accept_bytes(0)
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 12000\r\n\r\n" + b"x" * 12000
+    served = 0
+    while True:
+        server.send(response)
+        served += 1
+        if not server.take():
+            break
+    assert served == 6
+    assert not server.inbox
+    client.fin()
+    client.accept_bytes(None)
+    assert server.take() == GET_SENT
+    for _ in range(20 - served):
+        server.send(response)
+    assert client.take().count(b"HTTP/1.1 200 OK") == 20
+    assert client.closed
+
+
+def test_client_that_says_close_gets_our_own_answer_last(world: World) -> None:
+    client = world.connect("web")
+    client.send(b"GET / HTTP/1.1\r\nHost: nowhere\r\nConnection: close\r\n\r\n" + GET)
+    answer = client.take()
+    assert status(answer) == 404
+    assert b"\r\nConnection: close\r\n" in answer
+    assert client.ended
+    assert not world.dials
+
+
+def test_connections_tell_what_they_do(world: World) -> None:
+    client, server = exchange(world)
+    about = {one["kind"]: one for one in world.proxy.connections()}
+    assert (
+        about["http1.downstream"].items() >= {"step": "wait", "cluster": "app", "method": "GET", "requests": 1}.items()
+    )
+    assert about["http1.upstream"].items() >= {"use": "head", "endpoint": "127.0.0.1:9000", "requests": 1}.items()
+    assert world.proxy.in_flight() == 1
+    server.send(HELLO)
+    client.take()
+    about = {one["kind"]: one for one in world.proxy.connections()}
+    assert about["http1.downstream"]["step"] == "idle"
+    assert about["http1.upstream"]["use"] == "idle"
+    assert world.proxy.in_flight() == 0
