@@ -160,6 +160,8 @@ class SourceAttempt(Machine):
         """Before OWNED an attempt is taken back; after it the rest of the row must still happen."""
         if self.state in _AFTER_OWNED:
             log.error("after the commit: %s", error)
+            if action is Action.SEND_STRAGGLERS:
+                self.fire(Event.FLUSHED)  # else nobody would ever say BYE
             return False
         if action in {Action.TAKE_BACK, Action.PUT_ABORT, Action.THAW, Action.CLOSE, Action.END_DESTINATION}:
             log.error("while taking the attempt back: %s", error)
