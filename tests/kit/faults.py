@@ -170,6 +170,7 @@ BUGGY: dict[str, Outcome] = {
 } | {
     "source.send_final.before": _O.UNDONE,
     "source.send_final.after": _O.SETTLED,
+    "source.retire.before": _O.MOVED,
     "source.retire.after": _O.MOVED,
     "source.send_stragglers.before": _O.MOVED,
     "source.send_bye.before": _O.MOVED,

@@ -15,7 +15,7 @@ from hotswap.handover.states import fault_points
 from tests.kit.faults import BUGGY, GARBLED, HUNG, KILLED, STOPPED, Outcome, outcome_of, way_to
 from tests.kit.load import Load
 from tests.kit.offspring import run_state, wait_for_stop
-from tests.kit.processes import PATIENCE, Upgrade, finish_upgrade
+from tests.kit.processes import PATIENCE, Instance, Upgrade, finish_upgrade
 from tests.kit.stage import BREEZE, Stage
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
@@ -104,6 +104,11 @@ class Trial:
             assert report.failures == []
         if self.outcome is Outcome.LISTENERS:
             assert report.of_cause("refused") == []
+
+
+def serves(instance: Instance, pid: int) -> bool:
+    status = instance.try_status()
+    return status is not None and (status.pid, status.state) == (pid, "serving")
 
 
 def points(role: str) -> list[str]:
@@ -198,7 +203,7 @@ def test_a_late_destination_that_nobody_may_kill(
     destination = instance.launch("--takeover=require")
     wait_for_stop(destination, within=PATIENCE)
     if outcome is Outcome.UNDONE:
-        eventually(instance.try_status, within=PATIENCE, what="the source takes it back")
+        eventually(lambda: serves(instance, trial.source), within=PATIENCE, what="the source takes it back")
         assert trial.load.turn().failures == []
     instance.resume(destination)
     if outcome is Outcome.UNDONE:
