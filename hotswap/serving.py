@@ -208,8 +208,11 @@ class Serving:
             self.server.sharing(False)
         else:
             self._watch_copies(attempt)
-        if state is Source.GONE:
+        if state is Source.GONE and self.gave_away:
             self.loop.call_soon(self._farewell)
+        elif state is Source.GONE:  # a bug kept it from retiring: frozen, and owner of nothing all the same
+            self.gave_away = True
+            self._end(0)
         elif not attempt.outcome.rehearsed:
             why = str(attempt.failure or "the new generation hung up before it took over")
             log.error("a handover failed, serving on", extra=fields(reason=why))
