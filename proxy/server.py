@@ -25,7 +25,7 @@ from proxy.state import SharedState
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from proxy.cluster import Endpoint
     from proxy.config.model import Config
@@ -258,10 +258,7 @@ class ProxyServer:
         for fd in self._moved:
             self.reactor.kernel.close(fd)
         self._moved = []
-        for listener in self._removed:
-            self.reactor.acceptor.remove(listener)
-            self.reactor.kernel.close(listener.fd)
-            listener.fd = -1
+        self._close_listeners(self._removed)
         self._removed = []
 
     def abandon(self) -> None:
@@ -282,16 +279,27 @@ class ProxyServer:
         self.ticker.start()
 
     def drain(self, deadline: float) -> None:
-        """Accept nothing more, finish, and end what is left at the deadline."""
+        """Serve who waits in the queues, refuse who comes later, and end what is left at the deadline."""
         reactor = self.reactor
         reactor.draining = True
         reactor.stop_at = min(deadline, reactor.stop_at)
         reactor.acceptor.stop()
+        if not self._retired:
+            self._close_listeners(self.listeners.values())
         for connection in list(reactor.connections.values()):
             if not connection.closed:
                 connection.drain()
         reactor.settle()
         self.ticker.replan()
+
+    def _close_listeners(self, listeners: Iterable[Listener]) -> None:
+        """An open one that nobody polls would keep clients waiting; they had better go elsewhere at once."""
+        for listener in listeners:
+            if listener.fd >= 0:
+                self.reactor.acceptor.accept_queued(listener)
+                self.reactor.acceptor.remove(listener)
+                self.reactor.kernel.close(listener.fd)
+                listener.fd = -1
 
     def idle(self) -> bool:
         """Draining, and nothing left."""

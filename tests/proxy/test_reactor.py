@@ -347,6 +347,20 @@ def test_listener_takes_no_more_than_its_limit(make_bench: Callable[..., Bench])
     bench.until(lambda: bench.proxy.reactor.acceptor.accepted == 3)
 
 
+def test_draining_proxy_serves_who_waits_and_refuses_who_comes_later(bench: Bench) -> None:
+    client = bench.client()
+    address = bench.listener.getsockname()
+    fd = bench.listener.detach()
+    bench.proxy.drain(bench.proxy.reactor.kernel.clock() + 60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    server = bench.server()
+    server.send(b"served")
+    assert bench.receive(client, 6) == b"served"
+
+
 # ---- the kernel class ----
 
 
