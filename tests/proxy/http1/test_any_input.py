@@ -61,7 +61,7 @@ def statuses(stream: bytes) -> list[int]:
     return found
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.lists(NOISE | mutated(STATED), min_size=1, max_size=4), cut=st.integers(1, 50))
 def test_any_client_gets_answers(data: list[bytes], cut: int) -> None:
     """Every answer is one of ours or the upstream's, whole, and after a refusal the connection ends."""
@@ -83,7 +83,7 @@ def test_any_client_gets_answers(data: list[bytes], cut: int) -> None:
     assert not any(isinstance(value, Http1Downstream) for value in world.proxy.values().values())
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=NOISE | mutated([case.response for case in BAD_RESPONSES] + [HELLO, HELLO[:-5]]), cut=st.integers(1, 50))
 def test_any_upstream_costs_one_exchange_at_most(data: bytes, cut: int) -> None:
     world = World(web())
@@ -104,7 +104,7 @@ def test_any_upstream_costs_one_exchange_at_most(data: bytes, cut: int) -> None:
     assert world.proxy.values() == {}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(unit=NOISE.filter(bool) | mutated(STATED), prefix=st.sampled_from(BEGINNINGS))
 def test_memory_is_bounded_however_much_a_client_sends(unit: bytes, prefix: bytes) -> None:
     world = World(web())
@@ -120,7 +120,7 @@ def test_memory_is_bounded_however_much_a_client_sends(unit: bytes, prefix: byte
     assert held_memory(world) < ROOM
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(unit=NOISE.filter(bool) | st.just(b"HTTP/1.1 103 x\r\n\r\n"), prefix=st.sampled_from(ANSWERED))
 def test_memory_is_bounded_however_much_an_upstream_sends(unit: bytes, prefix: bytes) -> None:
     world = World(web())

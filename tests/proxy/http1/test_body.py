@@ -53,7 +53,7 @@ def test_chunks_are_forwarded(stream: bytes, framed: bytes, bare: bytes) -> None
 def test_bad_chunks_are_refused_however_cut(case: Bad) -> None:
     body = case.request.partition(b"\r\n\r\n")[2]
     outputs = set()
-    for size in (1, 2, 3, 7, len(body)):
+    for size in (1, 2, 3, 7, len(body)) if len(body) < 2000 else (1000, len(body)):
         chunks = Chunks()
         out = b""
         for start in range(0, len(body), size):

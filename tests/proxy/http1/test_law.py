@@ -132,7 +132,7 @@ MOVES = st.lists(st.booleans(), min_size=1)
 CUTS = st.lists(st.integers(1, 600), max_size=12)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     plays=st.lists(PLAYS, min_size=1, max_size=4),
     cuts=CUTS,
@@ -145,7 +145,7 @@ def test_streams_survive_any_cut_and_any_move(
     check(plays, cuts, answer_cuts, cycle(moves))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cuts=CUTS, answer_cuts=CUTS, moves=MOVES)
 def test_response_until_close_survives_any_cut_and_any_move(
     cuts: list[int], answer_cuts: list[int], moves: list[bool]
@@ -158,7 +158,7 @@ def test_response_until_close_survives_any_cut_and_any_move(
     assert not stage.client.reset
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cuts=CUTS, answer_cuts=CUTS, moves=MOVES)
 def test_tunnel_survives_any_cut_and_any_move(cuts: list[int], answer_cuts: list[int], moves: list[bool]) -> None:
     stage = check([Play(*REQUESTS[0], *ANSWERS[0]), TUNNEL], cuts, answer_cuts, cycle(moves))

@@ -76,7 +76,7 @@ def test_every_change_is_counted(step: Step, disturbance: str) -> None:
     rounds.check()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(st.sampled_from(list(Step)), min_size=1, max_size=3),
     script=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([*DISTURBANCES, "copy", "copy"])), max_size=15),
