@@ -1,9 +1,7 @@
-"""A line server that is upgraded while its clients stay: each line comes back with its number.
-
-    python examples/echo_server.py 127.0.0.1:7000       # and again, to replace it by the next version
-"""
+"""A line server that keeps its clients: run `echo_server.py 127.0.0.1:7000`, and run it again to replace it."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -24,15 +22,9 @@ class State(msgspec.Struct, array_like=True):
 
 
 class Line:
-    """One client."""
-
     kind = "line"
-
-    def __init__(self, serial: int, fd: int) -> None:
-        self.serial, self.fd, self.changes, self.state = serial, fd, 0, State()
-
-    def save(self, now: float) -> bytes:
-        return msgspec.msgpack.encode(self.state)
+    def __init__(self, serial, fd): self.serial, self.fd, self.changes, self.state = serial, fd, 0, State()
+    def save(self, now): return msgspec.msgpack.encode(self.state)
 
 
 class EchoServer(Server):
@@ -49,14 +41,12 @@ class EchoServer(Server):
     def restore_shared(self, state, now): self.next_serial, self.total = msgspec.msgpack.decode(state)
     def freeze(self): asyncio.get_running_loop().remove_reader(self.epoll)
     def thaw(self): asyncio.get_running_loop().add_reader(self.epoll, self.tick)
+    def forget(self, serial): self.remove(self.lines[serial])
     def status(self): return {"lines": self.total}
 
     def restore(self, saved: Saved, now: float) -> None:
         line = self.lines.get(saved.serial) or self.add(saved.serial, saved.fd)
         line.state, line.changes = msgspec.msgpack.decode(saved.state, type=State), saved.changes
-
-    def forget(self, serial: int) -> None:
-        self.remove(self.lines[serial])
 
     def start(self) -> None:
         self.epoll.register(self.listener, select.EPOLLIN)
@@ -74,35 +64,32 @@ class EchoServer(Server):
 
     def tick(self) -> None:
         for fd, _ in self.epoll.poll(0):
-            if fd == self.listener.fileno():
+            if line := self.by_fd.get(fd):
+                self.serve(line)
+            else:
                 client, _ = self.listener.accept()
                 client.setblocking(False)
                 self.next_serial += 1
                 self.add(self.next_serial, client.detach())
-            else:
-                self.serve(self.by_fd[fd])
 
     def serve(self, line: Line) -> None:
         state, line.changes = line.state, line.changes + 1
         try:
-            if data := b"" if state.unsent else os.read(line.fd, 4096):
-                *whole, state.unread = (state.unread + data).split(b"\n")
-                for text in whole:
-                    state.lines += 1
-                    self.total += 1
-                    state.unsent += b"%d of %d: %b\n" % (state.lines, self.total, text)
-            elif not state.unsent:
-                return self.hang_up(line)
+            data = b"" if state.unsent else os.read(line.fd, 4096)
+            *whole, state.unread = (state.unread + data).split(b"\n")
+            for text in whole:
+                state.lines += 1
+                self.total += 1
+                state.unsent += b"%d of %d: %b\n" % (state.lines, self.total, text)
+            ended = not data and not state.unsent
             state.unsent = state.unsent[os.write(line.fd, state.unsent):] if state.unsent else b""
-        except BlockingIOError:
-            pass
-        except OSError:
-            return self.hang_up(line)
-        self.epoll.modify(line.fd, select.EPOLLOUT if state.unsent else select.EPOLLIN)
-
-    def hang_up(self, line: Line) -> None:
-        socket.socket(fileno=os.dup(line.fd)).shutdown(socket.SHUT_RDWR)
-        self.remove(line)
+        except OSError as error:
+            ended = not isinstance(error, BlockingIOError)
+        if not ended:
+            return self.epoll.modify(line.fd, select.EPOLLOUT if state.unsent else select.EPOLLIN)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(line.fd)) as sock:
+            sock.shutdown(socket.SHUT_RDWR)  # close alone says nothing while another process has a copy
+        return self.remove(line)
 
 
 if __name__ == "__main__":

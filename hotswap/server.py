@@ -82,9 +82,12 @@ class Server:
         self.retired = True
 
     def abandon(self) -> None:
-        """Drop every connection."""
+        """Drop every connection; a source that had given them away goes on with what comes new."""
         for serial in list(self.values()):
             self.forget(serial)
+        if self.retired:
+            self.retired = False
+            self.thaw()
 
     def drain(self, deadline: float) -> None:
         """Serve until nobody is left or the deadline ends it."""

@@ -90,8 +90,19 @@ def test_it_is_idle_when_nobody_is_left_or_everything_moved() -> None:
 
 def test_abandoning_forgets_every_connection() -> None:
     server = Least(3, 1, 2)
-    server.abandon()
+    server.abandon()  # at a destination, which starts next: thawing is not for it
     assert sorted(server.forgotten) == [1, 2, 3]
+
+
+def test_a_retired_server_that_is_left_with_the_listeners_serves_on() -> None:
+    server = Least(1)
+    thawed: list[bool] = []
+    server.thaw = lambda: thawed.append(True)  # type: ignore[method-assign]
+    server.retire([], {})
+    server.abandon()
+    assert thawed == [True]
+    server.lines[2] = Line(2)
+    assert not server.idle()
 
 
 def test_connections_are_listed_for_people() -> None:

@@ -19,7 +19,8 @@ from hotswap.errors import Busy, ProtocolError
 from hotswap.handover import greeter, wire
 from hotswap.handover.channel import Channel
 from hotswap.handover.greeter import WAITING, Greeter
-from tests.hotswap.toy import Other, hello, no_leak, open_descriptors, own_pidfd, play
+from tests.hotswap.handover.ends import Other, hello, own_pidfd
+from tests.hotswap.toy import no_leak, open_descriptors, play
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
