@@ -109,3 +109,20 @@ def test_a_hung_owner_is_reported_and_serves_on_once_it_wakes(stage: Stage, upst
     assert load.finish().failures == []
     assert edge.instance.generations() == [owner]
     assert edge.instance.upgrade("--require-all").exit_code == 0
+
+
+def test_a_signal_between_freeze_and_owned_is_held(stage: Stage, edge: Edge) -> None:
+    """The upgrade comes to its end; the signal was meant for a generation that has nothing any more."""
+    source = edge.instance.status().pid
+    load = edge.load(BREEZE)
+    edge.instance.arm("source.freeze.after:stop")
+    attempt = edge.instance.start_upgrade()
+    wait_for_stop(source, within=PATIENCE)
+    edge.instance.kill(source, signal.SIGTERM)
+    edge.instance.resume(source)
+    done = finish_upgrade(attempt)
+    assert done.exit_code == 0, done.text
+    assert stage.offspring.status(source, within=PATIENCE) == 0
+    assert load.turn().failures == []
+    assert load.finish().failures == []
+    assert edge.instance.status().generation == 2

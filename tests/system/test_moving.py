@@ -13,7 +13,7 @@ import pytest
 from tests.kit.client import Client
 from tests.kit.frames import FrameReader, FrameWriter
 from tests.kit.offspring import wait_for_stop
-from tests.kit.ports import loopback6
+from tests.kit.ports import loopback, loopback6
 from tests.kit.processes import PATIENCE, finish_upgrade
 from tests.kit.stage import BREEZE, Edge, Stage, configuration
 from tests.kit.upstreams import Upstreams
@@ -235,3 +235,15 @@ def test_a_request_timeout_goes_on_in_the_next_generation(stage: Stage, upstream
         upstreams.held("never")
         upgrade(edge)
         assert client.response().status == 504
+
+
+def test_the_admin_address_answers_through_upgrades(stage: Stage, upstreams: Upstreams) -> None:
+    admin = loopback()
+    edge = stage.edge(upstreams, admin=admin)
+    for generation in range(1, 4):
+        for path in ("/ready", "/live", "/status"):
+            with Client(admin) as client:
+                assert client.ask(path).status == 200
+        with Client(admin) as client:
+            assert msgspec.json.decode(client.ask("/status").body)["generation"] == generation
+        upgrade(edge)
