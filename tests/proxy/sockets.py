@@ -16,7 +16,7 @@ from tests.proxy.simulation import ManualTicker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def listening(address: Address) -> socket.socket:
