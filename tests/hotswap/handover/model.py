@@ -163,7 +163,9 @@ class Model:
             heard = with_attempt(world, number, rest)
             for event in self._readings(queue[0], process.state, attempt):
                 yield event, heard
-            if queue[0] in _GARBLED and not attempt.garbled:  # a bug of the other side, or of this one
+            if (
+                self.scene.garbling and queue[0] in _GARBLED and not attempt.garbled
+            ):  # a bug of the other side, or of this one
                 yield Event.BREACH, with_attempt(world, number, rest._replace(garbled=True))
         else:
             yield from self._end_of_other(world, who, gives=gives)

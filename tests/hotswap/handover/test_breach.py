@@ -10,8 +10,8 @@ from hotswap.errors import ProtocolError
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.states import Source
-from tests.hotswap.handover.test_destination import taking
-from tests.hotswap.handover.test_source import Giving, giving
+from tests.hotswap.handover.giving import Giving, giving
+from tests.hotswap.handover.taking import taking
 from tests.hotswap.toy import PATIENCE, play
 
 

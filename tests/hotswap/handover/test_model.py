@@ -42,7 +42,7 @@ LONG_SCENES = {
     "strangers, channel leaked": Scene(STRANGERS, leaked=True),
     "spawned, then a stranger": Scene((True, False)),
     "a stranger, then spawned": Scene((False, True)),
-    "three spawned": Scene((True, True, True)),
+    "three spawned": Scene((True, True, True), garbling=False),
 }
 
 

@@ -67,6 +67,7 @@ class Scene(NamedTuple):
     spawned: tuple[bool, ...] = (True, True)  # by attempt: the giver started the taker, so it can end it
     leaked: bool = False  # a forked process keeps the channels open: no CLOSED, ever
     stops: int = 0  # real SIGSTOPs
+    garbling: bool = True  # the giver may make no sense of a message, once in an attempt
     early_mismatch: bool = True  # a round, not only FINAL, may turn out to be of no use to the taker
 
     @property
