@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 
 from tests.bench import cpu, machine, memory, reload, upgrade
+from tests.bench.apart import apart
 from tests.bench.loadgen import BUILD
 from tests.bench.page import Measured, Measurements, page, section
 
@@ -22,48 +24,68 @@ KEPT = BUILD / "measured.json"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
-PARTS = ("cpu", "upgrade", "reload", "memory")
 
 
 def main() -> int:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(MEASURE)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="few rounds; the page is left alone")
+    parser.add_argument("--apart", action="store_true", help="in a CPU group that comes first (root, cgroup v1)")
     parser.add_argument("--upgrades", type=int, help="upgrades per mixture")
     parser.add_argument("--rounds", type=int, help="rounds of the CPU comparison")
     parser.add_argument("--rate", type=float, help="requests a second while upgrading, in all")
     parser.add_argument("--connections", type=int, nargs="+", help="live connections while upgrading")
     chosen = parser.parse_args()
-    if unknown := set(chosen.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; write {', '.join(PARTS)}")
+    if unknown := set(chosen.parts) - set(MEASURE):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; write {', '.join(MEASURE)}")
 
+    with apart() if chosen.apart else nullcontext(False) as is_apart:
+        measure(chosen, is_apart=is_apart)
+    return 0
+
+
+def measure(chosen: argparse.Namespace, *, is_apart: bool) -> None:
+    """Measure the chosen parts; after each, print it and write the page."""
     kept = msgspec.json.decode(KEPT.read_bytes(), type=Measurements) if KEPT.exists() else Measurements()
-    for part in chosen.parts or PARTS:
-        where = machine.describe()
-        measured: Measured
-        if part == "cpu":
-            plan = QUICK_CPU if chosen.quick else cpu.Plan()
-            plan.rounds = chosen.rounds or plan.rounds
-            measured = kept.cpu = Measured(where, cpu=cpu.measure(plan, say))
-        elif part == "memory":
-            measured = kept.memory = Measured(
-                where, memory=memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say)
-            )
-        elif part == "reload":
-            measured = kept.reload = Measured(where, reload=reload.measure(reload.Plan(), say))
-        else:
-            mixtures = QUICK_UPGRADE if chosen.quick else upgrade.Plan()
-            mixtures.upgrades = chosen.upgrades or mixtures.upgrades
-            mixtures.rate = chosen.rate or mixtures.rate
-            mixtures.connections = tuple(chosen.connections or mixtures.connections)
-            measured = kept.upgrade = Measured(where, upgrade=upgrade.measure(mixtures, say))
+    for part in chosen.parts or MEASURE:
+        where = machine.describe(apart=is_apart)
+        measured = MEASURE[part](chosen, where)
+        setattr(kept, part, measured)
         print(f"\n{section(measured)}", flush=True)
         if not chosen.quick:
             BUILD.mkdir(exist_ok=True)
             KEPT.write_bytes(msgspec.json.encode(kept))
             PAGE.write_text(page(kept))
-    return 0
+
+
+def measure_cpu(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+    """See cpu.py."""
+    plan = QUICK_CPU if chosen.quick else cpu.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return Measured(where, cpu=cpu.measure(plan, say))
+
+
+def measure_upgrade(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+    """See upgrade.py."""
+    plan = QUICK_UPGRADE if chosen.quick else upgrade.Plan()
+    plan.upgrades = chosen.upgrades or plan.upgrades
+    plan.rate = chosen.rate or plan.rate
+    plan.connections = tuple(chosen.connections or plan.connections)
+    return Measured(where, upgrade=upgrade.measure(plan, say))
+
+
+def measure_reload(_: argparse.Namespace, where: machine.Machine) -> Measured:
+    """See reload.py."""
+    return Measured(where, reload=reload.measure(reload.Plan(), say))
+
+
+def measure_memory(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+    """See memory.py."""
+    return Measured(where, memory=memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say))
+
+
+MEASURE = {"cpu": measure_cpu, "upgrade": measure_upgrade, "reload": measure_reload, "memory": measure_memory}
 
 
 def say(line: str) -> None:

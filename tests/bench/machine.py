@@ -24,15 +24,17 @@ class Machine(msgspec.Struct):
     python: str
     hotswap: str
     load_before: float  # runnable processes, average over the minute before
+    apart: bool = False  # see apart.py
 
     def __str__(self) -> str:
         return (
             f"{self.date}, {self.processor}, {self.cores} cores, {self.memory_gib:.0f} GiB, Linux {self.kernel}, "
             f"Python {self.python}, hotswap {self.hotswap}; load average before: {self.load_before:.1f}"
+            + (", in a CPU group that comes before others" if self.apart else "")
         )
 
 
-def describe() -> Machine:
+def describe(*, apart: bool = False) -> Machine:
     """This machine, now."""
     return Machine(
         date=dt.datetime.now(tz=dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -43,6 +45,7 @@ def describe() -> Machine:
         python=platform.python_version(),
         hotswap=f"{hotswap.__version__} ({_revision()})",
         load_before=os.getloadavg()[0],
+        apart=apart,
     )
 
 
