@@ -6,10 +6,19 @@ A version number alone does not tell a patched installation from the original.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hotswap import __version__
+
+
+def of_program(version: str = __version__) -> str:
+    """The same over the file that this program was started from; ``python -c`` and the like have only a version."""
+    name = getattr(sys.modules.get("__main__"), "__file__", None)
+    if name is None or not Path(name).is_file():
+        return version
+    return f"{version}+{hashlib.sha256(Path(name).read_bytes()).hexdigest()[:12]}"
 
 
 def fingerprint(packages: Sequence[Path], version: str = __version__) -> str:

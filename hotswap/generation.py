@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hotswap import __version__, keeper, listeners, spawn
 from hotswap.address import Address
+from hotswap.build import of_program
 from hotswap.chain import Chain, Record
 from hotswap.control import Route
 from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
@@ -68,7 +69,8 @@ class Generation:
     ) -> None:
         if takeover not in {"auto", "require", "never"}:
             raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
-        self._identity = Identity(name, version, build or version, config_id, spawn.own_command(), os.getcwd())  # noqa: PTH109
+        build = build or of_program(version)
+        self._identity = Identity(name, version, build, config_id, spawn.own_command(), str(Path.cwd()))
         say_who(name, 0)
         self._server = server
         self._limits = limits or Limits()
@@ -237,7 +239,7 @@ class Generation:
     def leave(self, failure: HotswapError | None) -> None:
         """See `Taker`."""
         failure = failure or AttemptFailed("the serving generation took the attempt back and serves on")
-        log.error("not taking over", extra=fields(reason=str(failure)))
+        log.error("not taking over: %s", failure)
         spawn.report(self._report, failure)
         logging.shutdown()
         sys.stderr.flush()

@@ -215,7 +215,7 @@ class Serving:
             self._end(0)
         elif not attempt.outcome.rehearsed:
             why = str(attempt.failure or "the new generation hung up before it took over")
-            log.error("a handover failed, serving on", extra=fields(reason=why))
+            log.error("a handover failed, serving on: %s", why)
             self._record_failure(attempt, why)
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE

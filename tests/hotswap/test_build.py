@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from hotswap import __version__
-from hotswap.build import fingerprint
+from hotswap.build import fingerprint, of_program
 
 
 @pytest.fixture
@@ -56,3 +58,21 @@ def test_content_cannot_move_from_one_file_to_another_unnoticed(package: Path) -
     (package / "a.py").write_text("b = 1\n")
     (package / "inner" / "b.py").write_text("a = 1\n")
     assert fingerprint([package]) != before
+
+
+def test_a_program_is_another_build_when_its_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ModuleType("__main__")
+    program.__file__ = str(tmp_path / "server.py")
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    assert of_program("1.0") == "1.0"
+    Path(program.__file__).write_text("a = 1\n")
+    before = of_program("1.0")
+    assert re.fullmatch(r"1\.0\+[0-9a-f]{12}", before)
+    assert of_program("1.0") == before
+    Path(program.__file__).write_text("a = 2\n")
+    assert of_program("1.0") != before
+
+
+def test_a_program_without_a_file_has_only_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    assert of_program("1.0") == "1.0"
