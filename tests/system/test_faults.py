@@ -20,7 +20,8 @@ from tests.kit.stage import BREEZE, Stage
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
 
-DEADLINE = "2s"  # of an attempt
+AMPLE = "30s"  # for an attempt whose end no deadline decides
+SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the new generation does not matter
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ class Trial:
         self.failure = failure
         self.outcome = outcome
         self.wrong_before = len(upstreams.record().wrong)
-        self.edge = stage.edge(upstreams, upgrade={"deadline": DEADLINE})
+        deadline = SCANT if failure in {"stop", "hang"} else AMPLE
+        self.edge = stage.edge(upstreams, upgrade={"deadline": deadline})
         self.source = self.edge.instance.status().pid
         self.load: Load = self.edge.load(msgspec.structs.replace(BREEZE, reconnect=not outcome.keeps))
 
@@ -53,7 +55,7 @@ class Trial:
             instance.config["listeners"] = [*usual, taken]
             instance.write_config()
             instance.config["listeners"] = usual
-        options = ("--timeout", DEADLINE, *way.options)
+        options = way.options
         if way.few_files:
             options += ("--", "prlimit", "--nofile=60", *instance.command())
         return instance.start_upgrade(*options)

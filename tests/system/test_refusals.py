@@ -99,9 +99,11 @@ def test_another_command_that_is_no_generation(edge: Edge, load: Load, command: 
     assert edge.instance.upgrade("--require-all").exit_code == 0
 
 
-def test_a_second_upgrade_meanwhile_is_busy(edge: Edge, load: Load) -> None:
+def test_a_second_upgrade_meanwhile_is_busy(stage: Stage, upstreams: Upstreams) -> None:
+    edge = stage.edge(upstreams, upgrade={"deadline": "4s"})
+    load = edge.load(BREEZE)
     edge.instance.arm("destination.send_round_done.before:stop")
-    first = edge.instance.start_upgrade("--timeout", "3s")
+    first = edge.instance.start_upgrade()
     destination = eventually(lambda: other_generations(edge), within=PATIENCE, what="the destination starts")[0]
     wait_for_stop(destination, within=PATIENCE)
     second = edge.instance.upgrade()
@@ -109,6 +111,7 @@ def test_a_second_upgrade_meanwhile_is_busy(edge: Edge, load: Load) -> None:
     assert_undone(edge, finish_upgrade(first), errors.DeadlinePassed, errors.DestinationFailed)
     edge.instance.disarm()
     assert edge.instance.upgrade("--require-all").exit_code == 0
+    assert load.finish().failures == []
 
 
 def other_generations(edge: Edge) -> list[int]:
