@@ -103,7 +103,7 @@ class Generation:
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, os._exit, 128 + number)  # inert: nothing to tidy up
+            loop.add_signal_handler(number, self._end_inert, number)
         await self._come_to_own()
         if self._serving is None:
             raise HotswapError("owner without a serving side: a bug")
@@ -111,6 +111,12 @@ class Generation:
         await self._serving.finish()
         log.info("ended", extra=fields(gave_away=self._serving.gave_away))
         return code
+
+    def _end_inert(self, number: int) -> None:
+        """While inert there is nothing to tidy up. A signal in the same turn as the byte comes to an owner."""
+        if self._serving is None:
+            os._exit(128 + number)
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)  # after `Serving.open`
 
     # -- coming to own ----------------------------------------------------------------------------
 

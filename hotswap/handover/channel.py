@@ -24,13 +24,14 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
-from hotswap.errors import ProtocolError
+from hotswap.errors import HotswapError, ProtocolError
 from hotswap.handover import wire
 
 WINDOW = 4
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
 _AGAIN = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
+_NOBODY_READS = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNREFUSED)
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _SEND_BUFFER = 1 << 20
 
@@ -109,7 +110,11 @@ class Channel:
         try:
             self._sock.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
         except OSError as error:
-            return error.errno not in _AGAIN
+            if error.errno in _AGAIN:
+                return False
+            if self._sock.fileno() >= 0 and error.errno not in _NOBODY_READS:
+                raise HotswapError(f"a message cannot be sent: {error.strerror}") from None
+            return True
         self._unacknowledged += bool(fds)
         return True
 

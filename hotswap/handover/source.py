@@ -213,9 +213,11 @@ class SourceAttempt(Machine):
         while not self.channel.sending:
             try:
                 batch = self._copier.next_batch(self._round_began)
+                if batch is not None:
+                    self.channel.send(batch.message, batch.fds, batch.memfds)
             except Exception as error:
-                log.exception("a value could not be saved")
-                self.fail(HotswapError(f"a value could not be saved: {error!r}"))
+                log.exception("a value could not be copied")
+                self.fail(HotswapError(f"a value could not be copied: {error!r}"))
                 return
             if batch is None:
                 self._round_sent = True
@@ -223,7 +225,6 @@ class SourceAttempt(Machine):
                 self.outcome.rounds = self._round
                 self.send(wire.RoundEnd(self._round))
                 return
-            self.channel.send(batch.message, batch.fds, batch.memfds)
             if time.monotonic() >= until:
                 break
         if self.channel.sending:
@@ -321,7 +322,7 @@ class SourceAttempt(Machine):
         }
         self.outcome.downtime_ms = (at["owned"] - at["freeze"]) * 1e3
         self.failure = None
-        kept = [*self._copier.staying, *self._server.stragglers()]
+        kept = sorted({*self._copier.staying, *self._stragglers, *self._server.stragglers()})  # announced ones too
         self._holder.retired(kept, frozenset(self.hello.wanted))
         self._report({"event": "owned", "pid": self.hello.pid, "downtime_ms": self.outcome.downtime_ms})
 

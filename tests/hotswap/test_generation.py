@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from hotswap import Generation, Limits
+from hotswap import Generation, Limits, Server
 from hotswap.errors import (
     AlreadyRunning,
     AttemptFailed,
@@ -20,6 +22,7 @@ from hotswap.errors import (
     UsageError,
 )
 from hotswap.runtime import Runtime
+from hotswap.serving import Serving
 from tests.hotswap.echo import PATIENCE, Echo
 from tests.kit.offspring import kill, wait_for_stop
 from tests.kit.waiting import eventually
@@ -108,6 +111,25 @@ def test_an_address_in_use_ends_a_cold_start_and_leaves_the_name_free(echo: Echo
     other.start()
     assert echo.exit_code(echo.launch(address=other.options.address)) == BindFailed.exit_code
     echo.start()
+
+
+def test_a_signal_in_the_very_turn_of_taking_over_is_for_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler of the inert time runs, but this process owns by now: it must not just end."""
+    made = Generation("x", Server(), runtime_dir=tmp_path)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    made._serving = cast("Serving", object())
+
+    async def run() -> None:
+        told = asyncio.Event()
+        made._end_inert(signal.SIGUSR1)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)  # as `Serving.open` does
+        await asyncio.wait_for(told.wait(), PATIENCE)
+
+    asyncio.run(run())
+    assert ended == []
 
 
 def test_takeover_is_one_of_three_words(tmp_path: Path) -> None:

@@ -254,4 +254,40 @@ async def test_a_value_that_cannot_be_saved_costs_the_attempt_only() -> None:
     async with giving() as case:
         case.server.lines[2].save = failing  # type: ignore[assignment, method-assign]
         await case.welcome()
-        await case.taken_back(HotswapError, "a value could not be saved: ZeroDivisionError")
+        await case.taken_back(HotswapError, "a value could not be copied: ZeroDivisionError")
+
+
+@pytest.mark.parametrize("at", ["copying", "frozen", "straggling"])
+def test_a_value_whose_descriptor_is_not_open_is_never_lost_in_silence(at: str) -> None:
+    """The kernel refuses to pass it on: that is no end of the channel."""
+
+    async def run() -> None:
+        async with giving(three_connections(unfinished={3} if at == "straggling" else ())) as case:
+            line = case.server.lines[3]
+            fd, line.fd = line.fd, 9999
+            if at == "straggling":
+                await case.own()
+                await case.until(lambda: "retired" in case.owner.calls)
+                case.server.unfinished = set()
+                await case.other.expect(wire.Bye)
+                assert list(case.server.lines) == [3], "what cannot be sent is kept"
+                line.fd = fd
+                return
+            if at == "copying":
+                await case.welcome()
+                failure = await case.over()
+            else:
+                line.fd = fd
+                await case.welcome()
+                begun = await case.copied()
+                case.server.connect(4)
+                fd, case.server.lines[4].fd = case.server.lines[4].fd, 9999
+                line = case.server.lines[4]
+                case.other.say(wire.RoundDone(begun.number, 3, []))
+                failure = await case.over()
+            line.fd = fd
+            assert "Bad file descriptor" in str(failure)
+            assert case.attempt.state is Source.SERVING
+            assert case.server.ticking
+
+    play(run())
