@@ -15,12 +15,12 @@ demo: ## start an upstream, a proxy and clients, upgrade the proxy live five tim
 	@scripts/setup run
 	@$(VENV)/python examples/demo.py $(ARGS)
 
-test: ## lint, types, and the tests that take seconds
+test: ## lint, types, and the tests that need nothing but Python
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	$(VENV)/python -m pytest -m 'not all and not soak' $(ARGS)
 
-test-all: ## the same with every test: storms, fault points, real peers (which must be there)
+test-all: ## the same with every test: storms, every fault point, real peers (which must be there)
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	HOTSWAP_REQUIRE_PEERS=1 $(VENV)/python -m pytest -m 'not soak' $(ARGS)
