@@ -15,7 +15,7 @@ demo: ## start an upstream, a proxy and clients, upgrade the proxy live five tim
 	@scripts/setup run
 	@$(VENV)/python examples/demo.py $(ARGS)
 
-test: ## lint, types, and the tests that need nothing but Python
+test: ## lint, types, tests
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	$(VENV)/python -m pytest -m 'not all and not soak' $(ARGS)
