@@ -12,12 +12,15 @@ from tests.kit.load import Plan
 from tests.kit.processes import Config
 from tests.kit.stage import STORM, Edge, Stage
 
-FEW, MANY = 5, 20
+FEW, MANY, VERY_MANY = 5, 20, 200
 FD_SLACK = 40  # pool connections come and go with the load
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("upgrades", [FEW, pytest.param(MANY, marks=pytest.mark.all)])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "upgrades",
+    [FEW, pytest.param(MANY, marks=pytest.mark.all), pytest.param(VERY_MANY, marks=pytest.mark.soak)],
+)
 @pytest.mark.parametrize("protocol", ["tcp", "http1"])
 def test_nobody_notices_upgrades_in_a_row(stage: Stage, protocol: str, upgrades: int) -> None:
     """By `tcp` the same clients and upstreams speak HTTP through a plain relay."""
