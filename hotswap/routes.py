@@ -30,8 +30,8 @@ class DrainOrder(msgspec.Struct, frozen=True):
     deadline: float = 60.0  # seconds
 
 
-def status(serving: Serving) -> dict[str, Any]:
-    """What `hotswap status` shows."""
+def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
+    """What `hotswap status` shows; `brief` leaves out what takes a look at every connection."""
     identity, server = serving.identity, serving.server
     return {
         "name": identity.name,
@@ -44,8 +44,8 @@ def status(serving: Serving) -> dict[str, Any]:
         "config_id": identity.config_id,
         "listeners": [{"name": spec.name, "address": str(spec.address)} for spec in server.wanted()],
         "connections": len(server.values()),
-        "in_flight": server.in_flight(),
-        "server": server.status(),
+        "in_flight": None if brief else server.in_flight(),
+        "server": None if brief else server.status(),
         "last_upgrade": serving.last_upgrade or inherited_upgrade(serving.chain),
     }
 
@@ -77,8 +77,8 @@ def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
 def routes(serving: Serving) -> dict[tuple[str, str], Route]:
     """Bound to one serving generation."""
 
-    async def get_status(_request: Request) -> Response:
-        return Response.json(status(serving))
+    async def get_status(request: Request) -> Response:
+        return Response.json(status(serving, brief="brief" in request.query))
 
     async def get_connections(_request: Request) -> Response:
         return Response.json({"connections": serving.server.connections()})

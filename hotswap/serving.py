@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from hotswap import listeners
 from hotswap.admission import judge
@@ -171,7 +174,7 @@ class Serving:
             hello,
             self.server,
             self,
-            limits=self._limits,
+            limits=self._limits if upgrade is None else replace(self._limits, attempt=upgrade.order.timeout),
             faults=Faults.armed(),
             generation=self.generation + 1,
             wishes=upgrade.wishes if upgrade else Wishes(),
@@ -204,9 +207,9 @@ class Serving:
         self._attempt = None
         if state is not Source.GONE:
             gc.enable()
-        if attempt.peer_dead or state is Source.GONE:
+        if attempt.peer_dead:
             self.server.sharing(False)
-        else:
+        elif state is not Source.GONE:
             self._watch_copies(attempt)
         if state is Source.GONE and self.gave_away:
             self.loop.call_soon(self._farewell)
@@ -242,6 +245,12 @@ class Serving:
         """Everything is given away; what was kept drains, then this process ends."""
         until = time.monotonic() + self._limits.farewell
         self.draining = True
+        if self.server.values():
+            self.server.sharing(False)  # the destination lives, and holds no copy of what was kept
+        else:
+            # Tidying up after thousands of connections must not compete with the owner's first ticks.
+            with contextlib.suppress(OSError):
+                os.nice(10)
         self._end_when_idle(until)
 
     def _record_failure(self, attempt: SourceAttempt, why: str) -> None:

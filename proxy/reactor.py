@@ -32,7 +32,7 @@ from proxy.kernel import ERR, IN, OUT
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from hotswap.address import Address
     from proxy.kernel import Kernel
@@ -336,10 +336,13 @@ class Reactor:
         connection.fd = fd
         self.connections[connection.serial] = connection
         if fd >= 0:
-            while fd >= len(self._by_fd):
-                self._by_fd.extend([None] * len(self._by_fd))
-            self._by_fd[fd] = connection
+            self._seat(connection)
         connection.attached()
+
+    def _seat(self, connection: Connection) -> None:
+        while connection.fd >= len(self._by_fd):
+            self._by_fd.extend([None] * len(self._by_fd))
+        self._by_fd[connection.fd] = connection
 
     def restore(self, connection: Connection, fd: int) -> None:
         """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
@@ -367,20 +370,19 @@ class Reactor:
             self.close(connection, reset=reset or bool(connection.outbox))
         self.settle()
 
-    def part(self, kept: Iterable[int]) -> list[int]:
-        """All but `kept` belongs to another process. Returns their descriptors, open; no epoll of ours knows them."""
+    def part(self, kept: Collection[int]) -> dict[int, Connection]:
+        """All but `kept` belongs to another process. Returns the others as they were; no epoll of ours knows them.
+
+        Nothing is done for each of those: at this moment the other process takes its first steps.
+        """
         self.epoll.close()
         self.epoll = self.kernel.epoll()
-        staying = set(kept)
-        moved = []
-        for connection in list(self.connections.values()):
+        left = self.connections
+        self.connections = {serial: left.pop(serial) for serial in sorted(kept) if serial in left}
+        self._by_fd = [None] * 256
+        for connection in self.connections.values():
+            self._seat(connection)
             connection.interest = _UNREGISTERED
-            if connection.serial in staying:
-                self._watch(connection)
-            else:
-                moved.append(connection.fd)
-                self._by_fd[connection.fd] = None
-                connection.peer = None
-                self._drop(connection)
+            self._watch(connection)
         self.acceptor.lost_epoll()
-        return moved
+        return left

@@ -52,7 +52,8 @@ class ProxyServer:
         self._highest = 0
         self._homeless: dict[str, str] = {}
         self._kept: dict[int, str] = {}
-        self._moved: list[int] = []
+        self._left: dict[int, Connection] = {}
+        self._left_counted = True
         self._removed: list[Listener] = []
         self._retired = False
 
@@ -244,7 +245,9 @@ class ProxyServer:
         self.ticker.stop()
         reactor = self.reactor
         reactor.acceptor.stop()
-        self._moved = reactor.part(kept)
+        self._left = reactor.part(kept)
+        if kept:
+            self._uncount()
         self._retired = True
         reactor.next_serial += APART
         self._removed = [self.listeners[name] for name in removed]
@@ -253,11 +256,18 @@ class ProxyServer:
         self.drain(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
         self.ticker.start()
 
+    def _uncount(self) -> None:
+        """What is left no longer counts at listeners and endpoints, nor waits in pools."""
+        if self._left_counted:
+            self._left_counted = False
+            for connection in self._left.values():
+                connection.detached()
+
     def _let_go(self) -> None:
         """Give back the copies of what moved; on removed listeners clients are refused from here on."""
-        for fd in self._moved:
-            self.reactor.kernel.close(fd)
-        self._moved = []
+        for connection in self._left.values():
+            self.reactor.kernel.close(connection.fd)
+        self._left = {}
         self._close_listeners(self._removed)
         self._removed = []
 
@@ -266,10 +276,11 @@ class ProxyServer:
         reactor = self.reactor
         if not self._retired:
             reactor.end_all(reset=True)
-        for fd in self._moved:
-            reactor.kernel.send_reset(fd)
-            reactor.kernel.close(fd)
-        self._moved = []
+        self._uncount()
+        for connection in self._left.values():
+            reactor.kernel.send_reset(connection.fd)
+            reactor.kernel.close(connection.fd)
+        self._left, self._left_counted = {}, True
         self._removed = []
         self._retired = False
         self._links = Links(reactor.connections)

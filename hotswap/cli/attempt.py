@@ -55,7 +55,7 @@ class Attempt:
 
         Raises what `ControlClient` raises before anything was ordered.
         """
-        self._before = self._client.get("/status")
+        self._before = self._client.get("/status?brief=1")
         try:
             result = self._follow(watch)
         except AnswerLost as lost:
@@ -84,7 +84,7 @@ class Attempt:
         trouble = ""
         while time.monotonic() < deadline:
             try:
-                serving = self._client.get("/status").get("generation")
+                serving = self._client.get("/status?brief=1").get("generation")
             except errors.HotswapError as error:
                 trouble = str(error)
             else:
@@ -151,7 +151,7 @@ class Attempt:
         trouble: errors.HotswapError = errors.OwnerHung("the attempt does not end")
         while True:
             try:
-                status = self._client.get("/status")
+                status = self._client.get("/status?brief=1")
             except errors.HotswapError as error:
                 trouble = error
                 over = time.monotonic() > patience

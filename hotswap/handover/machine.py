@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hotswap.errors import HotswapError, ProtocolError
 from hotswap.faults import Faults
@@ -194,6 +195,21 @@ class Machine:
         """Hand the other's pidfd to the caller, who watches and closes it from now on."""
         pidfd, self._peer_pidfd = self._peer_pidfd, -1
         return pidfd
+
+    def later(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do it in the next turn of the loop, if the state is still the same; a failure is one of the attempt."""
+        self.loop.call_soon(self._later, self.state, work, arguments)
+
+    def _later(self, state: State, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self.state is not state or self.over.done():
+            return
+        try:
+            work(*arguments)
+        except HotswapError as error:
+            self.fail(error)
+        except Exception as error:
+            log.exception("the attempt cannot go on")
+            self.fail(HotswapError(f"the attempt cannot go on: {error!r}"))
 
     # -- time and the end -------------------------------------------------------------------------
 

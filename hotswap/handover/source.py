@@ -95,9 +95,8 @@ class SourceAttempt(Machine):
 
     def cancel(self, failure: HotswapError) -> None:
         """Stop the attempt; too late once the destination owns."""
-        if self.state in _AFTER_OWNED:
-            return
-        self.set_deadline(0, partial(self.fail, failure))
+        if self.state not in _AFTER_OWNED:
+            self.set_deadline(0, partial(self.fail, failure))
 
     @property
     def frozen(self) -> bool:
@@ -136,19 +135,22 @@ class SourceAttempt(Machine):
             raise ProtocolError(f"ROUND_DONE {done.number} out of turn")
         for problem in done.problems:
             self._server.keep([problem.serial], problem.reason)
+        # Milliseconds each, over all connections: serve in between, and before the freeze.
+        self.outcome.in_flight = self._server.in_flight()
+        self.later(self._weigh, bool(done.problems))
+
+    def _weigh(self, more: bool) -> None:
+        """Copy on, or freeze."""
         dirty = self._copier.dirty()
-        self.outcome.in_flight = self._server.in_flight()  # now and not in the freeze: it may take its time
         self._report({"event": "round", "number": self._round, "copied": self._copier.copied, "left": dirty})
-        if self._wishes.require_all and self._server.staying():
-            reasons = sorted(set(self._server.staying().values()))
-            raise LeftBehind(
-                f"{len(self._server.staying())} connections cannot move ({'; '.join(reasons)}), "
-                "and --require-all was given"
-            )
-        if not converged(self._limits, self._round, self._copier.copied, dirty) or done.problems:
-            self.fire(Event.ROUND_DONE)
+        staying = self._server.staying()
+        if self._wishes.require_all and staying:
+            why = "; ".join(sorted(set(staying.values())))
+            raise LeftBehind(f"{len(staying)} connections cannot move ({why}), and --require-all was given")
+        if more or not converged(self._limits, self._round, self._copier.copied, dirty):
+            self.later(self.fire, Event.ROUND_DONE)
         else:
-            self.fire(Event.REHEARSE if self._wishes.dry_run else Event.CONVERGED)
+            self.later(self.fire, Event.REHEARSE if self._wishes.dry_run else Event.CONVERGED)
 
     # -- actions ----------------------------------------------------------------------------------
 
@@ -298,9 +300,9 @@ class SourceAttempt(Machine):
         # Before the byte was put it is in hand, whatever the row says: SEND_FINAL may have failed.
         took = not self._byte_out or self._pipe.take() is Event.GOT_O
         self._byte_out = self._byte_out and not took
+        self.answer(Event.TOOK if took else Event.EMPTY)
         if not took:
             self.set_deadline(self._limits.grace, self._late)
-        self.answer(Event.TOOK if took else Event.EMPTY)
 
     def _put_abort(self) -> None:
         self._pipe.put_abort()
@@ -357,10 +359,7 @@ class SourceAttempt(Machine):
         self.set_deadline(self._limits.release, self._late)
 
     def _take_listeners(self) -> None:
-        self.failure = ConnectionsLost(
-            "the new generation died right after it took over: "
-            "this one serves on, the connections it had taken are lost"
-        )
+        self.failure = ConnectionsLost("the new generation died as owner: this one serves on, its connections are lost")
         self._holder.take_listeners()
 
     def _close(self) -> None:
