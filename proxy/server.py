@@ -78,6 +78,7 @@ class ProxyServer:
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take the sockets; polled from `start` on."""
+        self.ticker.attach()
         for name, fd in listeners.items():
             listener = self.listeners[name]
             listener.fd = fd
@@ -246,6 +247,7 @@ class ProxyServer:
         reactor = self.reactor
         reactor.acceptor.stop()
         self._left = reactor.part(kept)
+        self.ticker.renew()
         if kept:
             self._uncount()
         self._retired = True

@@ -45,6 +45,12 @@ class ManualTicker(Ticker):
         super().__init__(reactor)
         self.running = False
 
+    def attach(self) -> None:
+        pass
+
+    def renew(self) -> None:
+        pass
+
     def start(self) -> None:
         self.running = True
 

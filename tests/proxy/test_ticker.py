@@ -7,7 +7,10 @@ import socket
 
 from hotswap.address import Address
 from proxy.config.model import ClusterConfig, Config, EndpointConfig, ListenerConfig, RouteConfig
+from proxy.kernel import Kernel
+from proxy.reactor import Reactor
 from proxy.server import ProxyServer
+from proxy.ticker import Ticker
 from tests.proxy.sockets import bound, listening
 
 LOOPBACK = Address.parse("127.0.0.1:0")
@@ -85,3 +88,50 @@ def test_deadlines_fire_without_any_event() -> None:
             sock.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+class Readable(Reactor):
+    """A reactor that always has something to do, and notes when it is asked to."""
+
+    __slots__ = ("end", "ticks")
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(Kernel())
+        self.end = end
+        self.ticks = 0
+
+    def fileno(self) -> int:
+        return self.end.fileno()
+
+    def tick(self, timeout: float = 0.0) -> None:
+        self.ticks += 1
+
+
+def test_a_freeze_in_the_turn_that_had_seen_events_comes_before_the_tick() -> None:
+    async def scenario() -> None:
+        end, far_end = socket.socketpair()
+        reactor = Readable(end)
+        ticker = Ticker(reactor)
+        frozen = asyncio.Event()
+        before = 0
+
+        def freeze() -> None:
+            nonlocal before
+            ticker.stop()
+            before = reactor.ticks
+            frozen.set()
+
+        ticker.start()
+        far_end.send(b"x")
+        # The next turn looks at the descriptors, then calls this, then what the descriptors asked for.
+        asyncio.get_running_loop().call_soon(freeze)
+        await frozen.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert reactor.ticks == before, "it ticked while frozen"
+        end.close()
+        far_end.close()
+        reactor.epoll.close()
+        reactor.acceptor.close()
+
+    asyncio.run(scenario())
