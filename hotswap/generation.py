@@ -204,8 +204,9 @@ class Generation:
 
     # -- handover.destination.Taker ---------------------------------------------------------------
 
-    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
+    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int, generation: int) -> None:
         """See `Taker`."""
+        self._number = generation  # also if the source dies before its history came
         by_purpose = {entry.purpose: (entry, fd) for entry, fd in entries}
         if not {"control", "handover"} <= by_purpose.keys():
             raise BindFailed("the serving generation did not pass on its runtime sockets")

@@ -126,7 +126,7 @@ class DestinationAttempt(Machine):
         # Only now: a source that dies before leaves nothing to own, and this side starts afresh.
         self.fire(Event.WELCOME)
         try:
-            self._taker.adopt(self._listeners, self._lock)
+            self._taker.adopt(self._listeners, self._lock, self._generation)
         except HotswapError as error:
             self._mismatch(str(error), error.exit_code)
 

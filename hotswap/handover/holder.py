@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct):
 class Taker(Protocol):
     """What the generation around an attempt does for it."""
 
-    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
+    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int, generation: int) -> None:
         """Resources came: bind what is missing, give the server its listeners. Raises `BindFailed`."""
 
     def restore_chain(self, chain: bytes, generation: int) -> None:

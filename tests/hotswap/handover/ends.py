@@ -98,7 +98,7 @@ class Heir:
         self.failure: HotswapError | None = None
         self.adopting_fails: HotswapError | None = None
 
-    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int) -> None:
+    def adopt(self, entries: list[tuple[wire.ListenerEntry, int]], lock: int, generation: int) -> None:
         self.calls.append("adopt")
         self.entries, self.lock = entries, lock
         if self.adopting_fails is not None:
