@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec.structs import replace
-
 from hotswap import listeners
 from hotswap.admission import judge
 from hotswap.chain import Chain, Record
@@ -174,7 +172,7 @@ class Serving:
             hello,
             self.server,
             self,
-            limits=self._limits if upgrade is None else replace(self._limits, attempt=upgrade.order.timeout),
+            limits=self._limits,
             faults=Faults.armed(),
             generation=self.generation + 1,
             wishes=upgrade.wishes if upgrade else Wishes(),

@@ -35,8 +35,6 @@ from hotswap.swappable import Swappable
 
 log = logging.getLogger("hotswap.handover")
 
-_LONGEST = 3600.0  # seconds that a source may ask a destination to wait
-
 
 class DestinationAttempt(Machine):
     """One attempt, from HELLO to the end."""
@@ -97,7 +95,7 @@ class DestinationAttempt(Machine):
             raise ProtocolError("WELCOME carries one pidfd, once")
         self._generation = message.generation
         self.watch_peer(fds.pop())
-        self.set_deadline(min(message.deadline, _LONGEST) + self._limits.freeze, self._late)
+        self.set_deadline(min(message.deadline, self._limits.attempt) + self._limits.freeze, self._late)
         self._server.agree(message.schemas, frozenset(self._wanted))
 
     def _on_refused(self, message: wire.Refused, _fds: list[int]) -> None:
