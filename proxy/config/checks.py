@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotswap.address import MAX_UNIX_PATH, Address
+from proxy.config.keys import ROUTED
 from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
 
@@ -71,26 +72,33 @@ def _collide(one: str, other: str) -> bool:
 def _protocol(listener: Part, problems: Problems) -> None:
     """Keys that do not go with the protocol, or are missing for it."""
     protocol = listener.value("protocol")
+    if protocol is None:
+        return
     written = listener.written
-    if protocol == "http1":
-        if {"routes", "cluster"} <= written:
-            remedy = "keep routes, or cluster for one route that takes every request"
-            problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
-        elif not {"routes", "cluster"} & written:
-            problems.error(
-                listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
-            )
-    elif protocol is not None:
-        for key in listener.section.keys:
-            if key.http1_only and key.name in listener.fields:
-                remedy = (
-                    "write cluster: NAME instead" if key.name == "routes" else "remove it, or write protocol: http1"
-                )
-                problems.error(
-                    *listener.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}"
-                )
+    if protocol not in ROUTED:
         if not {"routes", "cluster"} & written:
             problems.error(listener.line, listener.path, "cluster is missing; add cluster: NAME, where connections go")
+    elif {"routes", "cluster"} <= written:
+        remedy = "keep routes, or cluster for one route that takes every request"
+        problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
+    elif not {"routes", "cluster"} & written:
+        problems.error(
+            listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
+        )
+    _foreign(listener, protocol, problems)
+    for route in listener.parts("routes") if protocol in ROUTED else ():
+        match: Part | None = route.value("match")
+        if match is not None:
+            _foreign(match, protocol, problems)
+
+
+def _foreign(part: Part, protocol: str, problems: Problems) -> None:
+    """Keys that have no meaning for the protocol."""
+    for key in part.section.keys:
+        if key.only and protocol not in key.only and key.name in part.fields:
+            one = " or ".join(key.only)
+            remedy = "write cluster: NAME instead" if key.name == "routes" else f"remove it, or write protocol: {one}"
+            problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:
@@ -123,6 +131,8 @@ def covers(one: MatchConfig, other: MatchConfig) -> bool:
         inside = (other.path or other.prefix or "") + "/"
         if not inside.startswith(one.prefix.removesuffix("/") + "/"):
             return False
+    if one.service not in (None, "*", other.service):
+        return False
     return set(one.headers) <= set(other.headers)
 
 

@@ -16,6 +16,7 @@ from proxy.config import model
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
+    SERVICE,
     Choice,
     Count,
     Duration,
@@ -39,7 +40,8 @@ class Items:
 class Key:
     """One key.
 
-    `absent` says what leaving it out means where there is no default; `http1_only` keys stand on http1 listeners only.
+    `absent` says what leaving it out means where there is no default; `only` names the protocols of the listeners
+    on which the key may stand, none for all.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Key:
     required: bool = False
     example: str = ""
     absent: str = ""
-    http1_only: bool = False
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Section:
         )
 
 
+HTTP1 = ("http1",)
+BOLT = ("bolt",)
+ROUTED = ("http1", "bolt")
+"""Protocols with a choice of routes."""
+
 MATCH = Section(
     "match",
     model.MatchConfig,
@@ -92,6 +99,7 @@ MATCH = Section(
             "not example.com itself.",
             example="api.example.com",
             absent="any host",
+            only=HTTP1,
         ),
         Key(
             "path",
@@ -99,6 +107,7 @@ MATCH = Section(
             "The whole path, without the query. Not together with `prefix`.",
             example="/v1/users",
             absent="any path",
+            only=HTTP1,
         ),
         Key(
             "prefix",
@@ -106,13 +115,23 @@ MATCH = Section(
             "The beginning of the path, whole segments: `/v1` takes `/v1`, `/v1/` and `/v1/x`, not `/v10`.",
             example="/v1",
             absent="any path",
+            only=HTTP1,
         ),
         Key(
             "headers",
             HeaderValues(),
-            "Header fields that must be there with exactly this value.",
+            "Header fields that must be there with exactly this value; the names in any case.",
             example="{x-version: beta}",
             absent="any headers",
+        ),
+        Key(
+            "service",
+            SERVICE,
+            "The value of the header `service`, or of `sofa_head_target_service` where that is missing. `*` stands for "
+            "any characters, `?` for one.",
+            example="com.acme.Orders:1.0",
+            absent="any service",
+            only=BOLT,
         ),
     ),
 )
@@ -120,7 +139,7 @@ MATCH = Section(
 ROUTE = Section(
     "route",
     model.RouteConfig,
-    "The first route that matches decides; without a match the answer is 404.",
+    "The first route that matches decides; without a match the answer is 404, for bolt status 6.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
         Key("cluster", Name(), "The cluster they go to.", required=True, example="app"),
@@ -144,16 +163,16 @@ LISTENER = Section(
         Key(
             "protocol",
             Choice(get_args(model.Protocol)),
-            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0.",
+            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0, `bolt` routes calls of SOFABolt, "
+            "versions 1 and 2 ([bolt](bolt.md)).",
             required=True,
             example="http1",
         ),
-        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", http1_only=True),
+        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", only=ROUTED),
         Key(
             "cluster",
             Name(),
-            "Where everything goes. For tcp this is required; for http1 it is short for one route that takes every "
-            "request.",
+            "Where everything goes. For tcp this is required; else it is short for one route that takes every request.",
             example="app",
             absent="see `routes`",
         ),
@@ -174,28 +193,26 @@ LISTENER = Section(
             Duration(),
             "From the first byte of a request to the end of its header; for the first request from the beginning of "
             "the connection. Then 408, or a mere close if not a byte came.",
-            http1_only=True,
+            only=HTTP1,
         ),
-        Key(
-            "body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", http1_only=True
-        ),
+        Key("body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", only=HTTP1),
         Key(
             "keepalive_timeout",
             Duration(),
-            "Wait for the next request on a connection. Then it is closed.",
-            http1_only=True,
+            "Wait for the next request on a connection. Then it is closed. Clients of bolt send heartbeats within it.",
+            only=ROUTED,
         ),
         Key(
             "max_header_bytes",
             Size(1 << 10, 1 << 20),
             "Request line and header fields together. More gets 431, or 414 if it is the line.",
-            http1_only=True,
+            only=HTTP1,
         ),
         Key(
             "max_headers",
             Count(1, 10_000),
             "Header fields of a request, and trailer fields. More get 431.",
-            http1_only=True,
+            only=HTTP1,
         ),
         Key(
             "max_body",
@@ -203,7 +220,13 @@ LISTENER = Section(
             "Bytes of a request body. More gets 413. Bodies are streamed, so this is no memory limit.",
             example="10MB",
             absent="no limit",
-            http1_only=True,
+            only=HTTP1,
+        ),
+        Key(
+            "max_frame",
+            Size(1 << 10, 1 << 30),
+            "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
+            only=BOLT,
         ),
     ),
 )
@@ -244,7 +267,12 @@ CLUSTER = Section(
             "To establish a connection. Then the other endpoints are tried, each once. If none is left: 504, or 503 "
             "if they refused; a tcp connection is reset.",
         ),
-        Key("request_timeout", Duration(), "From the complete request to the first byte of the response. Then 504."),
+        Key(
+            "request_timeout",
+            Duration(),
+            "From the complete request to the first byte of the response. Then 504. A call of bolt brings its own; "
+            "this is for those without.",
+        ),
         Key(
             "idle_timeout",
             Duration(),
@@ -272,6 +300,17 @@ CLUSTER = Section(
             "keepalive_timeout",
             Duration(),
             "How long such a connection is kept. Stay below the timeout of the upstream, which would close it first.",
+        ),
+        Key(
+            "shared_connections",
+            Count(1, 1024),
+            "Connections per endpoint that the calls of all clients share (bolt), for version 1 and 2 each.",
+        ),
+        Key(
+            "heartbeat_interval",
+            Duration(),
+            "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
+            "closed. Stay below the idle timeout of the upstream.",
         ),
     ),
 )

@@ -286,6 +286,7 @@ class RequestPath:
 
 
 DIRECTORY = Text("absolute path", re.compile(r"/[^\0]*"), "an absolute path such as /run/hotswap")
+SERVICE = Text("service", re.compile(r"[!-~]{1,256}"), "a service such as com.acme.Orders:1.0 or com.acme.*")
 HOST = Text("host", _HOST, "a host name without scheme and port, such as api.example.com or *.example.com", lower=True)
 
 

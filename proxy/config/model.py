@@ -16,7 +16,7 @@ import msgspec
 
 from hotswap.address import Address
 
-Protocol = Literal["tcp", "http1"]
+Protocol = Literal["tcp", "http1", "bolt"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 
 
@@ -34,7 +34,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``idle_timeout`` is the longest silence on a stream or a tunnel; ``max_duration`` limits a stream
     or a tunnel as a whole (None: no limit). ``retries`` counts further attempts of a request of
     which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
-    next request, each ``keepalive_timeout`` at most.
+    next request, each ``keepalive_timeout`` at most. The calls of bolt clients share ``shared_connections`` per
+    endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
     """
 
     name: str
@@ -47,6 +48,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 1
     max_idle: int = 256
     keepalive_timeout: float = 60.0
+    shared_connections: int = 4
+    heartbeat_interval: float = 15.0
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +57,15 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
     ``path`` compares the whole path (without the query), ``prefix`` its beginning; at most one of both is there.
-    ``headers`` are (name in lower case, exact value).
+    ``headers`` are (name in lower case, exact value). ``service`` is a pattern for bolt, which knows neither hosts
+    nor paths.
     """
 
     host: str | None = None
     path: str | None = None
     prefix: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    service: str | None = None
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +82,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     `cluster` is where its connections go. From ``header_timeout`` to ``max_body`` the fields concern http1 only:
     the time for a whole request head, the longest silence inside a request body, the wait for the next
     request, and the limits whose excess is answered by 431 and 413 (``max_body`` None: no limit).
-    ``max_connections`` None: no limit but that of open files.
+    ``max_frame`` concerns bolt only. ``max_connections`` None: no limit but that of open files.
     """
 
     name: str
@@ -92,6 +97,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_header_bytes: int = 32 * 1024
     max_headers: int = 100
     max_body: int | None = None
+    max_frame: int = 16 * 1024 * 1024
 
     @property
     def cluster(self) -> str:

@@ -89,7 +89,7 @@ def _default(section: Section, key: Key) -> str:
 
 
 def _about(key: Key) -> str:
-    return f"{key.about} (http1 only)" if key.http1_only else key.about
+    return f"{key.about} ({' and '.join(key.only)} only)" if key.only else key.about
 
 
 if __name__ == "__main__":
