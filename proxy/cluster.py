@@ -17,6 +17,7 @@ from proxy.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from proxy.bolt.pool import SharedPool
     from proxy.config.model import ClusterConfig
 
 
@@ -27,7 +28,7 @@ class Endpoint:
     that use is over, exactly once each.
     """
 
-    __slots__ = ("address", "cluster", "current", "in_flight", "name", "pool", "weight")
+    __slots__ = ("address", "cluster", "current", "in_flight", "name", "pool", "shared", "weight")
 
     def __init__(self, cluster: Cluster, address: Address, weight: int) -> None:
         self.cluster = cluster
@@ -39,6 +40,8 @@ class Endpoint:
         self.current = 0
         """The balance's own number, see `proxy.balance`."""
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
+        self.shared: dict[int, SharedPool] = {}
+        """The connections that bolt clients share, by version of bolt."""
 
     def begin(self) -> None:
         """One more stream uses this endpoint."""

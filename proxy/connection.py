@@ -68,10 +68,7 @@ EOF = 4
 SHUTTING = 8
 FIN_SENT = 16
 CLOGGED = 32
-_FLAGS = [
-    tuple(bool(flags & bit) for bit in (CONNECTING, PAUSED, EOF, SHUTTING, FIN_SENT, CLOGGED)) for flags in range(64)
-]
-"""All combinations: a restore is part of the downtime."""
+_FLAGS = [tuple(bool(flags & 1 << bit) for bit in range(6)) for flags in range(64)]
 
 
 class Connection:
@@ -156,12 +153,12 @@ class Connection:
         """The end of a batch: write the outbox; then whatever else is to be done (`Plane.follow`)."""
         out = self.outbox
         if out and not self.connecting:
+            self.changes += 1
             try:
                 count = write(self.fd, out)
             except OSError as error:
                 self.plane.io_failed(self, error)
             else:
-                self.changes += 1
                 self.active = now
                 if count == len(out):
                     self.outbox = b""
@@ -298,6 +295,12 @@ class Connection:
     def drain(self) -> None:
         """End soon: idle now, else after the work under way."""
 
+    def broken(self) -> None:
+        """A bug in this layer was met: by default it costs this connection and its other side."""
+        for one in (self, *self.bonds()):
+            one.peer = None
+            one.reset()
+
     # ---- the value ----
 
     def save(self, now: float) -> bytes:
@@ -310,6 +313,9 @@ class Connection:
         Nothing but fields, no verb. Raises `CannotRestore` before it altered what belongs to others.
         """
         raise NotImplementedError
+
+    def met(self, other: Connection) -> None:
+        """A connection is there that `load` asked for by `Places.expect`."""
 
     def bonds(self) -> tuple[Connection, ...]:
         """The connections that must stay in one process with this one."""
@@ -335,14 +341,8 @@ class Connection:
 
     def transport(self, now: float) -> Transport:
         """The part of the state that every connection has."""
-        flags = (
-            self.connecting * CONNECTING
-            | self.paused * PAUSED
-            | self.eof * EOF
-            | self.shutting * SHUTTING
-            | self.fin_sent * FIN_SENT
-            | self.clogged * CLOGGED
-        )
+        near = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
+        flags = near | self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
         peer = 0 if self.peer is None else self.peer.serial
         return Transport(flags, peer, now - self.active, bytes(self.outbox))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.bolt.routes import ServiceTable
 from proxy.route import RouteTable
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Listener:
     """What a downstream connection knows of where it came in (the field ``listener`` of its class)."""
 
-    __slots__ = ("address", "clusters", "config", "connections", "downstream", "fd", "name", "polled", "routes")
+    __slots__ = ("address", "clusters", "config", "connections", "downstream", "fd", "name", "polled", "routes", "services")
 
     def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
         self.config = config
@@ -27,6 +28,8 @@ class Listener:
         """All clusters of the configuration by name; routes name them."""
         self.routes = RouteTable(config.routes)
         """Which of them serves a request (http1)."""
+        self.services = ServiceTable(config.routes)
+        """Which of them serves a call (bolt)."""
         self.downstream = downstream
         """The class of its connections."""
         self.fd = -1

@@ -6,6 +6,8 @@ names them in a handover.
 
 from __future__ import annotations
 
+from proxy.bolt.downstream import BoltDownstream
+from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection, Downstream
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.upstream import Http1Upstream
@@ -14,6 +16,7 @@ from proxy.tcp import TcpDownstream, TcpUpstream
 DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
     "http1": Http1Downstream,
+    "bolt": BoltDownstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
 
@@ -24,6 +27,8 @@ KINDS: dict[str, type[Connection]] = {
         TcpUpstream,
         Http1Downstream,
         Http1Upstream,
+        BoltDownstream,
+        BoltUpstream,
     )
 }
 """State kind -> the class that restores it."""

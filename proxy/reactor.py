@@ -139,9 +139,7 @@ class Reactor:
             log.error("a bug in accepting", exc_info=bug)
             return
         log.error("a bug ended a connection", exc_info=bug, extra=fields(**connection.identity()))
-        for one in (connection, *connection.bonds()):
-            one.peer = None
-            one.reset()
+        connection.broken()
 
     def io_failed(self, connection: Connection, error: OSError) -> None:
         """Not now is no failure."""

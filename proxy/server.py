@@ -188,6 +188,10 @@ class ProxyServer:
         """See `proxy.plane.Places`."""
         self._links.link(connection, serial)
 
+    def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
+        """See `proxy.plane.Places`."""
+        return self._links.expect(connection, serials)
+
     # ---- who owns ----
 
     def staying(self) -> Mapping[int, str]:

@@ -1,0 +1,498 @@
+"""Protocol ``bolt``, the client's side: calls cut out of the stream, each to the cluster that its route names.
+
+A run of calls to the same upstream connection is patched in place, one id each, and appended there once. Heartbeats
+are answered here. A call that cannot be served is answered by an error frame, and the others go on.
+
+A request of a server, which came by the upstream connection that this client used last, gets an id of ours too:
+`pushes` is the way back for its answer.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, ClassVar
+from zlib import crc32
+
+import msgspec
+
+from hotswap.swappable import Schema
+from proxy.bolt.frame import (
+    ANSWER,
+    BUSY,
+    CALL,
+    CALLS,
+    CLOSED,
+    CODEC,
+    CRC_SIZE,
+    HEARTBEAT,
+    LAYOUTS,
+    NO_PROCESSOR,
+    NOT_SENT,
+    ONEWAY,
+    REQUEST,
+    TIMEOUT,
+    U32,
+    BadFrame,
+    crc_fits,
+    error,
+    heartbeat_answer,
+    write_crc,
+)
+from proxy.bolt.state import CallState, DownstreamState
+from proxy.bolt.stream import Framed
+from proxy.bolt.upstream import LAST_ID, BoltUpstream, connect
+from proxy.connection import HIGH, Downstream
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.bolt.frame import Head
+    from proxy.bolt.upstream import Call
+    from proxy.cluster import Cluster
+    from proxy.connection import Connection
+    from proxy.plane import Places, Plane
+
+MAX_CALLS = 65536
+"""Calls under way on one upstream connection; further ones are refused as busy."""
+MAX_UNREAD = 4
+"""Longest frames that may wait for a client that does not read; then it is closed."""
+
+Push = tuple["BoltUpstream | None", int, float, int, int]
+"""Who asked, with what id, deadline, codec, ver1."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DownstreamState).decode
+
+
+class BoltDownstream(Framed, Downstream):
+    """A client connection."""
+
+    __slots__ = (
+        "awaited",
+        "blockers",
+        "heard",
+        "inbox",
+        "last_id",
+        "leaving",
+        "pushes",
+        "skip",
+        "soonest",
+        "uses",
+        "wanted",
+    )
+
+    kind: ClassVar[str] = "bolt.downstream"
+    schema: ClassVar[Schema] = Schema(1, 1)
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.uses: dict[BoltUpstream, None] = {}
+        """Upstream connections that may have calls of this client. Derived."""
+        self.blockers: dict[BoltUpstream, None] = {}
+        """Upstream connections that must drain before this one is read again. Derived, they save it."""
+        self.pushes: dict[int, Push] = {}
+        """Requests of servers under way here, by our id."""
+        self.last_id = 0
+        self.soonest = inf
+        """No push's deadline is earlier. Derived."""
+        self.leaving = False
+        """It ends after the last answer."""
+        self.awaited: dict[int, list[int]] = {}
+        """While being restored: upstreams, by serial, that are still to come, with their pushes."""
+
+    def begin(self) -> None:
+        """The first frame is due within the keep-alive timeout."""
+        self.wake(self.due())
+
+    # ---- what comes from the client ----
+
+    def take(self, buffer: bytearray) -> None:
+        """Pass calls on, in runs."""
+        listener = self.listener
+        only = listener.services.only
+        find = listener.services.find
+        limit = listener.config.max_frame
+        clusters = listener.clusters
+        now = self.plane.now
+        pack = U32.pack_into
+        known = CALLS.get
+        size = len(buffer)
+        at = begun = version = fixed = id_at = 0
+        unpack: Any = None
+        upstream: BoltUpstream | None = None
+        cluster: Cluster | None = None if only is None else clusters[only]
+        patience = 0.0
+        calls: dict[int, Call] = {}
+        last = count = 0
+        soonest = inf
+        while at < size:
+            if buffer[at] != version:
+                if begun < at:
+                    self._commit(upstream, buffer, begun, at, count, last, soonest)
+                upstream = None
+                begun = at
+                layout = LAYOUTS.get(buffer[at])
+                if layout is None:
+                    raise BadFrame(f"{buffer[at]} is no version of bolt")
+                version, id_at, fixed = layout.version, layout.id_at, layout.request.size
+                unpack = layout.request.unpack_from
+            ver1 = None
+            end = 0
+            if size - at >= fixed:
+                first, number, codec, timeout, class_length, header_length, content_length = unpack(buffer, at)
+                ver1 = known(first)
+                end = at + fixed + class_length + header_length + content_length
+                if ver1 == 2 and codec & 1:
+                    end += CRC_SIZE
+            if ver1 is None or end > size or (class_length | header_length) & 0x8000 or end - at > limit:
+                if begun < at:
+                    self._commit(upstream, buffer, begun, at, count, last, soonest)
+                upstream = None
+                begun = self._other(buffer, at)
+                if begun == at:
+                    break
+                at = begun
+                continue
+            if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
+                if begun < at:
+                    self._commit(upstream, buffer, begun, at, count, last, soonest)
+                raise BadFrame("the CRC is wrong")
+            chosen = upstream
+            status = 0
+            if only is None:
+                header = at + fixed + class_length
+                try:
+                    name = find(bytes(buffer[header : header + header_length]))
+                except ValueError:
+                    name, status = None, CODEC
+                if name is None:
+                    cluster, chosen, status = None, None, status or NO_PROCESSOR
+                elif cluster is None or cluster.name != name:
+                    cluster, chosen = clusters[name], None
+            if cluster is not None and (chosen is None or len(cluster.endpoints) > 1):
+                chosen = connect(self.plane, cluster, version)
+                if chosen is None:
+                    status = NOT_SENT
+                elif len(chosen.calls) >= MAX_CALLS:
+                    chosen, status = None, BUSY
+            if chosen is not upstream or chosen is None:
+                if begun < at:
+                    self._commit(upstream, buffer, begun, at, count, last, soonest)
+                upstream = chosen
+                begun = at
+                if upstream is None:
+                    self.send(error(number, codec, ver1, status))
+                    begun = at = end
+                    continue
+                calls, last, count, soonest = upstream.calls, upstream.last_id, 0, inf
+                patience = upstream.endpoint.cluster.config.request_timeout
+            until = now + (timeout * 0.001 if timeout > 0 else patience)
+            if until < soonest:  # noqa: PLR1730 - half the cost of min()
+                soonest = until
+            last += 1
+            while last in calls or last > LAST_ID:
+                last = last + 1 if last < LAST_ID else 1
+            calls[last] = (self, number, until, codec, ver1)
+            count += 1
+            pack(buffer, at + id_at, last)
+            if ver1 == 2 and codec & 1:
+                with memoryview(buffer)[at : end - CRC_SIZE] as view:
+                    pack(buffer, end - CRC_SIZE, crc32(view))
+            at = end
+        if begun < at:
+            self._commit(upstream, buffer, begun, at, count, last, soonest)
+        self.keep(buffer, at)
+
+    def _commit(
+        self,
+        upstream: BoltUpstream | None,
+        buffer: bytearray,
+        begun: int,
+        end: int,
+        count: int,
+        last: int,
+        soonest: float,
+    ) -> None:
+        """Send a run of calls that are patched and recorded already."""
+        if upstream is not None:
+            upstream.last_id = last
+            whole = begun == 0 and end == len(buffer)
+            upstream.append(buffer if whole else buffer[begun:end], self, count, soonest)
+
+    def _other(self, buffer: bytearray, at: int) -> int:
+        """Any other frame than a call, or one that is not complete. Returns its end, `at` if more must come."""
+        head = self.next_head(buffer, at)
+        if head is None:
+            return at
+        wants_answer = head.type == REQUEST
+        if head.length > self.listener.config.max_frame:
+            if wants_answer:
+                self.send(error(head.id, head.codec, head.ver1, CODEC))
+            return self.skip_frame(buffer, at, head.length)
+        end = at + head.length
+        if end > len(buffer):
+            return at
+        if head.has_crc and not crc_fits(buffer, at, end):
+            raise BadFrame("the CRC is wrong")
+        if head.command == HEARTBEAT:
+            if head.type:
+                self.send(heartbeat_answer(head))
+        elif head.type == ONEWAY and head.command == CALL:
+            self._one_way(buffer[at:end], head)
+        elif head.command == ANSWER and not head.type:
+            self._pushed_back(buffer[at:end], head)
+        elif wants_answer:
+            self.send(error(head.id, head.codec, head.ver1, CODEC))
+        return end
+
+    def _one_way(self, frame: bytearray, head: Head) -> None:
+        """A request that nobody waits for: it is dropped if it cannot be served."""
+        services = self.listener.services
+        name = services.only
+        if name is None:
+            start = head.size + head.class_length
+            try:
+                name = services.find(bytes(frame[start : start + head.header_length]))
+            except ValueError:
+                return
+            if name is None:
+                return
+        upstream = connect(self.plane, self.listener.clusters[name], head.layout.version)
+        if upstream is not None:
+            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1))
+
+    # ---- what comes back ----
+
+    def deliver(self, buffer: bytearray, begun: int, end: int) -> None:
+        """Answers to this client, ready to go."""
+        run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+        out = self.outbox
+        if not out:
+            self.outbox = run
+            self.plane.unflushed.append(self)
+        else:
+            if isinstance(out, bytes):
+                out = self.outbox = bytearray(out)
+            out += run
+        if len(self.outbox) > HIGH:
+            self._slow()
+        if self.leaving:
+            self._leave()
+
+    def fail(self, call: Call, status: int) -> None:
+        """A call of this client came to nothing."""
+        if not self.closed:
+            self.send(error(call[1], call[3], call[4], status))
+            if self.clogged:
+                self._slow()
+            if self.leaving:
+                self._leave()
+
+    def _slow(self) -> None:
+        """It does not read: neither do we, and there is a limit to what waits for it."""
+        if not self.clogged:
+            self.clogged = self.stale = True
+        self.pause()
+        if len(self.outbox) > HIGH + MAX_UNREAD * self.listener.config.max_frame:
+            self.reset()
+            self._gone()
+
+    def drained(self) -> None:
+        """It read what it was sent."""
+        if not self.blockers:
+            self.resume()
+
+    def block(self, upstream: BoltUpstream) -> None:
+        """That connection cannot get rid of its calls."""
+        self.blockers[upstream] = None
+        self.pause()
+
+    def unblock(self, upstream: BoltUpstream) -> None:
+        """It can again, or is gone."""
+        self.blockers.pop(upstream, None)
+        if not self.blockers and not self.clogged:
+            self.resume()
+
+    # ---- requests of servers ----
+
+    def push(self, upstream: BoltUpstream, frame: bytearray, head: Head) -> None:
+        """Pass a server's request on."""
+        number = self.last_id
+        while True:
+            number = number + 1 if number < LAST_ID else 1
+            if number not in self.pushes:
+                break
+        self.last_id = number
+        self.changes += 1
+        if head.type == REQUEST:
+            patience = upstream.endpoint.cluster.config.request_timeout
+            until = self.plane.now + (head.timeout * 0.001 if head.timeout > 0 else patience)
+            self.pushes[number] = (upstream, head.id, until, head.codec, head.ver1)
+            upstream.asked[self] = None
+            if until < self.soonest:
+                self.soonest = until
+                self.wake(until)
+        U32.pack_into(frame, head.layout.id_at, number)
+        if head.has_crc:
+            write_crc(frame, 0, len(frame))
+        self.deliver(frame, 0, len(frame))
+
+    def _pushed_back(self, frame: bytearray, head: Head) -> None:
+        """The client's answer to a server's request."""
+        push = self.pushes.pop(head.id, None)
+        if push is None or push[0] is None or push[0].closed or push[0].version != head.layout.version:
+            return
+        U32.pack_into(frame, head.layout.id_at, push[1])
+        if head.has_crc:
+            write_crc(frame, 0, len(frame))
+        push[0].append(frame, None, 0, inf)
+        if self.leaving:
+            self._leave()
+
+    def owes(self, upstream: BoltUpstream) -> bool:
+        """It has a request of that connection's server under way."""
+        return any(push[0] is upstream for push in self.pushes.values())
+
+    # ---- the end ----
+
+    def ended(self) -> None:
+        """The client's FIN: it gets the answers it waits for."""
+        self.leaving = True
+        self._leave()
+
+    def failed(self, errno: int) -> None:
+        """The client is gone."""
+        self._gone()
+
+    def give_up(self, reason: str) -> None:
+        """See `Framed.give_up`."""
+        self.close()
+        self._gone()
+
+    def drain(self) -> None:
+        """End after the last answer."""
+        self.leaving = True
+        self.changes += 1
+        self._leave()
+
+    def finished(self) -> None:
+        """Our FIN went out."""
+        self.close()
+        self._gone()
+
+    def _leave(self) -> None:
+        """End if nothing is under way any more."""
+        if not self.busy and not self.inbox and not self.skip:
+            self.shut()
+
+    @property
+    def busy(self) -> bool:
+        """A call of this client is under way, or a server's request to it."""
+        return bool(self.pushes) or any(call[0] is self for upstream in self.uses for call in upstream.calls.values())
+
+    def _gone(self) -> None:
+        """The connection is closed: servers that wait for its answers wait no longer."""
+        pushes = self.pushes
+        self.pushes = {}
+        for upstream, number, _, codec, ver1 in pushes.values():
+            if upstream is not None and not upstream.closed:
+                upstream.append(bytearray(error(number, codec, ver1, CLOSED)), None, 0, inf)
+        for upstream in self.blockers:
+            upstream.feeders.pop(self, None)
+            upstream.changes += 1
+        self.blockers.clear()
+
+    def detached(self) -> None:
+        """It ended, or lives elsewhere now: what names it is no longer as it was saved."""
+        super().detached()
+        for upstream in self.uses:
+            upstream.changes += 1
+
+    # ---- deadlines ----
+
+    def due(self) -> float:
+        """The earliest deadline of a server's request, or the end of idleness."""
+        return min(self.active + self.listener.config.keepalive_timeout, self.soonest)
+
+    def expired(self, now: float) -> None:
+        """Give requests of servers up; end an idle connection."""
+        if self.soonest <= now:
+            for number in [number for number, push in self.pushes.items() if push[2] <= now]:
+                upstream, theirs, _, codec, ver1 = self.pushes.pop(number)
+                if upstream is not None and not upstream.closed:
+                    upstream.append(bytearray(error(theirs, codec, ver1, TIMEOUT)), None, 0, inf)
+            self.soonest = min((push[2] for push in self.pushes.values()), default=inf)
+        if self.active + self.listener.config.keepalive_timeout <= now:
+            if self.busy:
+                self.active = now
+            else:
+                self.close()
+                self._gone()
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.bolt.state.DownstreamState`."""
+        return _encode(
+            DownstreamState(
+                self.transport(now),
+                self.listener.name,
+                self.listener.address,
+                self.remote,
+                bytes(self.inbox),
+                self.skip,
+                self.last_id,
+                tuple(
+                    CallState(number, upstream.serial, theirs, until - now, codec, ver1)
+                    for number, (upstream, theirs, until, codec, ver1) in self.pushes.items()
+                    if upstream is not None and upstream.fd >= 0
+                ),
+                self.leaving,
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        self.listener = places.listener(saved.listener, saved.address, "bolt")
+        self.load_transport(saved.transport, now, places)
+        self.remote = saved.remote
+        self.inbox = bytearray(saved.inbox)
+        self.wanted = 0
+        self.skip = saved.skip
+        self.last_id = saved.last_id
+        self.leaving = saved.leaving
+        self.awaited = {}
+        self.pushes = {}
+        self.soonest = inf
+        if saved.calls:
+            self._load_pushes(saved.calls, now, places)
+
+    def _load_pushes(self, saved: tuple[CallState, ...], now: float, places: Places) -> None:
+        there: dict[int, Any] = places.expect(self, {call.caller for call in saved})
+        for call in saved:
+            self.pushes[call.id] = (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
+            self.soonest = min(self.soonest, now + call.left)
+            if call.caller not in there:
+                self.awaited.setdefault(call.caller, []).append(call.id)
+        for upstream in there.values():
+            upstream.asked[self] = None
+
+    def met(self, other: Connection) -> None:
+        """An upstream that the saved state names is there. See `proxy.plane.Places.expect`."""
+        upstream: Any = other
+        upstream.asked[self] = None
+        for number in self.awaited.pop(upstream.serial, ()):
+            self.pushes[number] = (upstream, *self.pushes[number][1:])
+
+    def bonds(self) -> tuple[Connection, ...]:
+        """The upstream connections with calls of this client, and those whose servers wait for it."""
+        found: dict[Connection, None] = {
+            upstream: None
+            for upstream in self.uses
+            if not upstream.closed and any(call[0] is self for call in upstream.calls.values())
+        }
+        for push in self.pushes.values():
+            if push[0] is not None and not push[0].closed:
+                found[push[0]] = None
+        return tuple(found)

@@ -1,0 +1,66 @@
+"""The upstream connections to one endpoint, of one version of bolt, that all clients share.
+
+There are `limit` of them at most. Within one tick all calls take the same one, the one with the fewest calls under
+way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least busy one is
+not idle; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.kernel import IN
+
+if TYPE_CHECKING:
+    from proxy.bolt.upstream import BoltUpstream
+
+PAUSE: Final = 1.0
+"""Seconds after a failed dial in which no further connection is added to those that are there."""
+
+
+class SharedPool:
+    """The connections that take calls. Membership follows from the connections' own states."""
+
+    __slots__ = ("_chosen", "limit", "members", "not_before")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.members: dict[int, BoltUpstream] = {}
+        """By serial."""
+        self.not_before = 0.0
+        """When another connection may be added, monotonic seconds."""
+        self._chosen: BoltUpstream | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def choose(self) -> BoltUpstream | None:
+        """The connection for a call; None if there is none."""
+        chosen = self._chosen
+        if chosen is not None and chosen.outbox and chosen.interest == IN and not chosen.clogged:
+            return chosen  # it will be written to at the end of this tick anyway
+        best = None
+        fewest = 0
+        for one in self.members.values():
+            busy = len(one.calls) + (one.connecting or one.clogged) * (1 << 32)
+            if best is None or busy < fewest:
+                best = one
+                fewest = busy
+        self._chosen = best
+        return best
+
+    def grows(self, chosen: BoltUpstream, now: float) -> bool:
+        """Whether another connection is wanted beside the least busy one."""
+        if len(self.members) >= self.limit or not chosen.calls or now < self.not_before:
+            return False
+        return not any(one.connecting for one in self.members.values())
+
+    def add(self, connection: BoltUpstream) -> None:
+        """Let it take calls."""
+        self.members[connection.serial] = connection
+
+    def discard(self, connection: BoltUpstream) -> None:
+        """No further calls for it; no harm if it is not there."""
+        self.members.pop(connection.serial, None)
+        if self._chosen is connection:
+            self._chosen = None

@@ -1,0 +1,102 @@
+"""A stream cut into frames: what both sides of the bolt proxy have in common.
+
+A frame is passed on when it is complete, for the connection that it goes to is shared. What is there of the next
+one waits in `inbox`; a frame over the limit is dropped as it comes, for the stream behind it is good.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.bolt.frame import BadFrame, frames, read_head
+from proxy.connection import Connection
+
+if TYPE_CHECKING:
+    from proxy.bolt.frame import Head
+    from proxy.plane import Plane
+
+
+class Framed(Connection):
+    """A connection that speaks bolt.
+
+    No `__slots__` here: of two bases only one may have any. The classes of both sides list these fields in theirs.
+    """
+
+    heard: float
+    """When bytes last came, monotonic seconds."""
+    inbox: bytearray
+    """The beginning of a frame."""
+    skip: int
+    """Bytes of a frame over the limit that are still to be dropped."""
+    wanted: int
+    """Bytes of `inbox` that are worth a look. Derived."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.heard = plane.now
+        self.inbox = bytearray()
+        self.skip = 0
+        self.wanted = 0
+
+    def received(self, data: bytes) -> None:
+        """Bytes of frames."""
+        self.heard = self.plane.now
+        if self.skip:
+            dropped = min(self.skip, len(data))
+            self.skip -= dropped
+            data = data[dropped:]
+            if not data:
+                return
+        buffer = self.inbox
+        if buffer:
+            buffer += data
+            if len(buffer) < self.wanted:
+                return
+            self.inbox = bytearray()
+        else:
+            buffer = bytearray(data)
+        try:
+            self.take(buffer)
+        except BadFrame as why:
+            self.give_up(str(why))
+
+    def take(self, buffer: bytearray) -> None:
+        """Use the frames in the buffer, which is given away. Raises `BadFrame`."""
+        raise NotImplementedError
+
+    def give_up(self, reason: str) -> None:
+        """The stream cannot be followed: end this connection, and only this one."""
+        raise NotImplementedError
+
+    def keep(self, buffer: bytearray, at: int) -> None:
+        """Leave the rest of the buffer for later."""
+        if at < len(buffer):
+            self.inbox = buffer if at == 0 else buffer[at:]
+
+    def next_head(self, buffer: bytearray, at: int) -> Head | None:
+        """The head of the frame there, None if there is not enough of it. Raises `BadFrame`."""
+        head = read_head(buffer, at)
+        self.wanted = 0 if head is None else head.length
+        return head
+
+    def skip_frame(self, buffer: bytearray, at: int, length: int) -> int:
+        """Drop a frame over the limit. Returns where the next one begins in the buffer."""
+        end = at + length
+        if end > len(buffer):
+            self.skip = end - len(buffer)
+            end = len(buffer)
+        return end
+
+
+def torn_by(outbox: bytes | bytearray, torn: int, written: int) -> int:
+    """Bytes at the beginning of what is left of an outbox that belong to a frame of which a part was written.
+
+    `torn` are those at the beginning of the whole outbox.
+    """
+    if written <= torn:
+        return torn - written
+    for head, at in frames(outbox[torn:]):
+        end = torn + at + head.length
+        if end >= written:
+            return end - written
+    return 0
