@@ -24,6 +24,7 @@ from hotswap.handover.channel import from_memfd, to_memfd
 from hotswap.swappable import Saved, Swappable, Value
 
 _BATCH_BYTES = 56 * 1024
+_SMALL = 4 * 1024  # fits beside a batch that is nearly full
 _ITEM_OVERHEAD = 64  # bytes, generous: tag, kind, two integers, flags
 _SERIALS_PER_MESSAGE = 4096
 _REASON = 200  # characters of four bytes at most, so that
@@ -128,7 +129,7 @@ class Copier:
             state = value.save(now)
             changes = value.changes
             with_fd = serial not in sent
-            in_memfd = len(state) > wire.INLINE_VALUE
+            in_memfd = len(state) > wire.INLINE_VALUE or (len(state) > _SMALL and size + len(state) > _BATCH_BYTES)
             if with_fd:
                 fds.append(value.fd)
             if in_memfd:
