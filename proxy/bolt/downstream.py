@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 MAX_CALLS = 65536
 """Calls under way on one upstream connection; further ones are refused as busy."""
-MAX_UNREAD = 4
-"""Longest frames that may wait for a client that does not read; then it is closed."""
+MAX_UNREAD = 2
+"""Longest frames that may wait for a client that does not read; then it is reset."""
 
 Push = tuple["BoltUpstream | None", int, float, int, int]
 """Who asked, with what id, deadline, codec, ver1."""
@@ -175,6 +175,12 @@ class BoltDownstream(Framed, Downstream):
                     status = NOT_SENT
                 elif len(chosen.calls) >= MAX_CALLS:
                     chosen, status = None, BUSY
+                elif chosen.clogged:  # this call waits here until that can get rid of what it has
+                    if begun < at:
+                        self._commit(upstream, buffer, begun, at, count, last, soonest)
+                    begun = at
+                    self.block(chosen)
+                    break
             if chosen is not upstream or chosen is None:
                 if begun < at:
                     self._commit(upstream, buffer, begun, at, count, last, soonest)
@@ -305,13 +311,27 @@ class BoltDownstream(Framed, Downstream):
     def block(self, upstream: BoltUpstream) -> None:
         """That connection cannot get rid of its calls."""
         self.blockers[upstream] = None
+        upstream.feeders[self] = None
+        upstream.changes += 1
         self.pause()
 
     def unblock(self, upstream: BoltUpstream) -> None:
-        """It can again, or is gone."""
-        self.blockers.pop(upstream, None)
+        """It can again, or is gone: go on with what is here."""
+        if self.blockers.pop(upstream, self) is self or self.blockers or self.closed:
+            return
+        buffer = self.inbox
+        if buffer:
+            self.inbox = bytearray()
+            self.changes += 1
+            try:
+                self.take(buffer)
+            except BadFrame as why:
+                self.give_up(str(why))
+                return
         if not self.blockers and not self.clogged:
             self.resume()
+        if self.leaving:
+            self._leave()
 
     # ---- requests of servers ----
 

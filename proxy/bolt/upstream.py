@@ -197,7 +197,6 @@ class BoltUpstream(Framed, Upstream):
             if self.clogged or len(self.outbox) > HIGH:
                 if not self.clogged:
                     self.clogged = self.stale = True
-                self.feeders[caller] = None
                 caller.block(self)
 
     def next_id(self) -> int:
@@ -423,6 +422,7 @@ class BoltUpstream(Framed, Upstream):
         for call in calls.values():
             if call[0] is not None:
                 call[0].fail(call, status)
+        self.clogged = False
         self.drained()
         for client in self.asked:
             client.changes += 1
@@ -434,7 +434,10 @@ class BoltUpstream(Framed, Upstream):
         feeders = self.feeders
         self.feeders = {}
         for client in feeders:
-            client.unblock(self)
+            if self.clogged:
+                self.feeders[client] = None
+            else:
+                client.unblock(self)
 
     def detached(self) -> None:
         """It ended, or lives elsewhere now."""
