@@ -31,6 +31,8 @@ class Record(msgspec.Struct, omit_defaults=False):
     listeners: int = 0
     connections: int = 0
     in_flight: int = 0
+    reloads: int = 0  # configurations it took in place; `config_id` is that of the last
+    reloaded: float = 0.0  # when, seconds since the epoch; 0: never
 
     @property
     def identity(self) -> str:
@@ -67,6 +69,13 @@ class Chain(msgspec.Struct):
             if current.identity not in self.superseded:
                 self.superseded.append(current.identity)
             del self.superseded[:-LIMIT]
+
+    def reloaded(self, config_id: str, at: float) -> None:
+        """The serving generation took a new configuration in place."""
+        current = self.current()
+        if current is not None:
+            current.config_id, current.reloaded = config_id, at
+            current.reloads += 1
 
     def current(self) -> Record | None:
         """The serving generation."""

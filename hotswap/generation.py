@@ -26,6 +26,7 @@ from hotswap.address import Address
 from hotswap.chain import Chain, Record
 from hotswap.control import Route
 from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
+from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
@@ -34,7 +35,7 @@ from hotswap.handover.rounds import Limits
 from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
-from hotswap.serving import Estate, Identity, Serving
+from hotswap.serving import Serving
 from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
@@ -102,6 +103,7 @@ class Generation:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, os._exit, 128 + number)  # inert: nothing to tidy up
+        loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: the configuration was read just now")
         await self._come_to_own()
         if self._serving is None:
             raise HotswapError("owner without a serving side: a bug")

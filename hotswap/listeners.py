@@ -39,6 +39,9 @@ def listen(fd: int, backlog: int) -> None:
     """Listen, or listen again: on a moved unix listener that refreshes whom SO_PEERCRED names."""
     sock = socket.socket(fileno=fd)
     try:
+        if sock.family != socket.AF_UNIX:
+            # What it accepts inherits this: connections that outlive the listener do not keep its address.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.listen(backlog)
     except OSError as error:
         raise BindFailed(f"cannot listen on {sock.getsockname()}: {error.strerror}") from None

@@ -86,6 +86,9 @@ class Server:
         for serial in list(self.values()):
             self.forget(serial)
 
+    def announce_drain(self) -> None:
+        """Clients learn of it when their connection ends."""
+
     def drain(self, deadline: float) -> None:
         """Serve until nobody is left or the deadline ends it."""
 

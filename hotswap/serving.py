@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from hotswap import listeners
 from hotswap.admission import judge
 from hotswap.chain import Chain, Record
 from hotswap.control import HttpServer, Route
+from hotswap.draining import Draining
 from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, UsageError
+from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
@@ -30,6 +33,7 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
+from hotswap.reload import Reload, Reloading
 from hotswap.routes import routes, status
 from hotswap.runtime import Runtime
 from hotswap.swappable import Swappable
@@ -37,32 +41,8 @@ from hotswap.upgrade import Order, Upgrade
 
 log = logging.getLogger("hotswap")
 
-_IDLE_CHECK_SECONDS = 0.05  # only while draining
+_IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 _FAREWELL_SECONDS = 2.0  # for answers of the control socket at the end
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who this generation is."""
-
-    name: str
-    version: str
-    build: str
-    config_id: str
-    command: list[str]
-    cwd: str
-
-
-@dataclass
-class Estate:
-    """The descriptors that pass from generation to generation."""
-
-    lock: int
-    control: int
-    handover: int
-    admin: int = -1
-    admin_address: str = ""
-    server: dict[str, int] = field(default_factory=dict)  # by address
 
 
 class Serving:
@@ -85,8 +65,10 @@ class Serving:
         self.chain = chain
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self.loop.create_future()
-        self.draining = False
+        self.drain_under_way: Draining | None = None
+        self.reloading = Reloading(self)
         self.gave_away = False
+        self._leaving = False
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self._runtime = runtime
         self._limits = limits
@@ -94,9 +76,12 @@ class Serving:
         self._upgrade: Upgrade | None = None
         self.last_upgrade: dict[str, Any] | None = None
         self._held_signal = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._successor = -1  # its pidfd
         self._greeter: Greeter | None = None
         self._control = HttpServer(routes(self))
-        self._admin = HttpServer(admin_routes(self) if admin_routes else {})
+        self._admin_routes = admin_routes(self) if admin_routes else {}
+        self._admin = HttpServer(self._admin_routes)
         self.started = time.time()
 
     # -- beginning and end ------------------------------------------------------------------------
@@ -109,7 +94,7 @@ class Serving:
             self._admin.start(self.estate.admin)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
-        self.loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP is ignored: use `hotswap upgrade`")
+        self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
 
     def _close_doors(self) -> None:
         self._control.stop()
@@ -139,14 +124,24 @@ class Serving:
         elif self._attempt is not None:
             self._attempt.cancel(AttemptFailed("the serving generation was told to end"))
         if not self.gave_away:
-            self.drain(self._limits.drain)
+            self.drain()
 
-    def drain(self, seconds: float) -> None:
-        """Accept nothing more, let the work finish, then end."""
-        log.info("draining", extra=fields(deadline=f"{seconds:g}s", in_flight=self.server.in_flight()))
-        self.draining = True
-        self.server.drain(time.monotonic() + seconds)
-        self._end_when_idle(time.monotonic() + seconds)
+    @property
+    def draining(self) -> bool:
+        """On the way out: by an order, or because everything was given away."""
+        return self._leaving or self.drain_under_way is not None
+
+    def drain(self, deadline: float | None = None, delay: float | None = None) -> Draining:
+        """Tell clients to go, close the listeners after the delay, let the work finish, then end. Seconds."""
+        if self.drain_under_way is None:
+            limits = self._limits
+            self.drain_under_way = Draining(
+                self.server,
+                limits.drain if deadline is None else deadline,
+                limits.drain_delay if delay is None else delay,
+                self._end,
+            )
+        return self.drain_under_way
 
     def _end_when_idle(self, until: float) -> None:
         if self.server.idle() or time.monotonic() >= until:
@@ -217,6 +212,7 @@ class Serving:
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE
             self._upgrade.settle(attempt, self.generation + 1)
+        self._stirred()
         if self._held_signal:
             number, self._held_signal = self._held_signal, 0
             self._on_signal(number)
@@ -237,9 +233,8 @@ class Serving:
 
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
-        until = time.monotonic() + self._limits.farewell
-        self.draining = True
-        self._end_when_idle(until)
+        self._leaving = True
+        self._end_when_idle(time.monotonic() + self._limits.farewell)
 
     def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
         hello = attempt.hello
@@ -277,15 +272,7 @@ class Serving:
 
     def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
         """See `Holder`."""
-        estate = self.estate
-        found = [
-            (wire.ListenerEntry("control", "", ""), estate.control),
-            (wire.ListenerEntry("handover", "", ""), estate.handover),
-        ]
-        if estate.admin >= 0:
-            found.append((wire.ListenerEntry("admin", "", estate.admin_address), estate.admin))
-        found += [(wire.ListenerEntry("server", "", address), fd) for address, fd in estate.server.items()]
-        return found
+        return self.estate.resources()
 
     def lock_fd(self) -> int:
         """See `Holder`."""
@@ -306,6 +293,8 @@ class Serving:
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """See `Holder`."""
         self.gave_away = True
+        if self._attempt is not None:
+            self._successor = self._attempt.copy_of_pidfd()
         self._close_doors()
         names = {str(spec.address): spec.name for spec in self.server.wanted()}
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
@@ -314,6 +303,8 @@ class Serving:
     def take_listeners(self) -> None:
         """See `Holder`."""
         self.gave_away = False
+        if self.drain_under_way is not None and self.drain_under_way.closed:
+            return  # the listeners are closed already
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
@@ -354,6 +345,40 @@ class Serving:
     def _upgrade_over(self, figures: dict[str, Any]) -> None:
         self._upgrade = None
         self.last_upgrade = figures
+        self._stirred()
+
+    # -- reloads ----------------------------------------------------------------------------------
+
+    @property
+    def in_handover(self) -> bool:
+        """An attempt is under way, or about to be, or went well."""
+        return self._upgrade is not None or self._occupied()
+
+    async def calm(self) -> None:
+        """Wait until no attempt is under way."""
+        while self._upgrade is not None or self._attempt is not None:
+            waiting = self.loop.create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def _stirred(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def reconfigured(self, plan: Reload, admin: int) -> None:
+        """The server applied a new configuration: follow it. `admin` is the descriptor of a new admin address."""
+        self.identity = replace(self.identity, config_id=plan.config_id)
+        self.chain.reloaded(plan.config_id, time.time())
+        self._limits = plan.limits or self._limits
+        address = "" if plan.admin is None else str(plan.admin)
+        self._admin = self.estate.move_admin(address, admin, self._admin, HttpServer(self._admin_routes))
+
+    def signal_successor(self, number: int) -> None:
+        """Pass a signal on to the generation that took over."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._successor, number)
 
 
 def _unheard(event: dict[str, Any]) -> None:

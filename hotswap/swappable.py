@@ -154,8 +154,14 @@ class Swappable(Protocol):
     def abandon(self) -> None:
         """Every connection is lost, the listeners are ours: reset all, then go on accepting."""
 
+    def announce_drain(self) -> None:
+        """A drain was ordered and will come, perhaps after a delay: accept on, and tell clients to go elsewhere."""
+
     def drain(self, deadline: float) -> None:
-        """Accept nothing more, let the work finish; `deadline` on the monotonic clock."""
+        """Close the listeners, once their queues are served out; let the work finish.
+
+        `deadline` on the monotonic clock. Nothing will ask for the listeners any more.
+        """
 
     def idle(self) -> bool:
         """True once a drain or a retirement has nothing left to do."""

@@ -51,6 +51,18 @@ class Endpoint:
         """One fewer."""
         self.in_flight -= 1
 
+    def follow(self, settings: Endpoint) -> None:
+        """Take the settings of another."""
+        self.weight = settings.weight
+        self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
+
+    def leave(self) -> bool:
+        """Close what is idle, and what will be. True while something is under way."""
+        self.pool.limit = 0
+        for connection in self.pool.connections():
+            connection.close()
+        return self.in_flight > 0
+
 
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
@@ -64,6 +76,26 @@ class Cluster:
         weighted = config.balance == "weighted"
         self.endpoints = tuple(Endpoint(self, one.address, one.weight if weighted else 1) for one in config.endpoints)
         self._former: dict[str, Endpoint] = {}
+
+    def follow(self, config: ClusterConfig) -> None:
+        """Take another configuration in place. Endpoints that stay keep their pool, their balance and their counts."""
+        known = {endpoint.name: endpoint for endpoint in (*self._former.values(), *self.endpoints)}
+        fresh = Cluster(config)
+        endpoints = []
+        for endpoint in fresh.endpoints:
+            endpoint.cluster = self
+            old = known.pop(endpoint.name, endpoint)
+            old.follow(endpoint)
+            endpoints.append(old)
+        self.config = config
+        self._pick = fresh._pick
+        self.endpoints = tuple(endpoints)
+        self._former = {endpoint.name: endpoint for endpoint in known.values() if endpoint.leave()}
+
+    def close(self) -> None:
+        """No configuration has it any more. What is under way finishes."""
+        for endpoint in (*self._former.values(), *self.endpoints):
+            endpoint.leave()
 
     def pick(self, tried: Collection[str] = ()) -> Endpoint | None:
         """The endpoint for the next stream, none of those whose names were `tried`; None if none is left."""
@@ -88,5 +120,6 @@ class Cluster:
                 former = Endpoint(self, Address.parse(address), 0)
             except ConfigError as error:
                 raise CannotRestore(str(error)) from None
+            former.pool.limit = 0
             self._former[address] = former
         return former

@@ -15,10 +15,26 @@ if TYPE_CHECKING:
     from proxy.connection import Downstream
 
 
+_OWN = frozenset({"connections", "draining", "fd", "polled"})
+"""What a listener is, not how it is configured."""
+
+
 class Listener:
     """What a downstream connection knows of where it came in (the field ``listener`` of its class)."""
 
-    __slots__ = ("address", "clusters", "config", "connections", "downstream", "fd", "name", "polled", "routes", "services")
+    __slots__ = (
+        "address",
+        "clusters",
+        "config",
+        "connections",
+        "downstream",
+        "draining",
+        "fd",
+        "name",
+        "polled",
+        "routes",
+        "services",
+    )
 
     def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
         self.config = config
@@ -37,6 +53,14 @@ class Listener:
         """Downstream connections alive, counted by `Downstream`."""
         self.polled = False
         """Registered with epoll. The reactor's own."""
+        self.draining = False
+        """Its connections end after the call under way, and clients are told so."""
+
+    def follow(self, changed: Listener) -> None:
+        """Take the settings of another for the same address. What is under way stays."""
+        for slot in Listener.__slots__:
+            if slot not in _OWN:
+                setattr(self, slot, getattr(changed, slot))
 
     @property
     def full(self) -> bool:

@@ -96,7 +96,7 @@ class Reactor:
 
     def next_alarm(self) -> float:
         """When `tick` must be called even without an event, monotonic seconds; inf: never."""
-        return min(self._alarms.next(), self.acceptor.retry_at, self.stop_at)
+        return min(self._alarms.next(), self.acceptor.next_alarm(), self.stop_at)
 
     def tick(self, timeout: float = 0.0) -> None:
         """Handle all that is ready; wait up to `timeout` seconds for the first event."""
@@ -188,8 +188,7 @@ class Reactor:
 
     def _alarms_passed(self) -> None:
         now = self.now
-        if self.acceptor.retry_at <= now:
-            self.acceptor.retry()
+        self.acceptor.alarm(now)
         if self.stop_at <= now:
             self.stop_at = inf
             self.end_all(reset=False)

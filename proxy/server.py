@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.errors import CannotRestore
+from hotswap.errors import CannotRestore, Refused
 from hotswap.swappable import ListenerSpec, Saved, Schema
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
@@ -21,6 +21,7 @@ from proxy.links import Links
 from proxy.listener import Listener
 from proxy.protocols import DOWNSTREAMS, KINDS
 from proxy.reactor import Reactor
+from proxy.reload import ProxyReload, listener_spec
 from proxy.state import SharedState
 from proxy.ticker import Ticker
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.cluster import Endpoint
     from proxy.config.model import Config
     from proxy.connection import Connection
+    from proxy.reload import Source
 
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
@@ -39,9 +41,14 @@ class ProxyServer:
     """A proxy for one configuration, inert until `start`."""
 
     def __init__(
-        self, config: Config, kernel: Kernel | None = None, ticker: Callable[[Reactor], Ticker] = Ticker
+        self,
+        config: Config,
+        kernel: Kernel | None = None,
+        ticker: Callable[[Reactor], Ticker] = Ticker,
+        source: Source | None = None,
     ) -> None:
         self.config = config
+        self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
         self.clusters = {one.name: Cluster(one) for one in config.clusters}
@@ -64,15 +71,15 @@ class ProxyServer:
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
         """An attempt begins. Every kind has one version so far, so there is nothing to choose."""
         self._homeless = {
-            name: f"listener {name!r} ({listener.address}) is not in the new configuration"
-            for name, listener in self.listeners.items()
+            listener.address: f"listener {listener.name!r} ({listener.address}) is not in the new configuration"
+            for listener in (*self.listeners.values(), *self.reactor.acceptor.leaving)
             if listener.address not in wanted
         }
         self._kept = {}
 
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
-        return [ListenerSpec(one.name, one.address, one.backlog) for one in self.config.listeners]
+        return [listener_spec(one) for one in self.config.listeners]
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take the sockets; polled from `start` on."""
@@ -161,6 +168,7 @@ class ProxyServer:
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining
+        self._tell_clients(shared.draining)
 
     # ---- Places: where restored connections find what they belong to ----
 
@@ -201,8 +209,8 @@ class ProxyServer:
         connections = self.reactor.connections
         reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
         for serial, connection in connections.items():
-            if isinstance(connection, Downstream) and connection.listener.name in self._homeless:
-                reasons.setdefault(serial, self._homeless[connection.listener.name])
+            if isinstance(connection, Downstream) and connection.listener.address in self._homeless:
+                reasons.setdefault(serial, self._homeless[connection.listener.address])
         open_ends = list(reasons)
         while open_ends:
             serial = open_ends.pop()
@@ -251,7 +259,7 @@ class ProxyServer:
         self._removed = [self.listeners[name] for name in removed]
         for listener in self._removed:
             reactor.acceptor.accept_queued(listener)
-        self.drain(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
+        self._finish(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
         self.ticker.start()
 
     def _let_go(self) -> None:
@@ -278,13 +286,32 @@ class ProxyServer:
         self._retired = False
         self._links = Links(reactor.connections)
         reactor.draining = False
+        self._tell_clients(False)
         reactor.stop_at = inf
         reactor.acceptor.start()
         self.ticker.start()
 
+    def announce_drain(self) -> None:
+        """Say ``Connection: close`` from here on; accept on."""
+        self._tell_clients(True)
+
+    def _tell_clients(self, draining: bool) -> None:
+        for listener in self.listeners.values():
+            listener.draining = draining
+
     def drain(self, deadline: float) -> None:
-        """Accept nothing more, finish, and end what is left at the deadline."""
+        """Close the listeners, finish, and end what is left at the deadline."""
         reactor = self.reactor
+        self._tell_clients(True)
+        for listener in self.listeners.values():
+            reactor.acceptor.shut(listener)
+        reactor.tick()  # what came by now still counts
+        self._finish(deadline)
+
+    def _finish(self, deadline: float) -> None:
+        """Accept nothing more; end what is idle now, the rest when it is done, or at the deadline."""
+        reactor = self.reactor
+        self._tell_clients(True)
         reactor.draining = True
         reactor.stop_at = min(deadline, reactor.stop_at)
         reactor.acceptor.stop()
@@ -297,6 +324,22 @@ class ProxyServer:
     def idle(self) -> bool:
         """Draining, and nothing left."""
         return self.reactor.draining and not self.reactor.connections
+
+    # ---- another configuration ----
+
+    def reload(self) -> ProxyReload:
+        """See `hotswap.reload.Reloadable`."""
+        if self._source is None:
+            raise Refused("this proxy was not started from a file that could be read again")
+        config = self._source.read()
+        return ProxyReload(self, config, self._source.limits(config))
+
+    def reconfigured(self) -> None:
+        """`ProxyReload.apply` changed listeners and clusters: follow."""
+        self._by_address = {listener.address: listener for listener in self.listeners.values()}
+        self.reactor.acceptor.follow()
+        self.reactor.settle()
+        self.ticker.replan()
 
     # ---- for people ----
 

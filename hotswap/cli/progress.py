@@ -34,28 +34,42 @@ ADVICE: dict[int, str] = {
 }
 
 
+class Line:
+    """Standard error as a person likes it: one line that changes on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """The latest."""
+        if self._live:
+            click.echo(f"{ERASE_LINE}{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
+        else:
+            click.echo(text, err=True)
+
+    def clear(self) -> None:
+        """Leave a clean line behind."""
+        if self._live:
+            click.echo(ERASE_LINE, err=True, nl=False)
+
+
 class Progress:
     """Shows the events of an attempt on standard error, as they come."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._live = sys.stderr.isatty()
+        self._line = Line()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """One event; the result is not ours to show."""
         if event.get("event") == "result":
             self.clear()
             return
-        line = f"{self._name}: {described(event)}"
-        if self._live:
-            click.echo(f"{ERASE_LINE}{line[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
-        else:
-            click.echo(line, err=True)
+        self._line.show(f"{self._name}: {described(event)}")
 
     def clear(self) -> None:
         """Leave a clean line behind."""
-        if self._live:
-            click.echo(ERASE_LINE, err=True, nl=False)
+        self._line.clear()
 
 
 def described(event: Mapping[str, Any]) -> str:

@@ -364,44 +364,15 @@ ROOT = Section(
         ),
         Key("listeners", Items(LISTENER), "Where it accepts connections.", required=True),
         Key("clusters", Items(CLUSTER), "Where it connects to.", required=True),
-        Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM."),
+        Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM or `hotswap drain`."),
+        Key(
+            "drain_delay",
+            Duration(0.0),
+            "The first part of that time, in which `/ready` fails and clients are told to go while the listeners still "
+            "accept, so that load balancers notice first.",
+        ),
         Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
     ),
 )
 
 SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE)
-
-# What people coming from other proxies write, and what it is called here.
-ELSEWHERE = {
-    "listen": "address",
-    "bind": "address",
-    "port": "address",
-    "socket_address": "address",
-    "listener": "listeners",
-    "servers": "listeners",
-    "upstream": "cluster",
-    "proxy_pass": "cluster",
-    "default_backend": "cluster",
-    "upstreams": "clusters",
-    "backends": "clusters",
-    "backend": "clusters",
-    "hosts": "endpoints",
-    "targets": "endpoints",
-    "lb_policy": "balance",
-    "load_balancing": "balance",
-    "server_name": "host",
-    "domain": "host",
-    "domains": "host",
-    "location": "match",
-    "client_header_timeout": "header_timeout",
-    "client_body_timeout": "body_timeout",
-    "request_headers_timeout": "header_timeout",
-    "client_max_body_size": "max_body",
-    "large_client_header_buffers": "max_header_bytes",
-    "proxy_connect_timeout": "connect_timeout",
-    "proxy_read_timeout": "idle_timeout",
-    "stream_idle_timeout": "idle_timeout",
-    "keepalive": "max_idle",
-    "num_retries": "retries",
-    "max_stream_duration": "max_duration",
-}

@@ -81,6 +81,8 @@ class Duration:
 
     def show(self, value: float) -> str:
         """See `Kind`."""
+        if not value:
+            return "0s"
         unit = next(
             unit
             for unit in ("d", "h", "m", "s", "ms")

@@ -120,7 +120,11 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole configuration. ``drain_timeout`` is the time that SIGTERM leaves to the work under way."""
+    """A whole configuration.
+
+    ``drain_timeout`` is the time that SIGTERM leaves to the work under way; for the first ``drain_delay`` of it the
+    listeners still accept.
+    """
 
     name: str
     listeners: tuple[ListenerConfig, ...]
@@ -128,6 +132,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: str | None = None
     admin: Address | None = None
     drain_timeout: float = 30.0
+    drain_delay: float = 0.0
     upgrade: UpgradeConfig = UpgradeConfig()
 
     @property
@@ -141,14 +146,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             listeners=tuple(sorted(self.listeners, key=lambda listener: listener.name)),
             clusters=tuple(sorted(self.clusters, key=lambda cluster: cluster.name)),
         )
-        return hashlib.sha256(msgspec.json.encode(_meaning(ordered), order="sorted")).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(meaning(ordered), order="sorted")).hexdigest()[:16]
 
 
-def _meaning(value: Any) -> Any:
+def meaning(value: Any) -> Any:
     """The value as JSON types, without the fields that have their default."""
     if isinstance(value, msgspec.Struct):
         fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
-        return {field.name: _meaning(entry) for field, entry in fields if entry != field.default}
+        return {field.name: meaning(entry) for field, entry in fields if entry != field.default}
     if isinstance(value, Address):
         return str(value)
-    return [_meaning(item) for item in value] if isinstance(value, tuple) else value
+    return [meaning(item) for item in value] if isinstance(value, tuple) else value

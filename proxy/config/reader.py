@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.config.document import Mapping, Scalar, Sequence, described
-from proxy.config.keys import ELSEWHERE, Items, Section
+from proxy.config.elsewhere import ELSEWHERE
+from proxy.config.keys import Items, Section
 from proxy.config.problems import Problems, Unfit, nearest, shown
 
 if TYPE_CHECKING:

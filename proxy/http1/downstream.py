@@ -266,8 +266,10 @@ class Http1Downstream(Exchange):
             self.wake(self.deadline)
 
     def drain(self) -> None:
-        """End now if idle. Otherwise `answer` closes after the response under way."""
-        if self.step is IDLE and not self.inbox:
+        """End now if idle, otherwise after the response under way. One that has asked nothing yet may ask once."""
+        if self.step is REPLY or self.step is BOTH:  # whatever its head said
+            self.keep, self.changes = False, self.changes + 1
+        elif self.step is IDLE and not self.inbox and self.requests:
             self._last()
 
     # ---- deadlines ----

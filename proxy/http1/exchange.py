@@ -183,7 +183,7 @@ class Exchange(Relay, Downstream):
     def answer(self, head: ResponseHead) -> bytes:
         """The final response's head, as it goes to this client."""
         ends_it = head.length < 0 and (head.length == UNTIL_CLOSE or not self.minor)  # only our FIN will tell its end
-        if ends_it or self.plane.draining or self.expects or (self.eof and not self.inbox):
+        if ends_it or self.listener.draining or self.expects or (self.eof and not self.inbox):
             self.keep = False
         self.held = b""
         self.step = _RESPONSE[self.step]
@@ -250,7 +250,7 @@ class Exchange(Relay, Downstream):
         self.held = b""
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
-        keep = keep and self.keep and not (self.plane.draining or self.expects or self.left > MAX_DISCARD)
+        keep = keep and self.keep and not (self.listener.draining or self.expects or self.left > MAX_DISCARD)
         self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
         if not keep:
             self._last()

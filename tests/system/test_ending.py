@@ -10,6 +10,7 @@ import pytest
 from hotswap import errors
 from tests.kit.client import Client
 from tests.kit.offspring import wait_for_stop
+from tests.kit.ports import refused
 from tests.kit.processes import PATIENCE, finish_upgrade
 from tests.kit.stage import BREEZE, Edge, Stage
 from tests.kit.upstreams import Upstreams
@@ -27,14 +28,6 @@ def edge(stage: Stage, upstreams: Upstreams) -> Edge:
     return stage.edge(upstreams)
 
 
-def refused(address: str) -> bool:
-    try:
-        Client(address).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize("how", ["drain", "SIGTERM"])
 def test_work_under_way_is_finished(stage: Stage, edge: Edge, upstreams: Upstreams, how: str) -> None:
     owner = edge.instance.status().pid
@@ -43,7 +36,7 @@ def test_work_under_way_is_finished(stage: Stage, edge: Edge, upstreams: Upstrea
         busy.get(f"/hold?token={how}")
         upstreams.held(how)
         if how == "drain":
-            assert edge.instance.hotswap("drain", "edge").returncode == 0
+            assert edge.instance.hotswap("drain", "edge", "--no-wait").returncode == 0
         else:
             edge.instance.kill(owner, signal.SIGTERM)
         eventually(lambda: refused(edge.web), within=PATIENCE, what="nobody is let in any more")
@@ -58,7 +51,7 @@ def test_a_draining_generation_refuses_a_successor(edge: Edge, upstreams: Upstre
     with Client(edge.web) as busy:
         busy.get("/hold?token=draining")
         upstreams.held("draining")
-        assert edge.instance.hotswap("drain", "edge").returncode == 0
+        assert edge.instance.hotswap("drain", "edge", "--no-wait").returncode == 0
         assert edge.instance.upgrade().exit_code == errors.Refused.exit_code
         upstreams.release("draining")
         assert busy.response().status == 200

@@ -12,7 +12,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.config import model
-from proxy.config.keys import ELSEWHERE, LISTENER, SECTIONS, Items, Key, Section
+from proxy.config.elsewhere import ELSEWHERE
+from proxy.config.keys import LISTENER, SECTIONS, Items, Key, Section
 from proxy.config.loader import loads
 from proxy.config.reference import page
 from proxy.config.schema import json_schema, printed
