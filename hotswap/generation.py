@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hotswap import __version__, keeper, listeners, spawn
 from hotswap.address import Address
-from hotswap.chain import Chain, Record
+from hotswap.chain import Chain, Intent, Record
 from hotswap.control import Route
 from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
 from hotswap.estate import Estate, Identity
@@ -259,6 +259,9 @@ class Generation:
             listeners.listen(estate.handover, 128)
         identity = self._identity
         self._chain.supersede(self._number)
+        intent, self._chain.intent = self._chain.intent, None
+        if intent is None or self._how == "crash":
+            intent = Intent()
         self._chain.add(
             Record(
                 self._number,
@@ -269,7 +272,8 @@ class Generation:
                 identity.cwd,
                 os.getpid(),
                 time.time(),
-                self._how,
+                intent.how or self._how,
+                restores=intent.restores,
             )
         )
         self._serving = Serving(
@@ -280,6 +284,7 @@ class Generation:
             self._chain,
             limits=self._limits,
             admin_routes=self._admin_routes,
+            bake=intent.bake,
         )
         asyncio.get_running_loop().call_soon(self._serving.open)
         say_who(identity.name, self._number)

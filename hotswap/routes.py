@@ -43,6 +43,7 @@ def status(serving: Serving) -> dict[str, Any]:
         "server": server.status(),
         "last_upgrade": serving.last_upgrade or inherited_upgrade(serving.chain),
         "last_reload": serving.reloading.last,
+        "baking": serving.baking.status() if serving.baking is not None else None,
     }
 
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotswap import listeners
-from hotswap.admission import judge
-from hotswap.chain import Chain, Record
+from hotswap import listeners, preflight
+from hotswap.admission import failed, judge
+from hotswap.bake import Baking
+from hotswap.chain import Bake, Chain
 from hotswap.control import HttpServer, Route
 from hotswap.draining import Draining
-from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, UsageError
+from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
@@ -37,7 +38,7 @@ from hotswap.reload import Reload, Reloading
 from hotswap.routes import routes, status
 from hotswap.runtime import Runtime
 from hotswap.swappable import Swappable
-from hotswap.upgrade import Order, Upgrade
+from hotswap.upgrade import Order, Upgrade, planned
 
 log = logging.getLogger("hotswap")
 
@@ -58,6 +59,7 @@ class Serving:
         *,
         limits: Limits,
         admin_routes: Callable[[Serving], Mapping[tuple[str, str], Route]] | None = None,
+        bake: Bake | None = None,
     ) -> None:
         self.identity = identity
         self.server = server
@@ -83,6 +85,7 @@ class Serving:
         self._admin_routes = admin_routes(self) if admin_routes else {}
         self._admin = HttpServer(self._admin_routes)
         self.started = time.time()
+        self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -134,6 +137,7 @@ class Serving:
     def drain(self, deadline: float | None = None, delay: float | None = None) -> Draining:
         """Tell clients to go, close the listeners after the delay, let the work finish, then end. Seconds."""
         if self.drain_under_way is None:
+            self._stop_baking()
             limits = self._limits
             self.drain_under_way = Draining(
                 self.server,
@@ -237,21 +241,7 @@ class Serving:
         self._end_when_idle(time.monotonic() + self._limits.farewell)
 
     def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
-        hello = attempt.hello
-        self.chain.add(
-            Record(
-                self.generation + 1,
-                hello.version,
-                hello.build,
-                hello.config_id,
-                list(hello.command),
-                hello.cwd,
-                hello.pid,
-                time.time(),
-                "upgrade" if hello.token else "takeover",
-                f"failed: {why}",
-            )
-        )
+        self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
 
     @property
     def generation(self) -> int:
@@ -293,6 +283,7 @@ class Serving:
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """See `Holder`."""
         self.gave_away = True
+        self._stop_baking()
         if self._attempt is not None:
             self._successor = self._attempt.copy_of_pidfd()
         self._close_doors()
@@ -331,21 +322,37 @@ class Serving:
             raise Busy("another attempt is under way; try again when it is over")
         if self.draining:
             raise Refused("this generation is draining; there is nothing to upgrade")
-        command, cwd = order.command or self.identity.command, order.cwd if order.command else self.identity.cwd
-        if order.rollback:
-            earlier = self.chain.previous()
-            command, cwd = earlier.command, earlier.cwd
-        if not command or not cwd.startswith("/"):
-            raise UsageError(
-                "an upgrade to another command needs the command and the absolute directory to start it in"
-            )
+        if self.baking is not None and not (order.rollback or order.dry_run):
+            self.baking.refuse(self.identity.name)
+        command, cwd, intent = planned(order, self.identity, self.chain)
+        if not order.force:
+            preflight.check(len(self.server.values()))
         self._upgrade = Upgrade(order, command, cwd, self._upgrade_over)
+        self.chain.intent = intent
         return self._upgrade.stream
 
     def _upgrade_over(self, figures: dict[str, Any]) -> None:
         self._upgrade = None
+        self.chain.intent = None
         self.last_upgrade = figures
         self._stirred()
+        if self.baking is not None and self.baking.condemned and not figures["ok"]:
+            self.baking.rollback_failed(figures["message"])
+
+    # -- baking -----------------------------------------------------------------------------------
+
+    def _take_back(self, why: str) -> None:
+        self.upgrade(Order(rollback=True, why=why, force=True))
+
+    def _baked(self, verdict: str) -> None:
+        self.baking = None
+        current = self.chain.current()
+        if current is not None:
+            current.baked = verdict
+
+    def _stop_baking(self) -> None:
+        if self.baking is not None:
+            self.baking.stop()
 
     # -- reloads ----------------------------------------------------------------------------------
 

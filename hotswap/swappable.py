@@ -57,6 +57,17 @@ class Saved(NamedTuple):
     worker: int = 0
 
 
+class Tally(NamedTuple):
+    """What a generation did since it owns. A bake is judged by it."""
+
+    requests: int = 0
+    """Requests answered, and streams that came about or could not, whoever received them."""
+    failed: int = 0
+    """Those among them that failed by our fault or the upstream's: 5xx, refused, broken off."""
+    crashes: int = 0
+    """Bugs of this generation that showed."""
+
+
 class Value(Protocol):
     """One live connection."""
 
@@ -168,6 +179,9 @@ class Swappable(Protocol):
 
     def in_flight(self) -> int:
         """Requests under way."""
+
+    def tally(self) -> Tally:
+        """What this generation did since it owns."""
 
     def status(self) -> dict[str, Any]:
         """For people and `--json`: what this server wants to tell about itself."""

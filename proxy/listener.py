@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.connection import Downstream
 
 
-_OWN = frozenset({"connections", "draining", "fd", "polled"})
+_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled"})
 """What a listener is, not how it is configured."""
 
 
@@ -24,11 +24,13 @@ class Listener:
 
     __slots__ = (
         "address",
+        "answered",
         "clusters",
         "config",
         "connections",
         "downstream",
         "draining",
+        "failed",
         "fd",
         "name",
         "polled",
@@ -51,6 +53,10 @@ class Listener:
         self.fd = -1
         self.connections = 0
         """Downstream connections alive, counted by `Downstream`."""
+        self.answered = 0
+        """Requests answered, and tcp connections that got an upstream or none, since this generation owns."""
+        self.failed = 0
+        """Those among them that failed: 5xx, no upstream, broken off. A call begun before counts, too."""
         self.polled = False
         """Registered with epoll. The reactor's own."""
         self.draining = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotswap.errors import CannotRestore, Refused
-from hotswap.swappable import ListenerSpec, Saved, Schema
+from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
 from proxy.kernel import Kernel
@@ -347,6 +347,12 @@ class ProxyServer:
         """Requests under way."""
         return sum(connection.in_flight() for connection in self.reactor.connections.values())
 
+    def tally(self) -> Tally:
+        """Over all listeners, also those that a reload took away."""
+        listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
+        answered = sum(listener.answered for listener in listeners)
+        return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)
+
     def status(self) -> dict[str, Any]:
         """Listeners and clusters with what is under way on them."""
         return {
@@ -360,6 +366,8 @@ class ProxyServer:
                     "address": listener.address,
                     "protocol": listener.config.protocol,
                     "connections": listener.connections,
+                    "answered": listener.answered,
+                    "failed": listener.failed,
                 }
                 for listener in self.listeners.values()
             ],

@@ -63,6 +63,8 @@ class TcpDownstream(Relay, Downstream):
     def _dial(self) -> None:
         endpoint = self.cluster.pick(self.tried)
         if endpoint is None:
+            self.listener.answered += 1
+            self.listener.failed += 1
             self.reset()
             return
         upstream = TcpUpstream(self.plane)
@@ -77,6 +79,7 @@ class TcpDownstream(Relay, Downstream):
     def dialled(self) -> None:
         """The upstream is connected: let bytes flow."""
         self.connect_by = inf
+        self.listener.answered += 1
         self.tried = ()
         self.active = self.plane.now
         self.touch()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hotswap import errors
+from hotswap.cli import baking
 from hotswap.cli.output import count, plain
 
 ERASE_LINE = "\r\x1b[K"
@@ -30,6 +31,7 @@ ADVICE: dict[int, str] = {
     errors.LeftBehind.exit_code: "without --require-all these drain at the old generation",
     errors.SourceHung.exit_code: "see 'hotswap doctor'; 'kill -CONT PID' wakes a stopped process, else kill it",
     errors.ConnectionsLost.exit_code: "clients have to reconnect; see 'hotswap status NAME' and the log for who died",
+    errors.RolledBack.exit_code: "the version before has every connection back; 'hotswap history NAME' tells why",
     errors.ProtocolError.exit_code: "nothing was lost; the two versions do not understand each other: please report it",
 }
 
@@ -88,6 +90,8 @@ def described(event: Mapping[str, Any]) -> str:
         return "freezing for the last pass"
     if kind == "owned":
         return "the new generation owns"
+    if kind == "baking":
+        return baking.described(event)
     rest = " ".join(f"{key}={plain(value)}" for key, value in event.items() if key != "event")
     return f"{kind} {rest}".rstrip()
 
@@ -109,7 +113,8 @@ def verdict(name: str, result: Mapping[str, Any], *, before: int | None, dry_run
         return f"{name}: dry run went well: the new generation could take over {moved}; {_left_behind(result)}{serves}"
     if "listeners" not in result:
         return f"{name}: generation {generation} owns; how much moved is unknown, since the connection broke meanwhile"
-    return f"{name}: generation {generation} owns: {moved} moved{stall}; {_left_behind(result)}"
+    baked = f"; its bake {plain(result['baked'])}" if result.get("baked") else ""
+    return f"{name}: generation {generation} owns: {moved} moved{stall}; {_left_behind(result)}{baked}"
 
 
 def complaint(name: str, result: Mapping[str, Any]) -> str:

@@ -186,6 +186,10 @@ class Exchange(Relay, Downstream):
         if ends_it or self.listener.draining or self.expects or (self.eof and not self.inbox):
             self.keep = False
         self.held = b""
+        listener = self.listener
+        listener.answered += 1
+        if head.status >= 500:
+            listener.failed += 1
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return forward.response_head(head, self.minor, self.keep)
@@ -247,6 +251,9 @@ class Exchange(Relay, Downstream):
     def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
         """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""
         self._drop_upstream()
+        self.listener.answered += 1
+        if status >= 500:
+            self.listener.failed += 1
         self.held = b""
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's

@@ -243,6 +243,7 @@ class Http1Upstream(Relay, Upstream):
     def _break_off(self, exchange: Exchange) -> None:
         bare = self.bare
         self.drop()
+        exchange.listener.failed += 1
         exchange.break_off(bare=bare)
 
     # ---- the transport ----
