@@ -61,6 +61,9 @@ class Endpoint:
         self.pool.limit = 0
         for connection in self.pool.connections():
             connection.close()
+        for pool in self.shared.values():
+            for shared in list(pool.members.values()):
+                shared.retire()
         return self.in_flight > 0
 
 

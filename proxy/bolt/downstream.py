@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING, ClassVar
-from zlib import crc32
 
 import msgspec
 
@@ -25,13 +24,14 @@ from proxy.bolt.frame import (
     CODEC,
     CRC_SIZE,
     HEARTBEAT,
-    LAYOUTS,
     NO_PROCESSOR,
     NOT_SENT,
     ONEWAY,
     REQUEST,
     TIMEOUT,
     U32,
+    V1,
+    V2,
     BadFrame,
     crc_fits,
     error,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from proxy.bolt.frame import Head
     from proxy.bolt.upstream import Call
-    from proxy.cluster import Cluster
     from proxy.connection import Connection
     from proxy.plane import Places, Plane
 
@@ -60,6 +59,9 @@ MAX_UNREAD = 2
 Push = tuple["BoltUpstream | None", int, float, int, int]
 """Who asked, with what id, deadline, codec, ver1."""
 
+_FORMS = {form.version: (form.id_at, form.request.size, form.request.unpack_from) for form in (V1, V2)}
+_known = CALLS.get
+_pack = U32.pack_into
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
 
@@ -109,89 +111,67 @@ class BoltDownstream(Framed, Downstream):
     def take(self, buffer: bytearray) -> None:
         """Pass calls on, in runs."""
         listener = self.listener
-        only = listener.services.only
-        find = listener.services.find
-        limit = listener.config.max_frame
-        clusters = listener.clusters
+        services = listener.services
         now = self.plane.now
-        pack = U32.pack_into
-        known = CALLS.get
         size = len(buffer)
-        at = begun = version = fixed = id_at = 0
+        at = begun = version = fixed = id_at = last = count = 0
         unpack: Any = None
         upstream: BoltUpstream | None = None
-        cluster: Cluster | None = None if only is None else clusters[only]
+        choosing = True
         patience = 0.0
         calls: dict[int, Call] = {}
-        last = count = 0
         soonest = inf
         while at < size:
             if buffer[at] != version:
-                if begun < at:
-                    self._commit(upstream, buffer, begun, at, count, last, soonest)
-                upstream = None
+                if upstream is not None:
+                    upstream.append(buffer, begun, at, self, count, last, soonest)
+                    upstream = None
                 begun = at
-                layout = LAYOUTS.get(buffer[at])
-                if layout is None:
-                    raise BadFrame(f"{buffer[at]} is no version of bolt")
-                version, id_at, fixed = layout.version, layout.id_at, layout.request.size
-                unpack = layout.request.unpack_from
+                version = buffer[at]
+                if version not in _FORMS:
+                    raise BadFrame(f"{version} is no version of bolt")
+                id_at, fixed, unpack = _FORMS[version]
             ver1 = None
             end = 0
             if size - at >= fixed:
                 first, number, codec, timeout, class_length, header_length, content_length = unpack(buffer, at)
-                ver1 = known(first)
+                ver1 = _known(first)
                 end = at + fixed + class_length + header_length + content_length
                 if ver1 == 2 and codec & 1:
                     end += CRC_SIZE
-            if ver1 is None or end > size or (class_length | header_length) & 0x8000 or end - at > limit:
-                if begun < at:
-                    self._commit(upstream, buffer, begun, at, count, last, soonest)
-                upstream = None
+            if ver1 is None or end > size or (class_length | header_length) & 0x8000:
+                if upstream is not None:
+                    upstream.append(buffer, begun, at, self, count, last, soonest)
+                    upstream = None
                 begun = self._other(buffer, at)
                 if begun == at:
                     break
                 at = begun
                 continue
             if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
-                if begun < at:
-                    self._commit(upstream, buffer, begun, at, count, last, soonest)
+                if upstream is not None:
+                    upstream.append(buffer, begun, at, self, count, last, soonest)
                 raise BadFrame("the CRC is wrong")
-            chosen = upstream
-            status = 0
-            if only is None:
+            if upstream is None or choosing:
                 header = at + fixed + class_length
-                try:
-                    name = find(bytes(buffer[header : header + header_length]))
-                except ValueError:
-                    name, status = None, CODEC
-                if name is None:
-                    cluster, chosen, status = None, None, status or NO_PROCESSOR
-                elif cluster is None or cluster.name != name:
-                    cluster, chosen = clusters[name], None
-            if cluster is not None and (chosen is None or len(cluster.endpoints) > 1):
-                chosen = connect(self.plane, cluster, version)
-                if chosen is None:
-                    status = NOT_SENT
-                elif len(chosen.calls) >= MAX_CALLS:
-                    chosen, status = None, BUSY
-                elif chosen.clogged:  # this call waits here until that can get rid of what it has
-                    if begun < at:
-                        self._commit(upstream, buffer, begun, at, count, last, soonest)
+                chosen = self._choose(buffer, header, header + header_length, version, upstream)
+                if chosen is not upstream:
+                    if upstream is not None:
+                        upstream.append(buffer, begun, at, self, count, last, soonest)
+                        upstream = None
                     begun = at
-                    self.block(chosen)
-                    break
-            if chosen is not upstream or chosen is None:
-                if begun < at:
-                    self._commit(upstream, buffer, begun, at, count, last, soonest)
-                upstream = chosen
-                begun = at
-                if upstream is None:
-                    self.send(error(number, codec, ver1, status))
-                    begun = at = end
-                    continue
-                calls, last, count, soonest = upstream.calls, upstream.last_id, 0, inf
-                patience = upstream.endpoint.cluster.config.request_timeout
+                    if isinstance(chosen, int):
+                        self.send(error(number, codec, ver1, chosen))
+                        begun = at = end
+                        continue
+                    if chosen.clogged:  # this call waits here until that can get rid of what it has
+                        self.block(chosen)
+                        break
+                    upstream = chosen
+                    cluster = upstream.endpoint.cluster
+                    choosing = services.only is None or len(cluster.endpoints) > 1
+                    patience = cluster.config.request_timeout
+                    calls, last, count, soonest = upstream.calls, upstream.last_id, 0, inf
             until = now + (timeout * 0.001 if timeout > 0 else patience)
             if until < soonest:  # noqa: PLR1730 - half the cost of min()
                 soonest = until
@@ -200,30 +180,35 @@ class BoltDownstream(Framed, Downstream):
                 last = last + 1 if last < LAST_ID else 1
             calls[last] = (self, number, until, codec, ver1)
             count += 1
-            pack(buffer, at + id_at, last)
+            _pack(buffer, at + id_at, last)
             if ver1 == 2 and codec & 1:
-                with memoryview(buffer)[at : end - CRC_SIZE] as view:
-                    pack(buffer, end - CRC_SIZE, crc32(view))
+                write_crc(buffer, at, end)
             at = end
-        if begun < at:
-            self._commit(upstream, buffer, begun, at, count, last, soonest)
-        self.keep(buffer, at)
-
-    def _commit(
-        self,
-        upstream: BoltUpstream | None,
-        buffer: bytearray,
-        begun: int,
-        end: int,
-        count: int,
-        last: int,
-        soonest: float,
-    ) -> None:
-        """Send a run of calls that are patched and recorded already."""
         if upstream is not None:
-            upstream.last_id = last
-            whole = begun == 0 and end == len(buffer)
-            upstream.append(buffer if whole else buffer[begun:end], self, count, soonest)
+            upstream.append(buffer, begun, at, self, count, last, soonest)
+        if at < size:
+            self.inbox = buffer[at:]
+
+    def _choose(
+        self, buffer: bytearray, header: int, end: int, version: int, last: BoltUpstream | None
+    ) -> BoltUpstream | int:
+        """The connection for a call with this header; a status if there is none. `last` is that of the call before."""
+        services = self.listener.services
+        name = services.only
+        if name is None:
+            try:
+                name = services.find(bytes(buffer[header:end]))
+            except ValueError:
+                return CODEC
+            if name is None:
+                return NO_PROCESSOR
+        cluster = self.listener.clusters[name]
+        if last is not None and last.endpoint.cluster is cluster and len(cluster.endpoints) == 1:
+            return last
+        chosen = connect(self.plane, cluster, version)
+        if chosen is None:
+            return NOT_SENT
+        return BUSY if len(chosen.calls) >= MAX_CALLS else chosen
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than a call, or one that is not complete. Returns its end, `at` if more must come."""
@@ -253,18 +238,9 @@ class BoltDownstream(Framed, Downstream):
 
     def _one_way(self, frame: bytearray, head: Head) -> None:
         """A request that nobody waits for: it is dropped if it cannot be served."""
-        services = self.listener.services
-        name = services.only
-        if name is None:
-            start = head.size + head.class_length
-            try:
-                name = services.find(bytes(frame[start : start + head.header_length]))
-            except ValueError:
-                return
-            if name is None:
-                return
-        upstream = connect(self.plane, self.listener.clusters[name], head.layout.version)
-        if upstream is not None:
+        header = head.size + head.class_length
+        upstream = self._choose(frame, header, header + head.header_length, head.layout.version, None)
+        if not isinstance(upstream, int):
             upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1))
 
     # ---- what comes back ----
@@ -365,7 +341,7 @@ class BoltDownstream(Framed, Downstream):
         U32.pack_into(frame, head.layout.id_at, push[1])
         if head.has_crc:
             write_crc(frame, 0, len(frame))
-        push[0].append(frame, None, 0, inf)
+        push[0].send(bytes(frame))
         if self.leaving:
             self._leave()
 
@@ -416,7 +392,7 @@ class BoltDownstream(Framed, Downstream):
         self.pushes = {}
         for upstream, number, _, codec, ver1 in pushes.values():
             if upstream is not None and not upstream.closed:
-                upstream.append(bytearray(error(number, codec, ver1, CLOSED)), None, 0, inf)
+                upstream.send(error(number, codec, ver1, CLOSED))
         for upstream in self.blockers:
             upstream.feeders.pop(self, None)
             upstream.changes += 1
@@ -440,7 +416,7 @@ class BoltDownstream(Framed, Downstream):
             for number in [number for number, push in self.pushes.items() if push[2] <= now]:
                 upstream, theirs, _, codec, ver1 = self.pushes.pop(number)
                 if upstream is not None and not upstream.closed:
-                    upstream.append(bytearray(error(theirs, codec, ver1, TIMEOUT)), None, 0, inf)
+                    upstream.send(error(theirs, codec, ver1, TIMEOUT))
             self.soonest = min((push[2] for push in self.pushes.values()), default=inf)
         if self.active + self.listener.config.keepalive_timeout <= now:
             if self.busy:

@@ -1,6 +1,6 @@
 """The upstream connections to one endpoint, of one version of bolt, that all clients share.
 
-There are `limit` of them at most. Within one tick all calls take the same one, the one with the fewest calls under
+There are `shared_connections` of them at most. Within one tick all calls take the same one, the one with the fewest calls under
 way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least busy one is
 not idle; nobody waits for it.
 """
@@ -21,10 +21,9 @@ PAUSE: Final = 1.0
 class SharedPool:
     """The connections that take calls. Membership follows from the connections' own states."""
 
-    __slots__ = ("_chosen", "limit", "members", "not_before")
+    __slots__ = ("_chosen", "members", "not_before")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.members: dict[int, BoltUpstream] = {}
         """By serial."""
         self.not_before = 0.0
@@ -51,7 +50,7 @@ class SharedPool:
 
     def grows(self, chosen: BoltUpstream, now: float) -> bool:
         """Whether another connection is wanted beside the least busy one."""
-        if len(self.members) >= self.limit or not chosen.calls or now < self.not_before:
+        if not chosen.calls or now < self.not_before:
             return False
         return not any(one.connecting for one in self.members.values())
 

@@ -13,7 +13,10 @@ from proxy.connection import Connection
 
 if TYPE_CHECKING:
     from proxy.bolt.frame import Head
-    from proxy.plane import Plane
+    from proxy.plane import Plane, Read
+
+CHUNK = 65536
+"""Bytes of a read."""
 
 
 class Framed(Connection):
@@ -38,9 +41,24 @@ class Framed(Connection):
         self.skip = 0
         self.wanted = 0
 
+    def readable(self, read: Read, now: float) -> None:
+        """See `Connection.readable`. Many frames come at a time here: one large read, and epoll tells of more."""
+        if self.paused:
+            return
+        try:
+            data = read(self.fd, CHUNK)
+        except OSError as error:
+            self.plane.io_failed(self, error)
+            return
+        self.active = self.heard = now
+        self.changes += 1
+        if data:
+            self.received(data)
+        else:
+            self.plane.at_end(self)
+
     def received(self, data: bytes) -> None:
         """Bytes of frames."""
-        self.heard = self.plane.now
         if self.skip:
             dropped = min(self.skip, len(data))
             self.skip -= dropped
@@ -67,11 +85,6 @@ class Framed(Connection):
     def give_up(self, reason: str) -> None:
         """The stream cannot be followed: end this connection, and only this one."""
         raise NotImplementedError
-
-    def keep(self, buffer: bytearray, at: int) -> None:
-        """Leave the rest of the buffer for later."""
-        if at < len(buffer):
-            self.inbox = buffer if at == 0 else buffer[at:]
 
     def next_head(self, buffer: bytearray, at: int) -> Head | None:
         """The head of the frame there, None if there is not enough of it. Raises `BadFrame`."""

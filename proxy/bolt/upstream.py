@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
-from zlib import crc32
 
 import msgspec
 
@@ -64,12 +63,17 @@ GOAWAY: Final = 100
 """A command of MOSN's servers: no further calls here."""
 UNANSWERED: Final = 3
 """Heartbeats without a sign of life after which a connection is given up."""
+MAX_FRAME: Final = 1 << 24
+"""Bytes of a frame that a server may send."""
 LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
 Call = tuple["BoltDownstream | None", int, float, int, int]
 """Who called, with what id, deadline, codec, ver1."""
 
+_FORMS = {form.version: (form.id_at, form.response.size, form.response.unpack_from) for form in (V1, V2)}
+_known = ANSWERS.get
+_pack = U32.pack_into
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
 
@@ -84,10 +88,9 @@ def connect(plane: Plane, cluster: Cluster, version: int, tried: Collection[str]
         return None
     pool = endpoint.shared.get(version)
     if pool is None:
-        pool = endpoint.shared[version] = SharedPool(cluster.config.shared_connections)
-    now = plane.now
+        pool = endpoint.shared[version] = SharedPool()
     chosen = pool.choose()
-    if chosen is None or pool.grows(chosen, now):
+    if chosen is None or (len(pool.members) < cluster.config.shared_connections and pool.grows(chosen, plane.now)):
         added = BoltUpstream(plane)
         added.dial(endpoint, version)
         pool.add(added)
@@ -107,7 +110,6 @@ class BoltUpstream(Framed, Upstream):
         "caller_awaited",
         "calls",
         "connect_by",
-        "counted",
         "feeders",
         "feeders_awaited",
         "heard",
@@ -156,8 +158,6 @@ class BoltUpstream(Framed, Upstream):
         """It takes no further calls, and ends with the last."""
         self.unsent: bytes | bytearray = b""
         """At the end: frames of which not a byte was sent."""
-        self.counted = 0
-        """The calls that the endpoint knows of. Derived."""
         self.awaited: dict[int, list[int]] = {}
         """While being restored: the downstreams, by serial, that are still to come, with their calls."""
         self.caller_awaited = 0
@@ -174,27 +174,37 @@ class BoltUpstream(Framed, Upstream):
 
     # ---- what goes to the server ----
 
-    def append(self, run: bytearray, caller: BoltDownstream | None, calls: int, soonest: float) -> None:
-        """Send frames that are ready; `calls` of them are in `self.calls` already, the earliest deadline given."""
-        self.changes += 1
+    def append(
+        self,
+        buffer: bytearray,
+        begun: int,
+        end: int,
+        caller: BoltDownstream | None,
+        calls: int,
+        last: int,
+        soonest: float,
+    ) -> None:
+        """Send a run of requests out of a buffer that is given away; `calls` of them stand in `self.calls` already."""
+        self.last_id = last
         out = self.outbox
         if not out:
-            self.outbox = run
+            self.outbox = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
             self.plane.unflushed.append(self)
         else:
             if isinstance(out, bytes):
                 out = self.outbox = bytearray(out)
-            out += run
+            out += buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
         self.endpoint.in_flight += calls
-        self.counted += calls
         if soonest < self.soonest:
             self.soonest = soonest
-            if soonest < self.alarm and not self.connecting:
+            if soonest < self.alarm:
                 self.plane.wake(self, soonest)
+        if self.connecting:
+            self.changes += 1
         if caller is not None:
             self.caller = caller
             caller.uses[self] = None
-            if self.clogged or len(self.outbox) > HIGH:
+            if len(self.outbox) > HIGH:
                 if not self.clogged:
                     self.clogged = self.stale = True
                 caller.block(self)
@@ -215,12 +225,12 @@ class BoltUpstream(Framed, Upstream):
         if head.has_crc:
             write_crc(frame, 0, len(frame))
         if head.type == ONEWAY:
-            self.append(frame, call[0], 0, inf)
+            self.append(frame, 0, len(frame), call[0], 0, number, inf)
             return
         self.calls[number] = call
         if again[0] or again[1]:
             self.again[number] = again
-        self.append(frame, call[0], 1, call[2])
+        self.append(frame, 0, len(frame), call[0], 1, number, call[2])
 
     def flush(self, write: Write, now: float) -> None:
         """See `Connection.flush`; remembers where a frame was torn, so that whole ones can be sent elsewhere."""
@@ -248,64 +258,57 @@ class BoltUpstream(Framed, Upstream):
     def take(self, buffer: bytearray) -> None:
         """Give answers to whoever asked; runs of them for the same client go as one."""
         size = len(buffer)
-        layout = V1 if self.version == 1 else V2
-        unpack = layout.response.unpack_from
-        fixed = layout.response.size
-        id_at = layout.id_at
-        pack = U32.pack_into
-        known = ANSWERS.get
+        id_at, fixed, unpack = _FORMS[self.version]
         pop = self.calls.pop
         at = begun = answered = 0
-        limit = self.frame_limit
         client: BoltDownstream | None = None
         while size - at >= fixed:
             first, number, codec, _, class_length, header_length, content_length = unpack(buffer, at)
-            ver1 = known(first)
+            ver1 = _known(first)
             end = at + fixed + class_length + header_length + content_length
             if ver1 == 2 and codec & 1:
                 end += CRC_SIZE
-            if ver1 is None or end > size or (class_length | header_length) & 0x8000 or end - at > limit:
-                if begun < at and client is not None:
+            if ver1 is None or end > size or (class_length | header_length) & 0x8000:
+                if client is not None:
                     client.deliver(buffer, begun, at)
+                    client = None
                 begun = self._other(buffer, at)
                 if begun == at:
                     break
                 at = begun
                 continue
             if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
-                if begun < at and client is not None:
+                if client is not None:
                     client.deliver(buffer, begun, at)
                 raise BadFrame("the CRC is wrong")
             call = pop(number, None)
-            if call is None or call[0] is None or call[0].fd < 0:  # nobody waits for it
+            asker = None if call is None else call[0]
+            if call is None or asker is None or asker.fd < 0:  # nobody waits for it
                 answered += call is not None
-                if begun < at and client is not None:
+                if client is not None:
                     client.deliver(buffer, begun, at)
+                    client = None
                 begun = at = end
                 continue
             answered += 1
-            if call[0] is not client:
-                if begun < at and client is not None:
+            if asker is not client:
+                if client is not None:
                     client.deliver(buffer, begun, at)
-                client = call[0]
+                client = asker
                 begun = at
-            pack(buffer, at + id_at, call[1])
+            _pack(buffer, at + id_at, call[1])
             if ver1 == 2 and codec & 1:
-                with memoryview(buffer)[at : end - CRC_SIZE] as view:
-                    pack(buffer, end - CRC_SIZE, crc32(view))
+                write_crc(buffer, at, end)
             at = end
-        if begun < at and client is not None:
+        if client is not None:
             client.deliver(buffer, begun, at)
-        self.keep(buffer, at)
+        if at < size:
+            self.inbox = buffer[at:]
+        if self.again:
+            self.again = {number: again for number, again in self.again.items() if number in self.calls}
         self._ended_calls(answered)
 
-    @property
-    def frame_limit(self) -> int:
-        """Bytes of the longest frame that is taken."""
-        return self.caller.listener.config.max_frame if self.caller is not None else 1 << 24
-
     def _ended_calls(self, count: int) -> None:
-        self.counted -= count
         self.endpoint.in_flight -= count
         if self.retiring and not self.calls and self.fd >= 0:
             self.close()
@@ -318,7 +321,7 @@ class BoltUpstream(Framed, Upstream):
             return at
         if head.layout.version != self.version:
             raise BadFrame("the version changed")
-        if head.length > self.frame_limit:
+        if head.length > MAX_FRAME:
             self._refuse(head)
             return self.skip_frame(buffer, at, head.length)
         end = at + head.length
@@ -444,8 +447,7 @@ class BoltUpstream(Framed, Upstream):
         pool = self.endpoint.shared.get(self.version)
         if pool is not None:
             pool.discard(self)
-        self.endpoint.in_flight -= self.counted
-        self.counted = 0
+        self.endpoint.in_flight -= len(self.calls)
         self.unsent = self.outbox[self.torn :]
 
     def drain(self) -> None:
@@ -486,6 +488,9 @@ class BoltUpstream(Framed, Upstream):
             return
         if self.heard >= self.beaten:
             self.unanswered = 0
+        if self.endpoint not in self.endpoint.cluster.endpoints:
+            self.retire()  # the configuration has no such endpoint any more
+            return
         if self.unanswered >= UNANSWERED:
             self.close()
             self.lost(CLOSED)
@@ -561,6 +566,7 @@ class BoltUpstream(Framed, Upstream):
         if saved.caller:
             serials.add(saved.caller)
         there: dict[int, Any] = places.expect(self, serials)
+        before = len(self.calls)
         self.calls = {
             call.id: (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
             for call in saved.calls
@@ -577,12 +583,11 @@ class BoltUpstream(Framed, Upstream):
         self.feeders_awaited = frozenset(saved.feeders)
         for client in there.values():
             self.met(client)
-        endpoint.in_flight += len(self.calls) - self.counted
-        self.counted = len(self.calls)
+        endpoint.in_flight += len(self.calls) - before
         if not self.retiring:
             pool = endpoint.shared.get(self.version)
             if pool is None:
-                pool = endpoint.shared[self.version] = SharedPool(endpoint.cluster.config.shared_connections)
+                pool = endpoint.shared[self.version] = SharedPool()
             pool.add(self)
 
     def met(self, other: Connection) -> None:
