@@ -32,6 +32,7 @@ def check(root: Part, problems: Problems) -> None:
     for cluster in clusters:
         _endpoints(cluster, problems)
     _references(listeners, clusters, root, problems)
+    _app(root, listeners, problems)
     _socket_path(root, problems)
 
 
@@ -167,6 +168,23 @@ def _references(listeners: list[Part], clusters: list[Part], root: Part, problem
             problems.warn(
                 *cluster.place("name"), f"no listener uses the cluster {name}; remove it, or add a route to it"
             )
+
+
+def _app(root: Part, listeners: list[Part], problems: Problems) -> None:
+    """What the app's section says of the listeners, and of its own check."""
+    app: Part | None = root.value("app")
+    if app is None:
+        return
+    known = [listener.value("name") for listener in listeners if "name" in listener.fields]
+    for name in app.value("listeners") or ():
+        if name not in known and "listeners" in root.fields:
+            meant = nearest(name, known)
+            remedy = f"did you mean {meant}?" if meant else f"the listeners are {', '.join(known[:10])}"
+            problems.error(*app.place("listeners"), f"there is no listener {shown(name)}; {remedy}")
+    if "path" in app.fields and app.value("check") != "http":
+        problems.warn(*app.place("path"), "the path is not used; write check: http")
+    if "listeners" in app.fields and app.value("when_dead") in (None, "announce"):
+        problems.warn(*app.place("listeners"), "these are not closed; write when_dead: close, or reset")
 
 
 def _instead(name: str, known: list[str]) -> str:

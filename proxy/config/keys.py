@@ -7,10 +7,7 @@ refused as unknown; one that is missing in `model` fails a test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, get_args
-
-import msgspec
+from typing import get_args
 
 from proxy.config import model
 from proxy.config.kinds import (
@@ -21,66 +18,13 @@ from proxy.config.kinds import (
     Count,
     Duration,
     HeaderValues,
-    Kind,
     Name,
+    Names,
     RequestPath,
     Size,
     SocketAddress,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list with at least one item, each of the same section."""
-
-    section: Section
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key.
-
-    `absent` says what leaving it out means where there is no default; `only` names the protocols of the listeners
-    on which the key may stand, none for all.
-    """
-
-    name: str
-    kind: Kind | Section | Items
-    about: str
-    required: bool = False
-    example: str = ""
-    absent: str = ""
-    only: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A mapping with known keys. `shorthand` names the key that is meant when a plain value stands in its place."""
-
-    title: str
-    struct: type[msgspec.Struct]
-    about: str
-    keys: tuple[Key, ...]
-    shorthand: str = ""
-
-    @property
-    def a_title(self) -> str:
-        """The title with its article."""
-        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
-
-    def key(self, name: str) -> Key | None:
-        """The key of this name."""
-        return next((key for key in self.keys if key.name == name), None)
-
-    def default(self, key: Key) -> Any:
-        """The default of an optional key; None where leaving it out means something that cannot be written."""
-        field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)
-        return (
-            None
-            if field is None or field.required or not isinstance(field.default, str | int | float)
-            else field.default
-        )
-
+from proxy.config.sections import Items, Key, Section
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
@@ -335,6 +279,37 @@ UPGRADE = Section(
     ),
 )
 
+APP = Section(
+    "app",
+    model.AppConfig,
+    "The application that this proxy stands before. It is asked again and again whether it lives; while it does not, "
+    "`/ready` fails, and its service port says so, too, if `when_dead` wants it.",
+    (
+        Key("address", SocketAddress(), "Where it answers.", required=True, example="127.0.0.1:9000"),
+        Key(
+            "check",
+            Choice(get_args(model.AppCheck)),
+            "`tcp` connects, `http` gets `path` and wants a status below 400, `bolt` sends a heartbeat.",
+        ),
+        Key("path", RequestPath(), "What `check: http` asks for."),
+        Key("interval", Duration(), "From one check to the next."),
+        Key("timeout", Duration(), "For the whole check."),
+        Key("failures", Count(1, 1000), "So many in a row, and it is dead. One success, and it lives."),
+        Key(
+            "when_dead",
+            Choice(get_args(model.WhenDead)),
+            "`announce`: only `/ready` fails. `close`: `listeners` refuse connections. `reset`: they accept and reset.",
+        ),
+        Key(
+            "listeners",
+            Names(),
+            "The service port: which listeners `when_dead` closes.",
+            example="[web]",
+            absent="all listeners",
+        ),
+    ),
+)
+
 ROOT = Section(
     "configuration",
     model.Config,
@@ -372,7 +347,8 @@ ROOT = Section(
             "accept, so that load balancers notice first.",
         ),
         Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
+        Key("app", APP, "The application behind this proxy, see below.", absent="not watched"),
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE)
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE, APP)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError
-from proxy.config.document import Mapping, Node, Scalar, described, text_of
+from proxy.config.document import Mapping, Node, Scalar, Sequence, described, text_of
 from proxy.config.problems import Unfit, nearest, shown
 from proxy.route import normal_path
 
@@ -175,6 +175,31 @@ class Name:
     def show(self, value: str) -> str:
         """See `Kind`."""
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """One or several names, each once."""
+
+    name: str = "list of names"
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """See `Kind`."""
+        if not isinstance(node, Sequence) or not node.items:
+            raise Unfit(f"{described(node)} stands here; write a list of names such as [web]")
+        names = tuple(Name().read(item) for item in node.items)
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise Unfit(f"{repeated} stands here twice; write each name once")
+        return names
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"type": "array", "minItems": 1, "uniqueItems": True, "items": Name().schema()}
+
+    def show(self, value: tuple[str, ...]) -> str:
+        """See `Kind`."""
+        return f"[{', '.join(value)}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from hotswap.address import Address
 
 Protocol = Literal["tcp", "http1", "bolt"]
 Balance = Literal["round_robin", "least_request", "weighted"]
+AppCheck = Literal["tcp", "http", "bolt"]
+WhenDead = Literal["announce", "close", "reset"]
 
 
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,23 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     address: Address
     weight: int = 1
+
+
+class OutlierConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """When an endpoint gets no new streams for a while.
+
+    After this many connections in a row that could not be made, streams lost before their answer, or answers with a
+    status of 500 and above (0: these do not count), all within ``window``. The first ``cooldown`` doubles with each
+    further ejection up to ``max_cooldown``. ``max_ejected`` percent of the endpoints are ejected at a time, never all.
+    """
+
+    connect_failures: int = 3
+    lost: int = 5
+    server_errors: int = 0
+    window: float = 30.0
+    cooldown: float = 10.0
+    max_cooldown: float = 300.0
+    max_ejected: int = 50
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +69,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout: float = 60.0
     shared_connections: int = 4
     heartbeat_interval: float = 15.0
+    outlier: OutlierConfig | None = None
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +139,19 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: float = 600.0
 
 
+class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The application behind this proxy, and what its death means. ``listeners`` None: all of them."""
+
+    address: Address
+    check: AppCheck = "tcp"
+    path: str = "/"
+    interval: float = 5.0
+    timeout: float = 1.0
+    failures: int = 3
+    when_dead: WhenDead = "announce"
+    listeners: tuple[str, ...] | None = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration.
 
@@ -134,6 +167,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: float = 30.0
     drain_delay: float = 0.0
     upgrade: UpgradeConfig = UpgradeConfig()
+    app: AppConfig | None = None
 
     @property
     def id(self) -> str:

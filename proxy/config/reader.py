@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.config.document import Mapping, Scalar, Sequence, described
 from proxy.config.elsewhere import ELSEWHERE
-from proxy.config.keys import Items, Section
 from proxy.config.problems import Problems, Unfit, nearest, shown
+from proxy.config.sections import Items, Section
 
 if TYPE_CHECKING:
     from proxy.config.document import Node
-    from proxy.config.keys import Key
+    from proxy.config.sections import Key
 
 
 class Found(NamedTuple):

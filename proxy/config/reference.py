@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE, Items, Key, Section
+from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
+from proxy.config.sections import Items, Key, Section
 
 HEAD = """\
 # Configuration
@@ -29,12 +30,12 @@ clusters:
 ([check](check.md)). `hotswap schema` prints a JSON Schema, with which editors complete and explain the
 keys ([schema](schema.md)).
 
-The file is read once, when a generation starts. To apply a change, upgrade: `hotswap upgrade NAME` starts a new
-generation with the new file and hands every connection over. A file with an error stops the upgrade
-before anything moved. In the new generation the timeouts and limits of its file hold for the connections that
-moved, too; a deadline that runs already, such as that of a request, goes on as it was set. Connections whose
-listener's address or whose cluster is gone, or whose listener speaks another protocol now, stay with the old
-generation and may finish there for `upgrade.drain_timeout`.
+The file is read when a generation starts. To apply a change, [reload](reload.md): `hotswap reload NAME` takes it in
+place. Or [upgrade](upgrade.md): `hotswap upgrade NAME` starts a new generation with the new file and hands every
+connection over. A file with an error stops either before anything changed. In the new generation the timeouts and
+limits of its file hold for the connections that moved, too; a deadline that runs already, such as that of a request,
+goes on as it was set. Connections whose listener's address or whose cluster is gone, or whose listener speaks another
+protocol now, stay with the old generation and may finish there for `upgrade.drain_timeout`.
 
 ## Forms
 
@@ -58,6 +59,7 @@ TITLES = (
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (UPGRADE, "upgrade"),
+    (APP, "app"),
 )
 
 

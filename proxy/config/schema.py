@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from proxy.config.keys import LISTENER, ROOT, ROUTED, SECTIONS, Items, Key, Section
+from proxy.config.keys import LISTENER, ROOT, ROUTED, SECTIONS
 from proxy.config.model import Protocol
+from proxy.config.sections import Items, Key, Section
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
