@@ -259,7 +259,7 @@ class Connection:
         """It is alive from here on: accepted, dialled or restored. Count it where it counts."""
 
     def detached(self) -> None:
-        """It ended, however, or lives in another process now. Undo `attached`; leave pools. No verbs."""
+        """It ended, or lives elsewhere now; the outbox is still there. Undo `attached`; leave pools. No verbs."""
 
     def begin(self) -> None:
         """It was accepted and is registered: start to work."""

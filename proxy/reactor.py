@@ -293,8 +293,8 @@ class Reactor:
         connection.interest = _UNREGISTERED
         connection.fd = -1
         connection.connecting = False
-        connection.outbox = b""
         connection.detached()
+        connection.outbox = b""
 
     def _give_back(self) -> None:
         closing = self._closing

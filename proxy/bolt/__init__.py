@@ -6,6 +6,8 @@ routes      which cluster serves a call
 stream      a byte stream cut into frames: what both sides have in common
 pool        the connections to one endpoint that all clients share
 state       the values: what a connection is in a snapshot
+ledger      the record of the calls under way on an upstream connection
+client      a client as the upstream side sees it
 downstream  who connects to us
-upstream    whom we connect to, and every call under way there
+upstream    whom we connect to
 """
