@@ -76,6 +76,21 @@ class Acceptor:
         self.shut(listener)
         self.part(listener, until)
 
+    def turn_away(self, listener: Listener, how: str) -> None:
+        """Refuse clients (``close``), accept and reset them (``reset``), or neither of both (``announce``)."""
+        kernel = self._reactor.kernel
+        if how == "close" and listener.address.startswith("unix:"):
+            how = "reset"  # a unix socket that was shut down cannot listen again
+        before, listener.turning_away = listener.turning_away, "" if how == "announce" else how
+        if listener.fd < 0:
+            return
+        if how == "close":
+            self.follow()
+            kernel.refuse(listener.fd)
+        elif before == "close":
+            kernel.listen(listener.fd, listener.config.backlog)
+        self.follow()
+
     def shut(self, listener: Listener) -> None:
         """Take what waits in the queue, and refuse clients from then on."""
         if listener.fd >= 0:
@@ -142,7 +157,7 @@ class Acceptor:
         """Make epoll's interest in the listeners what it should be."""
         accepting = self.accepting
         for fd, listener in self._listeners.items():
-            wanted = accepting and not listener.full
+            wanted = accepting and not listener.full and listener.turning_away != "close"
             if wanted != listener.polled:
                 listener.polled = wanted
                 if wanted:
@@ -180,6 +195,10 @@ class Acceptor:
                     break
                 continue  # gone before it was accepted: accept(2), "Error handling"
             taken += 1
+            if listener.turning_away:
+                reactor.kernel.send_reset(fd)
+                reactor.kernel.close(fd)
+                continue
             self.accepted += 1
             connection = listener.downstream(reactor)
             connection.listener = listener

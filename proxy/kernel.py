@@ -131,6 +131,17 @@ class Kernel:
         if _libc.connect(fd, _UNSPECIFIED, ctypes.sizeof(_UNSPECIFIED)) < 0:
             _libc.shutdown(fd, socket.SHUT_RDWR)
 
+    def listen(self, fd: int, backlog: int) -> None:
+        """Let clients in, perhaps for the second time."""
+        _libc.listen(fd, backlog)
+
+    def refuse(self, fd: int) -> None:
+        """Have a TCP listener refuse clients and keep its address; `listen` opens it again.
+
+        The one exception to "never shut a listener down": whoever holds a copy is meant, too.
+        """
+        _libc.shutdown(fd, socket.SHUT_RD)
+
     def prepare_listener(self, fd: int) -> None:
         """Accepted connections inherit TCP_NODELAY from their listener on Linux: one call for all."""
         _libc.setsockopt(

@@ -9,13 +9,14 @@ from proxy.route import RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
     from proxy.connection import Downstream
 
 
-_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled"})
+_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
 """What a listener is, not how it is configured."""
 
 
@@ -36,6 +37,7 @@ class Listener:
         "polled",
         "routes",
         "services",
+        "turning_away",
     )
 
     def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
@@ -59,6 +61,8 @@ class Listener:
         """Those among them that failed: 5xx, no upstream, broken off. A call begun before counts, too."""
         self.polled = False
         """Registered with epoll. The reactor's own."""
+        self.turning_away = ""
+        """``close`` or ``reset`` while the application behind it is dead, see `proxy.app`."""
         self.draining = False
         """Its connections end after the call under way, and clients are told so."""
 
@@ -67,6 +71,18 @@ class Listener:
         for slot in Listener.__slots__:
             if slot not in _OWN:
                 setattr(self, slot, getattr(changed, slot))
+
+    def describe(self) -> dict[str, Any]:
+        """For people."""
+        about = {
+            "name": self.name,
+            "address": self.address,
+            "protocol": self.config.protocol,
+            "connections": self.connections,
+            "answered": self.answered,
+            "failed": self.failed,
+        }
+        return {**about, "turning_away": self.turning_away} if self.turning_away else about
 
     @property
     def full(self) -> bool:

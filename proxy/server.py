@@ -14,8 +14,10 @@ import msgspec
 
 from hotswap.errors import CannotRestore, Refused
 from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
+from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
+from proxy.heartbeat import Heartbeat
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
@@ -28,6 +30,7 @@ from proxy.ticker import Ticker
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from proxy.app import Heart
     from proxy.cluster import Endpoint
     from proxy.config.model import Config
     from proxy.connection import Connection
@@ -46,6 +49,7 @@ class ProxyServer:
         kernel: Kernel | None = None,
         ticker: Callable[[Reactor], Ticker] = Ticker,
         source: Source | None = None,
+        heart: Callable[[], Heart] = Heartbeat,
     ) -> None:
         self.config = config
         self._source = source
@@ -54,6 +58,8 @@ class ProxyServer:
         self.clusters = {one.name: Cluster(one) for one in config.clusters}
         self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
+        self.app = App(self.reactor.acceptor, heart)
+        self.app.configure(config.app, self.listeners.values)
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._homeless: dict[str, str] = {}
@@ -154,7 +160,8 @@ class ProxyServer:
         counters = {"accepted": self.reactor.acceptor.accepted}
         reactor = self.reactor
         left = remaining(reactor.stop_at, now)
-        return msgspec.msgpack.encode(SharedState(reactor.next_serial, balance, counters, left, reactor.draining))
+        app = self.app.save()
+        return msgspec.msgpack.encode(SharedState(reactor.next_serial, balance, counters, left, reactor.draining, app))
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -169,6 +176,7 @@ class ProxyServer:
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining
         self._tell_clients(shared.draining)
+        self.app.load(shared.app)
 
     # ---- Places: where restored connections find what they belong to ----
 
@@ -235,18 +243,21 @@ class ProxyServer:
             self._let_go()
 
     def freeze(self) -> None:
-        """No tick from here on."""
+        """No tick from here on, and no check of the application."""
         self.ticker.stop()
+        self.app.stop()
 
     def thaw(self) -> None:
         """Tick again."""
         self.ticker.start()
+        self.app.start()
 
     def start(self) -> None:
         """Own: accept and tick."""
         if not self.reactor.draining:
             self.reactor.acceptor.start()
         self.ticker.start()
+        self.app.start()
 
     def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
         """Let go of what moved, finish the rest."""
@@ -290,6 +301,7 @@ class ProxyServer:
         reactor.stop_at = inf
         reactor.acceptor.start()
         self.ticker.start()
+        self.app.start()
 
     def announce_drain(self) -> None:
         """Say ``Connection: close`` from here on; accept on."""
@@ -302,6 +314,7 @@ class ProxyServer:
     def drain(self, deadline: float) -> None:
         """Close the listeners, finish, and end what is left at the deadline."""
         reactor = self.reactor
+        self.app.stop()
         self._tell_clients(True)
         for listener in self.listeners.values():
             reactor.acceptor.shut(listener)
@@ -337,6 +350,7 @@ class ProxyServer:
     def reconfigured(self) -> None:
         """`ProxyReload.apply` changed listeners and clusters: follow."""
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
+        self.app.configure(self.config.app, self.listeners.values)
         self.reactor.acceptor.follow()
         self.reactor.settle()
         self.ticker.replan()
@@ -357,20 +371,11 @@ class ProxyServer:
         """Listeners and clusters with what is under way on them."""
         return {
             "draining": self.reactor.draining,
+            "app": self.app.status(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,
-            "listeners": [
-                {
-                    "name": listener.name,
-                    "address": listener.address,
-                    "protocol": listener.config.protocol,
-                    "connections": listener.connections,
-                    "answered": listener.answered,
-                    "failed": listener.failed,
-                }
-                for listener in self.listeners.values()
-            ],
+            "listeners": [listener.describe() for listener in self.listeners.values()],
             "clusters": [
                 {
                     "name": cluster.name,

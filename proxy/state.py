@@ -48,6 +48,16 @@ class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     endpoint: str
 
 
+class AppState(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of the application behind the proxy, see `proxy.app.App`."""
+
+    address: str
+    state: str
+    streak: int
+    checks: int = 0
+    why: str = ""
+
+
 class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """What belongs to no connection, see `proxy.server.ProxyServer.save_shared`."""
 
@@ -58,3 +68,4 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     drain_left: float | None = None
     """The seconds until a drain under way ends what is left."""
     draining: bool = False
+    app: AppState | None = None

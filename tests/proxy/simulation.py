@@ -29,6 +29,7 @@ from hotswap.swappable import Saved
 from proxy.kernel import Epoll, Kernel
 from proxy.server import ProxyServer
 from proxy.ticker import Ticker
+from tests.proxy.heart import ManualHeart
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -190,6 +191,8 @@ class SimulatedKernel(Kernel):
         self.open: dict[int, Socket | list[Socket]] = {}
         self.limit = 20000
         self.epolls: list[SimulatedEpoll] = []
+        self.refusing: set[int] = set()
+        """Listeners that were shut down."""
         self.read = self._read
         self.write = self._write  # type: ignore[assignment]
         self.close = self._close
@@ -272,6 +275,12 @@ class SimulatedKernel(Kernel):
     def send_reset(self, fd: int) -> None:
         self.socket(fd).reset = True
 
+    def listen(self, fd: int, backlog: int) -> None:
+        self.refusing.discard(fd)
+
+    def refuse(self, fd: int) -> None:
+        self.refusing.add(fd)
+
     def prepare_listener(self, fd: int) -> None:
         pass
 
@@ -320,7 +329,7 @@ class World:
         return SimulatedKernel(self, first_fd=10 + 7 * self.moves, offset=1000.0 + 333.25 * self.moves)
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
-        proxy = ProxyServer(self.config, kernel, ManualTicker)
+        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart)
         proxy.adopt(
             {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
         )
