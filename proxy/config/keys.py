@@ -168,7 +168,7 @@ LISTENER = Section(
         ),
         Key(
             "max_frame",
-            Size(1 << 10, 16 << 20),
+            Size(128 << 10, 16 << 20),
             "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
             only=BOLT,
         ),
