@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
 from proxy.connection import LOW, Connection
+from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, HUP, IN, OUT
 from proxy.timers import Alarms
 
@@ -58,6 +59,7 @@ class Reactor:
         "_closing",
         "_dialled",
         "acceptor",
+        "agenda",
         "bugs",
         "connections",
         "draining",
@@ -77,8 +79,7 @@ class Reactor:
         self.unflushed: list[Connection] = []
         self.draining = False
         self.sharing = False  # another process holds copies of our descriptors
-        self.stop_at = inf
-        """When a drain ends whatever is left, monotonic seconds."""
+        self.stop_at = inf  # when a drain ends whatever is left, monotonic seconds
         self.next_serial = 1
         self.bugs = 0  # exceptions that layers raised
         self.epoll = kernel.epoll()
@@ -87,6 +88,7 @@ class Reactor:
         self._closing: list[int] = []
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
+        self.agenda = Agenda()
 
     # ---- ticking ----
 
@@ -96,7 +98,7 @@ class Reactor:
 
     def next_alarm(self) -> float:
         """When `tick` must be called even without an event, monotonic seconds; inf: never."""
-        return min(self._alarms.next(), self.acceptor.next_alarm(), self.stop_at)
+        return min(self._alarms.next(), self.acceptor.next_alarm(), self.agenda.next_alarm(), self.stop_at)
 
     def tick(self, timeout: float = 0.0) -> None:
         """Handle all that is ready; wait up to `timeout` seconds for the first event."""
@@ -189,6 +191,7 @@ class Reactor:
     def _alarms_passed(self) -> None:
         now = self.now
         self.acceptor.alarm(now)
+        self.agenda.alarm(now)
         if self.stop_at <= now:
             self.stop_at = inf
             self.end_all(reset=False)

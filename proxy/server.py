@@ -60,6 +60,7 @@ class ProxyServer:
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app = App(self.reactor.acceptor, heart)
         self.app.configure(config.app, self.listeners.values)
+        self.reactor.agenda.follow(self.clusters.values())
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._homeless: dict[str, str] = {}
@@ -160,8 +161,9 @@ class ProxyServer:
         counters = {"accepted": self.reactor.acceptor.accepted}
         reactor = self.reactor
         left = remaining(reactor.stop_at, now)
-        app = self.app.save()
-        return msgspec.msgpack.encode(SharedState(reactor.next_serial, balance, counters, left, reactor.draining, app))
+        watches = {one.name: one.healing.save(now) for one in self.clusters.values() if one.healing is not None}
+        shared = SharedState(reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
+        return msgspec.msgpack.encode(shared)
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -172,6 +174,8 @@ class ProxyServer:
             numbers = shared.balance.get(cluster.name, {})
             for endpoint in cluster.endpoints:
                 endpoint.current = numbers.get(endpoint.name, 0)
+            if cluster.healing is not None:
+                cluster.healing.load(shared.watches.get(cluster.name, {}), now)
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining
@@ -352,6 +356,7 @@ class ProxyServer:
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app.configure(self.config.app, self.listeners.values)
         self.reactor.acceptor.follow()
+        self.reactor.agenda.follow(self.clusters.values())
         self.reactor.settle()
         self.ticker.replan()
 
@@ -376,16 +381,7 @@ class ProxyServer:
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,
             "listeners": [listener.describe() for listener in self.listeners.values()],
-            "clusters": [
-                {
-                    "name": cluster.name,
-                    "endpoints": [
-                        {"address": endpoint.name, "in_flight": endpoint.in_flight, "idle": len(endpoint.pool)}
-                        for endpoint in cluster.endpoints
-                    ],
-                }
-                for cluster in self.clusters.values()
-            ],
+            "clusters": [cluster.describe(self.reactor.kernel.clock()) for cluster in self.clusters.values()],
         }
 
     def connections(self) -> list[dict[str, Any]]:

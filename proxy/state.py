@@ -48,6 +48,19 @@ class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     endpoint: str
 
 
+class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.health.watch.Watch`. Times are seconds."""
+
+    runs: tuple[int, ...] = (0, 0, 0)
+    ages: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """How long ago each run began."""
+    totals: tuple[int, ...] = (0, 0, 0)
+    ejected_left: float | None = None
+    ejections: int = 0
+    calm: float = 0.0
+    """Since the end of the last ejection."""
+
+
 class AppState(msgspec.Struct, array_like=True, frozen=True):
     """What is known of the application behind the proxy, see `proxy.app.App`."""
 
@@ -69,3 +82,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """The seconds until a drain under way ends what is left."""
     draining: bool = False
     app: AppState | None = None
+    watches: dict[str, dict[str, WatchState]] = {}
+    """Cluster name -> endpoint address -> what is known of its health."""

@@ -107,6 +107,7 @@ class TcpDownstream(Relay, Downstream):
         if upstream is None:
             self.close()
         elif self.connect_by <= now < self.until:
+            upstream.endpoint.unreachable(now)
             self.part()
             upstream.close()
             self.try_next(upstream.endpoint.name)
@@ -164,13 +165,25 @@ class TcpUpstream(Relay, Upstream):
 
     def connected(self) -> None:
         """Start to relay."""
+        self.endpoint.connected()
         self.peer.dialled()
 
     def connect_failed(self, errno: int) -> None:
         """Have the downstream try another."""
+        self.endpoint.unreachable(self.plane.now)
         downstream = self.peer
         self.peer = None
         downstream.try_next(self.endpoint.name)
+
+    def ended(self) -> None:
+        """The endpoint's FIN: it said what it had to say."""
+        self.endpoint.answered(self.plane.now)
+        super().ended()
+
+    def failed(self, errno: int) -> None:
+        """The endpoint is gone."""
+        self.endpoint.lost(self.plane.now)
+        super().failed(errno)
 
     def save(self, now: float) -> bytes:
         """See `proxy.state.TcpUpstreamState`."""

@@ -148,6 +148,8 @@ class BoltUpstream(Ledger):
             self.inbox = buffer[at:]
         if self.again and not self.outbox:
             self.again = {number: again for number, again in self.again.items() if number in self.calls}
+        if answered and self.endpoint.watch is not None:
+            self.endpoint.watch.answered(self.plane.now)
         self._ended_calls(answered)
 
     def _ended_calls(self, count: int) -> None:
@@ -210,6 +212,7 @@ class BoltUpstream(Ledger):
         now = self.plane.now
         self.connect_by = inf
         self.heard = self.spoke = self.beaten = now
+        self.endpoint.connected()
         self.wake(self.due())
 
     def connect_failed(self, errno: int) -> None:
@@ -221,6 +224,7 @@ class BoltUpstream(Ledger):
         pool = self.endpoint.shared.get(self.version)
         if pool is not None:
             pool.not_before = self.plane.now + PAUSE
+        self.endpoint.unreachable(self.plane.now)
         self.lost(NOT_SENT, self.endpoint.name)
 
     def ended(self) -> None:
@@ -233,6 +237,8 @@ class BoltUpstream(Ledger):
         self._cut()
 
     def _cut(self) -> None:
+        if self.calls:
+            self.endpoint.lost(self.plane.now)
         self.lost(CLOSED)
 
     def give_up(self, reason: str) -> None:
@@ -349,6 +355,7 @@ class BoltUpstream(Ledger):
         for number in late:
             call = self.calls.pop(number)
             self.again.pop(number, None)
+            self.endpoint.lost(now)
             if call[0] is not None:
                 call[0].fail(call, TIMEOUT)
         self.soonest = min((call[2] for call in self.calls.values()), default=inf)

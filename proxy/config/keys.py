@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
+from proxy.config.cluster_keys import OUTLIER
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
@@ -256,6 +257,7 @@ CLUSTER = Section(
             "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
             "closed. Stay below the idle timeout of the upstream.",
         ),
+        Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
     ),
 )
 
@@ -351,4 +353,4 @@ ROOT = Section(
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE, APP)
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, OUTLIER, UPGRADE, APP)

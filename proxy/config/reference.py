@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from proxy.config.cluster_keys import OUTLIER
 from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
 from proxy.config.sections import Items, Key, Section
 
@@ -58,6 +59,7 @@ TITLES = (
     (MATCH, "listeners: routes: match"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
+    (OUTLIER, "clusters: outlier"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
 )

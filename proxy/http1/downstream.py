@@ -309,8 +309,7 @@ class Http1Downstream(Exchange):
         elif step is SEND and not self._upstream_is_slow and now < self.expires:
             self._reply(408, "the request body did not come in time", keep=False)
         elif step is DIAL or step is WAIT or step is SEND:
-            self._reply(504, "the upstream did not answer in time")
-            self._proceed()
+            self._overdue(now)
         elif step is TUNNEL:
             upstream = self.peer
             if upstream is not None:

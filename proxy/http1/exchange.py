@@ -178,6 +178,13 @@ class Exchange(Relay, Downstream):
         if self.peer is None:
             self._proceed()
 
+    def _overdue(self, now: float) -> None:
+        """No byte of the response came in time."""
+        if self.peer is not None and self.step is Step.WAIT:
+            self.peer.endpoint.lost(now)
+        self._reply(504, "the upstream did not answer in time")
+        self._proceed()
+
     # ---- the response ----
 
     def answer(self, head: ResponseHead) -> bytes:

@@ -164,6 +164,9 @@ class Http1Upstream(Relay, Upstream):
                 return
         start = end + 4
         length = head.length
+        watch = self.endpoint.watch
+        if watch is not None:
+            watch.answered(self.plane.now, error=head.status >= 500)
         text = exchange.answer(head)
         if 0 <= length <= len(data) - start:  # the whole response is here
             self.keep = head.keep and len(data) == start + length
@@ -252,6 +255,7 @@ class Http1Upstream(Relay, Upstream):
         """Send the request."""
         exchange = self.peer
         self.deadline = inf
+        self.endpoint.connected()
         if exchange is None:
             self.close()
             return
@@ -262,6 +266,7 @@ class Http1Upstream(Relay, Upstream):
     def connect_failed(self, errno: int) -> None:
         """Let the exchange try another endpoint."""
         exchange = self.peer
+        self.endpoint.unreachable(self.plane.now)
         self._part()
         if exchange is not None:
             exchange.try_next(self.endpoint.name, timed_out=False)
@@ -282,6 +287,8 @@ class Http1Upstream(Relay, Upstream):
 
     def _gone(self, *, fin: bool) -> None:
         exchange = self.peer
+        if exchange is not None and not (fin and self.left == UNTIL_CLOSE):
+            self.endpoint.lost(self.plane.now)
         if exchange is None:
             self.close()
         elif self.use is BODY:
@@ -327,6 +334,8 @@ class Http1Upstream(Relay, Upstream):
     def expired(self, now: float) -> None:
         """Give up the dial, or the idle connection."""
         exchange = self.peer
+        if self.use is DIAL:
+            self.endpoint.unreachable(now)
         self.drop()
         if exchange is not None:
             exchange.try_next(self.endpoint.name, timed_out=True)

@@ -434,6 +434,18 @@ def test_heartbeat_interval_is_the_longest_silence_of_a_shared_connection(moving
     assert server.take() == bolt.encode(bolt.DIALECTS[0], bolt.REQUEST, bolt.HEARTBEAT, 2, -1)
 
 
+@honours("cluster.outlier")
+def test_outlier_ejects_an_endpoint_that_fails(proxy: Build) -> None:
+    """Its keys: tests/proxy/health/test_outlier.py."""
+    world = proxy("", "outlier: {connect_failures: 1}, max_idle: 0", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
+    world.connect("raw")
+    world.dialled().refuse()
+    for _ in range(3):
+        world.connect("raw")
+    ports = [socket.address.port for socket in world.dials if socket.address is not None]
+    assert ports == [9001] * 4
+
+
 def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
     sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)
