@@ -104,6 +104,7 @@ class Generation:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, os._exit, 128 + number)  # inert: nothing to tidy up
         loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: the configuration was read just now")
+        loop.add_signal_handler(signal.SIGUSR1, self._server.reopen)
         await self._come_to_own()
         if self._serving is None:
             raise HotswapError("owner without a serving side: a bug")

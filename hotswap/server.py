@@ -92,6 +92,12 @@ class Server:
     def drain(self, deadline: float) -> None:
         """Serve until nobody is left or the deadline ends it."""
 
+    def reopen(self) -> None:
+        """No files."""
+
+    def close(self) -> None:
+        """Nothing waits to be written."""
+
     def idle(self) -> bool:
         """Nobody is left."""
         return self.retired or not self.values()

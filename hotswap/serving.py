@@ -78,6 +78,7 @@ class Serving:
         self._upgrade: Upgrade | None = None
         self.last_upgrade: dict[str, Any] | None = None
         self._held_signal = 0
+        self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
         self._waiting: list[asyncio.Future[None]] = []
         self._successor = -1  # its pidfd
         self._greeter: Greeter | None = None
@@ -98,6 +99,7 @@ class Serving:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
+        self.loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
 
     def _close_doors(self) -> None:
         self._control.stop()
@@ -111,6 +113,7 @@ class Serving:
         self._close_doors()
         await self._control.finish(_FAREWELL_SECONDS)
         await self._admin.finish(0.1)
+        self.server.close()
         if not self.gave_away:
             self._runtime.unlink()
 
@@ -128,6 +131,13 @@ class Serving:
             self._attempt.cancel(AttemptFailed("the serving generation was told to end"))
         if not self.gave_away:
             self.drain()
+
+    def _reopen_files(self) -> None:
+        """The successor is told, too: its files may have been opened before they were renamed."""
+        self.server.reopen()
+        if self.gave_away:
+            self.signal_successor(signal.SIGUSR1)
+        self._reopened = self._attempt
 
     @property
     def draining(self) -> bool:
@@ -254,10 +264,8 @@ class Serving:
     @property
     def state(self) -> str:
         """One word for people."""
-        if self.gave_away:
-            return "retired"
-        if self.draining:
-            return "draining"
+        if self.gave_away or self.draining:
+            return "retired" if self.gave_away else "draining"
         return "handover" if self._attempt is not None else "serving"
 
     def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
@@ -286,6 +294,8 @@ class Serving:
         self._stop_baking()
         if self._attempt is not None:
             self._successor = self._attempt.copy_of_pidfd()
+            if self._reopened is self._attempt:
+                self.signal_successor(signal.SIGUSR1)
         self._close_doors()
         names = {str(spec.address): spec.name for spec in self.server.wanted()}
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
@@ -299,9 +309,6 @@ class Serving:
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
-        self._reopen()
-
-    def _reopen(self) -> None:
         self._control = HttpServer(routes(self))
         self.open()
 

@@ -174,6 +174,12 @@ class Swappable(Protocol):
         `deadline` on the monotonic clock. Nothing will ask for the listeners any more.
         """
 
+    def reopen(self) -> None:
+        """SIGUSR1: open files that are written to anew, by their names."""
+
+    def close(self) -> None:
+        """The process is about to end. May take seconds."""
+
     def idle(self) -> bool:
         """True once a drain or a retirement has nothing left to do."""
 

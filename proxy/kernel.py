@@ -18,6 +18,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.accesslog.sinks import open_sink
+
 if TYPE_CHECKING:
     from hotswap.address import Address
 
@@ -63,6 +65,8 @@ class Kernel:
     write = staticmethod(os.write)
     close = staticmethod(os.close)
     clock = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    sink = staticmethod(open_sink)
 
     def __init__(self) -> None:
         self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from proxy.accesslog.log import Sinks
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
     from proxy.connection import Downstream
@@ -24,6 +25,7 @@ class Listener:
     """What a downstream connection knows of where it came in (the field ``listener`` of its class)."""
 
     __slots__ = (
+        "access_log",
         "address",
         "answered",
         "clusters",
@@ -40,8 +42,13 @@ class Listener:
         "turning_away",
     )
 
-    def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
+    def __init__(
+        self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream], sinks: Sinks
+    ) -> None:
+        """`sinks` is open for this configuration."""
         self.config = config
+        self.access_log = sinks.log(config)
+        """None where none is configured."""
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters

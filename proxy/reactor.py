@@ -39,11 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("proxy")
 
-BULK = 49152
-"""Bytes of a second read, when the first came full."""
+BULK = 49152  # bytes of a second read, when the first came full
 MAX_EVENTS = 256
-SLICE = 0.001
-"""Seconds that a tick polls again while there is work; then the control plane gets its turn."""
+SLICE = 0.001  # seconds that a tick polls again while there is work; then the control plane gets its turn
 
 _UNREGISTERED = -1
 _HUNG_UP = -2
@@ -281,6 +279,7 @@ class Reactor:
 
     def _detach(self, connection: Connection) -> None:
         """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
+        connection.over()
         fd = connection.fd
         if fd >= 0:
             if connection.interest >= 0:
@@ -374,6 +373,7 @@ class Reactor:
     def end_all(self, *, reset: bool) -> None:
         """End every connection; one with bytes still unsent by a reset, so that nobody takes them for all."""
         for connection in list(self.connections.values()):
+            connection.over()
             connection.peer = None
             self.close(connection, reset=reset or bool(connection.outbox))
         self.settle()

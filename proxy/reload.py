@@ -55,6 +55,7 @@ class ProxyReload:
             was, now = getattr(server.config, key), getattr(config, key)
             if was != now:
                 raise Refused(f"{key} was {was or 'not set'} and is now {now or 'not set'}: that takes a restart")
+        server.sinks.open(config.listeners)
         self._server = server
         self._config = config
         self.config_id = config.id
@@ -72,7 +73,7 @@ class ProxyReload:
         until = server.reactor.kernel.clock() + config.upgrade.drain_timeout
         server.listeners.clear()
         for one in config.listeners:
-            fresh = Listener(one, server.clusters, DOWNSTREAMS[one.protocol])
+            fresh = Listener(one, server.clusters, DOWNSTREAMS[one.protocol], server.sinks)
             known = before.pop(fresh.address, None)
             if known is None:
                 fresh.fd = added[fresh.name]

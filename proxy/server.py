@@ -14,6 +14,7 @@ import msgspec
 
 from hotswap.errors import CannotRestore, Refused
 from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
+from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
@@ -56,7 +57,11 @@ class ProxyServer:
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
         self.clusters = {one.name: Cluster(one) for one in config.clusters}
-        self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
+        self.sinks = Sinks(self.reactor.kernel, config.listeners)
+        self.reopen, self.close = self.sinks.reopen, self.sinks.close
+        self.listeners = {
+            one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol], self.sinks) for one in config.listeners
+        }
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app = App(self.reactor.acceptor, heart)
         self.app.configure(config.app, self.listeners.values)
@@ -250,6 +255,7 @@ class ProxyServer:
         """No tick from here on, and no check of the application."""
         self.ticker.stop()
         self.app.stop()
+        self.sinks.flush()
 
     def thaw(self) -> None:
         """Tick again."""
@@ -258,6 +264,7 @@ class ProxyServer:
 
     def start(self) -> None:
         """Own: accept and tick."""
+        self.sinks.start()
         if not self.reactor.draining:
             self.reactor.acceptor.start()
         self.ticker.start()
@@ -377,6 +384,7 @@ class ProxyServer:
         return {
             "draining": self.reactor.draining,
             "app": self.app.status(),
+            "access_logs": self.sinks.status(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.accesslog.record import Record
+
 
 class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What every connection has. See `proxy.connection`."""
@@ -38,6 +40,8 @@ class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     duration_left: float | None = None
     tried: tuple[str, ...] = ()
     """Endpoints that could not be connected to."""
+    record: Record | None = None
+    passed: int = 0
 
 
 class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -46,6 +50,7 @@ class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     transport: Transport
     cluster: str
     endpoint: str
+    passed: int = 0
 
 
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -25,10 +25,12 @@ from proxy.config.kinds import (
     Size,
     SocketAddress,
 )
+from proxy.config.listener_keys import ACCESS_LOG
 from proxy.config.sections import Items, Key, Section
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
+LOGGED = ("tcp", "http1")
 ROUTED = ("http1", "bolt")
 """Protocols with a choice of routes."""
 
@@ -173,6 +175,7 @@ LISTENER = Section(
             "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
             only=BOLT,
         ),
+        Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
     ),
 )
 
@@ -353,4 +356,4 @@ ROOT = Section(
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, OUTLIER, UPGRADE, APP)
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, UPGRADE, APP)

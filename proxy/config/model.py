@@ -18,6 +18,7 @@ from hotswap.address import Address
 
 Protocol = Literal["tcp", "http1", "bolt"]
 Balance = Literal["round_robin", "least_request", "weighted"]
+LogFormat = Literal["text", "json"]
 AppCheck = Literal["tcp", "http", "bolt"]
 WhenDead = Literal["announce", "close", "reset"]
 
@@ -95,6 +96,17 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     match: MatchConfig = MatchConfig()
 
 
+class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the lines of an access log go, ``stdout``, ``journald`` or a path, and how they look.
+
+    ``template`` is what `proxy.accesslog.template` takes; None stands for the usual one of the protocol.
+    """
+
+    to: str
+    format: LogFormat = "text"
+    template: str | None = None
+
+
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
@@ -118,6 +130,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_headers: int = 100
     max_body: int | None = None
     max_frame: int = 16 * 1024 * 1024
+    access_log: AccessLogConfig | None = None
 
     @property
     def cluster(self) -> str:

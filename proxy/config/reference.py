@@ -9,6 +9,7 @@ import sys
 
 from proxy.config.cluster_keys import OUTLIER
 from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
+from proxy.config.listener_keys import ACCESS_LOG
 from proxy.config.sections import Items, Key, Section
 
 HEAD = """\
@@ -57,6 +58,7 @@ TITLES = (
     (LISTENER, "listeners"),
     (ROUTE, "listeners: routes"),
     (MATCH, "listeners: routes: match"),
+    (ACCESS_LOG, "listeners: access_log"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (OUTLIER, "clusters: outlier"),

@@ -20,6 +20,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.accesslog.record import Record
 from proxy.connection import HIGH, Downstream
 from proxy.http1 import forward
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
@@ -41,6 +42,8 @@ MAX_PIPELINED: Final = HIGH
 MAX_DISCARD: Final = 262144
 """Bytes of a request body read and dropped after an early response, to keep the connection."""
 
+IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
+DISCARD, LINGER = Step.DISCARD, Step.LINGER
 _SENT, _RESPONSE, _COMPLETE = MOVES[Event.SENT], MOVES[Event.RESPONSE], MOVES[Event.COMPLETE]
 
 
@@ -60,6 +63,7 @@ class Exchange(Relay, Downstream):
         "left",
         "method",
         "minor",
+        "record",
         "requests",
         "scanned",
         "spendable",
@@ -108,6 +112,8 @@ class Exchange(Relay, Downstream):
         """The last of these did not answer in time."""
         self.spendable = 0
         """Bytes that DISCARD may still read."""
+        self.record: Record | None = None
+        """Of the request under way, for the access log; None where none is kept."""
         self.tail = b""
         """What we add to its request heads. Derived from `remote`."""
 
@@ -136,6 +142,8 @@ class Exchange(Relay, Downstream):
 
     def _send_held(self, upstream: Http1Upstream) -> None:
         upstream.send(self.held)
+        if self.record is not None:
+            self.record.endpoint = upstream.endpoint.name
         if self.left:
             self.step = MOVES[Event.SENT_HEAD][self.step]
             self.wake(self.due())
@@ -185,6 +193,35 @@ class Exchange(Relay, Downstream):
         self._reply(504, "the upstream did not answer in time")
         self._proceed()
 
+    # ---- deadlines ----
+
+    def due(self) -> float:
+        """The deadline of the step, and max_duration while an exchange or a tunnel is under way."""
+        step = self.step
+        config = self.listener.config
+        upstream = self.peer
+        if step is WAIT and not (upstream is not None and upstream.inbox):  # not a byte of the response yet
+            return min(self.deadline, self.expires)
+        if step is IDLE:
+            return self.active + config.keepalive_timeout if self.requests else self.deadline
+        if step is HEAD:
+            return self.deadline
+        if step is DIAL:
+            return self.expires  # the dial has a deadline of its own
+        if step is DISCARD:
+            return self.active + config.body_timeout
+        if step is LINGER:
+            return self.deadline if self.fin_sent else self.active + config.body_timeout
+        if step is SEND and not self._upstream_is_slow:
+            return min(self.active + config.body_timeout, self.expires)
+        silent_since = self.active if upstream is None else max(self.active, upstream.active)
+        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
+
+    @property
+    def _upstream_is_slow(self) -> bool:
+        """In SEND: the client waits for the upstream, not the other way round."""
+        return self.paused or self.expects
+
     # ---- the response ----
 
     def answer(self, head: ResponseHead) -> bytes:
@@ -197,6 +234,8 @@ class Exchange(Relay, Downstream):
         listener.answered += 1
         if head.status >= 500:
             listener.failed += 1
+        if self.record is not None:
+            self.record.status = head.status
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return forward.response_head(head, self.minor, self.keep)
@@ -216,6 +255,9 @@ class Exchange(Relay, Downstream):
             return False
         self.step = MOVES[Event.SWITCH][self.step]
         self.held = b""
+        if self.record is not None:
+            self.record.status = head.status
+            self.record.received += len(self.inbox)
         self.send(forward.interim_head(head))
         if self.inbox:
             self.peer.send(self.inbox)
@@ -228,6 +270,8 @@ class Exchange(Relay, Downstream):
 
     def complete(self) -> None:
         """The response is complete, `peer` is off already."""
+        if self.record is not None:
+            self.write_record("ok")
         self.changes += 1
         self.active = self.plane.now
         self.expires = inf
@@ -249,6 +293,8 @@ class Exchange(Relay, Downstream):
 
     def break_off(self, *, bare: bool) -> None:
         """The response cannot be completed. ``bare``: only the end of the connection would tell its end."""
+        if self.record is not None:
+            self.write_record("cut")
         self.changes += 1
         if bare:
             self.reset()
@@ -261,6 +307,10 @@ class Exchange(Relay, Downstream):
         self.listener.answered += 1
         if status >= 500:
             self.listener.failed += 1
+        if self.listener.access_log is not None:
+            self.record = record = self.record or Record(self.plane.now)
+            record.status = status
+            self.write_record("own")
         self.held = b""
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
@@ -273,6 +323,18 @@ class Exchange(Relay, Downstream):
         else:
             self.step = _COMPLETE[self.step]
             self.wake(self.due())
+
+    def write_record(self, outcome: str) -> None:
+        """The request under way is over: its line for the access log."""
+        record, self.record = self.record, None
+        log = self.listener.access_log
+        if record is not None and log is not None:
+            log.write(record, self.remote, outcome, self.plane.now)
+
+    def over(self) -> None:
+        """What was under way ends with the connection: as it should for a tunnel only."""
+        if self.record is not None:
+            self.write_record("ok" if self.step is Step.TUNNEL else "aborted")
 
     def _discard(self) -> None:
         self.step = MOVES[Event.EARLY][self.step]

@@ -128,9 +128,15 @@ class Http1Upstream(Relay, Upstream):
         elif use is BODY:
             self._take_body(data)
         elif use is TUNNEL:
-            super().received(data)
+            self._pass_on(data)
         else:
             self.close()
+
+    def _pass_on(self, data: bytes) -> None:
+        exchange = self.peer
+        if exchange is not None and exchange.record is not None:
+            exchange.record.sent += len(data)
+        super().received(data)
 
     def _take_head(self, data: bytes) -> None:
         exchange = self.peer
@@ -171,6 +177,8 @@ class Http1Upstream(Relay, Upstream):
         if 0 <= length <= len(data) - start:  # the whole response is here
             self.keep = head.keep and len(data) == start + length
             exchange.send(text + data[start : start + length])
+            if exchange.record is not None:
+                exchange.record.sent += length
             self._complete(exchange)
             return
         exchange.send(text)
@@ -188,7 +196,7 @@ class Http1Upstream(Relay, Upstream):
             return
         self.use = TUNNEL
         if data:
-            super().received(data)
+            self._pass_on(data)
 
     def _take_body(self, data: bytes) -> None:
         exchange = self.peer
@@ -196,6 +204,8 @@ class Http1Upstream(Relay, Upstream):
             self.close()
             return
         left = self.left
+        if exchange.record is not None:
+            exchange.record.sent += len(data) if left < 0 else min(left, len(data))
         if left > len(data):
             self.left = left - len(data)
             exchange.send(data)

@@ -29,6 +29,7 @@ from hotswap.swappable import Saved
 from proxy.kernel import Epoll, Kernel
 from proxy.server import ProxyServer
 from proxy.ticker import Ticker
+from tests.proxy.accesslog.lines import NOON, LineSink
 from tests.proxy.heart import ManualHeart
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ class SimulatedKernel(Kernel):
         self.write = self._write  # type: ignore[assignment]
         self.close = self._close
         self.clock = lambda: world.time + offset
+        self.wall = lambda: NOON + world.time
+        self.sink = lambda target: LineSink(world.lines.setdefault(target, []))  # type: ignore[assignment,return-value]
 
     def install(self, thing: Socket | list[Socket]) -> int:
         """A descriptor for it."""
@@ -316,6 +319,8 @@ class World:
         self.dials: list[Socket] = []
         self.refusing: dict[str, int] = {}
         """Addresses where a dial fails at once, with the errno."""
+        self.lines: dict[str, list[str]] = {}
+        """The lines of access logs by their target."""
         self.queues: dict[Address, list[Socket]] = {}
         """Accept queues by listener address."""
         self.retired: list[ProxyServer] = []

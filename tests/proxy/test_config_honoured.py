@@ -446,6 +446,15 @@ def test_outlier_ejects_an_endpoint_that_fails(proxy: Build) -> None:
     assert ports == [9001] * 4
 
 
+@honours("listener.access_log")
+def test_access_log_has_a_line_for_each_request(proxy: Build) -> None:
+    """Its own keys: tests/proxy/accesslog."""
+    world = proxy("access_log: {to: stdout, template: '{status}'}")
+    _, server = ask(world)
+    server.send(OK)
+    assert world.lines == {"stdout": ["200"]}
+
+
 def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
     sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)

@@ -1,4 +1,4 @@
-"""Golden snapshots: what release 1 of the two kinds wrote is read for as long as the schema allows.
+"""Golden snapshots: what former releases wrote of the two kinds is read for as long as the schema allows.
 
 ``python -m tests.proxy.http1.test_state`` prints the file anew; a line that is there already never changes.
 """
@@ -18,7 +18,9 @@ from tests.proxy.http1.scene import GET, web
 from tests.proxy.http1.test_states import Pair
 from tests.proxy.simulation import World
 
-GOLDEN = Path(__file__).parents[2] / "snapshots" / "http1-1.txt"
+SNAPSHOTS = Path(__file__).parents[2] / "snapshots"
+NEWEST = SNAPSHOTS / "http1-2.txt"  # 2: with the record for the access log
+GOLDENS = [SNAPSHOTS / "http1-1.txt", NEWEST]
 
 
 def snapshots() -> dict[str, bytes]:
@@ -48,13 +50,17 @@ def _of(world: World, name: str) -> dict[str, bytes]:
     return {f"{name} {value.kind} {value.serial}": value.save(now) for value in world.proxy.values().values()}
 
 
-def golden() -> dict[str, bytes]:
-    lines = GOLDEN.read_text().splitlines()
+def golden(file: Path) -> dict[str, bytes]:
+    lines = file.read_text().splitlines()
     return {name: bytes.fromhex(text) for name, _, text in (line.partition(" = ") for line in lines)}
 
 
-@pytest.mark.parametrize("name", golden())
-def test_golden_snapshot_is_read_and_written_the_same(name: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "name"), [pytest.param(file, name, id=f"{file.stem} {name}") for file in GOLDENS for name in golden(file)]
+)
+def test_golden_snapshot_is_read_and_written_the_same(file: Path, name: str) -> None:
+    """An older one with further fields at the end, and every one that it had as it was."""
+    state = golden(file)[name]
     _, kind, serial = name.split(" ")
     world = World(web(max_duration=600.0))
     socket = world.connect("web")
@@ -62,15 +68,19 @@ def test_golden_snapshot_is_read_and_written_the_same(name: str) -> None:
     for value in list(world.proxy.values()):
         world.proxy.forget(value)
     fd = world.kernel.install(socket)
-    world.proxy.restore(Saved(kind, int(serial), 1, golden()[name], fd), now)
+    world.proxy.restore(Saved(kind, int(serial), 1, state, fd), now)
     connection = world.proxy.values()[int(serial)]
     if connection.peer is None:  # the other side is in another line: its serial is all that is lost
-        connection.peer = _peer(golden()[name], kind)
-    assert connection.save(now) == golden()[name]
+        connection.peer = _peer(state, kind)
+    written, was = msgspec.msgpack.decode(connection.save(now)), msgspec.msgpack.decode(state)
+    assert written[: len(was)] == was
+    assert set(map(str, written[len(was) :])) <= {"None"}
+    if file is NEWEST:
+        assert connection.save(now) == state
 
 
 def test_this_build_writes_the_golden_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert snapshots() == golden()
+    assert snapshots() == golden(NEWEST)
 
 
 class _Far:
