@@ -73,7 +73,8 @@ class BoltDownstream(Client):
         services = listener.services
         now = self.plane.now
         size = len(buffer)
-        at = begun = version = fixed = id_at = last = count = 0
+        version = -1
+        at = begun = fixed = id_at = last = count = 0
         unpack: Any = None
         upstream: Ledger | None = None
         choosing = True
