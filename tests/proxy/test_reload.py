@@ -8,6 +8,8 @@ import errno
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError, Refused
@@ -345,3 +347,74 @@ def test_status_follows(world: World) -> None:
     assert [one["name"] for one in status["listeners"]] == ["web", "data"]
     assert {one["name"] for one in status["clusters"]} == {"app", "store"}
     assert msgspec.json.encode(status)
+
+
+VARIANTS = (
+    (),
+    ((RAW, RAW + RAW.replace("raw", "more").replace("9090", "9091")),),
+    ((RAW, ""),),
+    ((WEB, ""),),
+    ((RAW, RAW.replace("tcp", "http1")),),
+    ((WEB, WEB.replace("name: web", "name: other")),),
+    (("127.0.0.1:9001]", "127.0.0.1:9002], balance: least_request"),),
+    (("[127.0.0.1:9100]", "[127.0.0.1:9101], idle_timeout: 1h"),),
+    (("cluster: app", "cluster: db"), ("- {name: app, endpoints: [127.0.0.1:9000, 127.0.0.1:9001]}", "")),
+)
+
+steps = st.lists(
+    st.one_of(
+        st.sampled_from(["connect", "ask", "answer", "talk", "end", "move", "wait"]), st.integers(0, len(VARIANTS) - 1)
+    ),
+    max_size=25,
+)
+
+
+@given(steps)
+@settings(max_examples=50, deadline=None)
+def test_whatever_is_reloaded_in_whatever_order_nothing_breaks(script: list[str | int]) -> None:
+    """Relays go on, requests are answered, no layer raises; handovers in between change nothing."""
+    world = World(loads(BASE).config)
+    relays: list[tuple[Socket, Socket]] = []
+    asked: list[tuple[Socket, Socket]] = []
+    for step in script:
+        names = {one.name: one.config.protocol for one in world.proxy.listeners.values()}
+        if isinstance(step, int):
+            reload(world, *VARIANTS[step])
+        elif step == "connect" and names.get("raw") == "tcp":
+            relays.append(relay(world))
+        elif step == "ask" and "web" in names:
+            asked.append(exchange_anew(world))
+        elif step == "answer" and asked:
+            client, server = asked.pop(0)
+            server.send(OK)
+            assert client.take().endswith(b"ok")
+        elif step == "talk":
+            assert all(both_ways(*pair) for pair in relays)
+        elif step == "end" and relays:
+            client, server = relays.pop(0)
+            client.fin()
+            server.fin()
+            assert client.closed
+            assert server.closed
+        elif step == "move":
+            world.move()
+            world.settle()
+        elif step == "wait":
+            world.wait(1.5)
+    assert all(both_ways(*pair) for pair in relays)
+    for client, server in asked:
+        server.send(OK)
+        assert client.take().endswith(b"ok")
+
+
+def exchange_anew(world: World) -> tuple[Socket, Socket]:
+    """A request that waits for its answer, and the socket on which the upstream got it."""
+    client = world.connect("web")
+    client.send(GET)
+    if world.dials:
+        server = world.dialled()
+        server.accept()
+        return client, server
+    downstream = max(one.serial for one in world.proxy.values().values() if one.kind == "http1.downstream")
+    upstream = world.proxy.values()[downstream].peer  # it was idle
+    return client, world.kernel.socket(upstream.fd)
