@@ -161,6 +161,7 @@ class Acceptor:
             if wanted != listener.polled:
                 listener.polled = wanted
                 if wanted:
+                    self._reactor.reserve(fd)
                     self._reactor.epoll.register(fd, IN)
                 else:
                     self._reactor.epoll.unregister(fd)

@@ -162,7 +162,9 @@ class Cluster:
                 candidates = tuple(endpoint for endpoint in self.endpoints if endpoint.name not in tried)
             if not candidates:
                 return None
-        return candidates[0] if len(candidates) == 1 else self._pick(candidates)
+        if len(candidates) == 1:
+            return candidates[0]
+        return self._pick(candidates) if candidates else None
 
     def endpoint(self, address: str) -> Endpoint:
         """The endpoint of that address.

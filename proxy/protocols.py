@@ -9,6 +9,7 @@ from __future__ import annotations
 from proxy.bolt.downstream import BoltDownstream
 from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection, Downstream
+from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.upstream import Http1Upstream
 from proxy.tcp import TcpDownstream, TcpUpstream
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Connection]] = {
         Http1Upstream,
         BoltDownstream,
         BoltUpstream,
+        Probe,
     )
 }
 """State kind -> the class that restores it."""

@@ -44,8 +44,7 @@ MAX_EVENTS = 256
 SLICE = 0.001  # seconds that a tick polls again while there is work; then the control plane gets its turn
 
 _UNREGISTERED = -1
-_HUNG_UP = -2
-"""Interest of a connection taken out of epoll because it hung up while nobody reads it."""
+_HUNG_UP = -2  # interest of a connection taken out of epoll because it hung up while nobody reads it
 
 
 class Reactor:
@@ -86,7 +85,7 @@ class Reactor:
         self._closing: list[int] = []
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
-        self.agenda = Agenda()
+        self.agenda = Agenda(self)
 
     # ---- ticking ----
 
@@ -214,16 +213,14 @@ class Reactor:
         write = self.kernel.write
         now = self.now
         while self.unflushed or self._dialled:
-            dialled = self._dialled
-            if dialled:
-                self._dialled = []
+            if self._dialled:
+                dialled, self._dialled = self._dialled, []
                 for connection, code in dialled:
                     try:
                         self._report_dial(connection, code)
                     except Exception as bug:  # noqa: BLE001
                         self.broken(connection, bug)
-            batch = self.unflushed
-            self.unflushed = []
+            batch, self.unflushed = self.unflushed, []
             for connection in batch:
                 try:
                     connection.flush(write, now)
@@ -299,8 +296,7 @@ class Reactor:
         connection.outbox = b""
 
     def _give_back(self) -> None:
-        closing = self._closing
-        self._closing = []
+        closing, self._closing = self._closing, []
         for fd in closing:
             self.kernel.close(fd)
         self.acceptor.freed(min(closing))
@@ -346,10 +342,14 @@ class Reactor:
         connection.fd = fd
         self.connections[connection.serial] = connection
         if fd >= 0:
-            while fd >= len(self._by_fd):
-                self._by_fd.extend([None] * len(self._by_fd))
+            self.reserve(fd)
             self._by_fd[fd] = connection
         connection.attached()
+
+    def reserve(self, fd: int) -> None:
+        """Be ready for events of this descriptor."""
+        while fd >= len(self._by_fd):
+            self._by_fd.extend([None] * len(self._by_fd))
 
     def restore(self, connection: Connection, fd: int) -> None:
         """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""

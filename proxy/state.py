@@ -64,6 +64,20 @@ class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ejections: int = 0
     calm: float = 0.0
     """Since the end of the last ejection."""
+    healthy: bool = True
+    streak: int = 0
+    check_left: float | None = None
+    why: str = ""
+
+
+class ProbeState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.health.probe.Probe`."""
+
+    transport: Transport
+    cluster: str
+    endpoint: str
+    left: float | None = None
+    inbox: bytes = b""
 
 
 class AppState(msgspec.Struct, array_like=True, frozen=True):

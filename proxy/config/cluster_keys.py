@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from proxy.config import model
-from proxy.config.kinds import Count, Duration
+from proxy.config.kinds import Choice, Count, Duration, RequestPath
 from proxy.config.sections import Key, Section
 
 OUTLIER = Section(
@@ -36,5 +38,32 @@ OUTLIER = Section(
             "The longest cool-down. An endpoint that worked for as long as the last one begins at `cooldown` again.",
         ),
         Key("max_ejected", Count(1, 100), "Percent of the endpoints that are ejected at a time; never all of them."),
+    ),
+)
+
+HEALTH_CHECK = Section(
+    "health_check",
+    model.HealthCheckConfig,
+    "Every endpoint is asked again and again, each time on a connection of its own, whether it works; `{}` takes the "
+    "defaults. One that does not gets no new connections and requests. An endpoint counts as healthy until its checks "
+    "say otherwise. The judgement moves with an upgrade.",
+    (
+        Key(
+            "check",
+            Choice(get_args(model.AppCheck)),
+            "What counts as an answer: `tcp`, a connection; `http`, a status below 400 to a GET; `bolt`, the answer to "
+            "a heartbeat.",
+        ),
+        Key("path", RequestPath(), "What `http` asks for."),
+        Key("interval", Duration(), "From the beginning of a check to that of the next."),
+        Key("timeout", Duration(), "A check without an answer by then has failed."),
+        Key("unhealthy", Count(1, 1000), "Failures in a row after which it is left alone."),
+        Key("healthy", Count(1, 1000), "Successes in a row after which it is used again."),
+        Key(
+            "panic",
+            Count(0, 100),
+            "If fewer than so many percent of the endpoints are healthy, all are used: then the checks are more likely "
+            "wrong than the endpoints. With 0, requests get 503 when none is healthy.",
+        ),
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.cluster_keys import OUTLIER
+from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
@@ -261,6 +261,7 @@ CLUSTER = Section(
             "closed. Stay below the idle timeout of the upstream.",
         ),
         Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
+        Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),
     ),
 )
 
@@ -356,4 +357,4 @@ ROOT = Section(
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, UPGRADE, APP)
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, HEALTH_CHECK, UPGRADE, APP)

@@ -47,6 +47,22 @@ class OutlierConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_ejected: int = 50
 
 
+class HealthCheckConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How every endpoint is asked whether it works, and what its answers mean.
+
+    It is left alone after ``unhealthy`` failures in a row, used again after ``healthy`` successes. If fewer than
+    ``panic`` percent of the endpoints are healthy, all are used.
+    """
+
+    check: AppCheck = "tcp"
+    path: str = "/"
+    interval: float = 5.0
+    timeout: float = 2.0
+    unhealthy: int = 3
+    healthy: int = 2
+    panic: int = 50
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Equivalent upstreams, and how to talk to them.
 
@@ -71,6 +87,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     shared_connections: int = 4
     heartbeat_interval: float = 15.0
     outlier: OutlierConfig | None = None
+    health_check: HealthCheckConfig | None = None
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):

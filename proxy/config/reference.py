@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.cluster_keys import OUTLIER
+from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
 from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
 from proxy.config.listener_keys import ACCESS_LOG
 from proxy.config.sections import Items, Key, Section
@@ -62,6 +62,7 @@ TITLES = (
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (OUTLIER, "clusters: outlier"),
+    (HEALTH_CHECK, "clusters: health_check"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
 )

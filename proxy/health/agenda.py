@@ -10,14 +10,16 @@ if TYPE_CHECKING:
 
     from proxy.cluster import Cluster
     from proxy.health.healing import Healing
+    from proxy.plane import Plane
 
 
 class Agenda:
     """Knows the clusters that heal; empty if none does, and then it costs nothing."""
 
-    __slots__ = ("_healing",)
+    __slots__ = ("_healing", "_plane")
 
-    def __init__(self) -> None:
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
         self._healing: list[Healing] = []
 
     def follow(self, clusters: Iterable[Cluster]) -> None:
@@ -26,10 +28,12 @@ class Agenda:
 
     def next_alarm(self) -> float:
         """When `alarm` is to be called, monotonic seconds; inf: never."""
-        return min([healing.due for healing in self._healing]) if self._healing else inf
+        if not self._healing or self._plane.draining:
+            return inf
+        return min([healing.due for healing in self._healing])
 
     def alarm(self, now: float) -> None:
-        """Do what is due."""
+        """Do what is due. Who drains leaves it to whoever comes after."""
         for healing in self._healing:
-            if healing.due <= now:
-                healing.alarm(now)
+            if healing.due <= now and not self._plane.draining:
+                healing.alarm(now, self._plane)

@@ -1,10 +1,12 @@
-"""What is known of one endpoint's health, from the streams that use it.
+"""What is known of one endpoint's health, from the streams that use it and from checks.
 
     in use --anomalies in a row--> ejected --cool-down--> in use
 
 Each kind of anomaly has a run of its own, which the matching success ends: connections that succeed say nothing about
 requests that are lost. A run that takes longer than the window begins anew. Cool-downs double with each ejection
 up to a limit; who then works for as long as the last one took begins at the first again.
+
+    healthy --`unhealthy` failed checks in a row--> not --`healthy` good ones in a row--> healthy
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from proxy.connection import deadline, remaining
 from proxy.state import WatchState
 
 if TYPE_CHECKING:
-    from proxy.config.model import OutlierConfig
+    from proxy.config.model import HealthCheckConfig, OutlierConfig
     from proxy.health.healing import Healing
+    from proxy.health.probe import Probe
 
 CONNECT, LOST, ERROR = range(3)
 """Kinds of anomalies: no connection; ended, or silent for too long, before the answer; answered by an error."""
@@ -26,7 +29,21 @@ CONNECT, LOST, ERROR = range(3)
 class Watch:
     """One endpoint's record. Layers tell it what happened, with the time."""
 
-    __slots__ = ("_healing", "_limits", "back", "ejected_until", "ejections", "runs", "since", "totals")
+    __slots__ = (
+        "_healing",
+        "_limits",
+        "back",
+        "check_at",
+        "ejected_until",
+        "ejections",
+        "healthy",
+        "probe",
+        "runs",
+        "since",
+        "streak",
+        "totals",
+        "why",
+    )
 
     def __init__(self, healing: Healing) -> None:
         self._healing = healing
@@ -42,6 +59,16 @@ class Watch:
         """The end of the cool-down, inf if in use."""
         self.back = -inf
         """When the last cool-down ended."""
+        self.healthy = True
+        """What the checks say; who was never checked is healthy."""
+        self.streak = 0
+        """Checks in a row that said otherwise."""
+        self.why = ""
+        """Of the last check that failed, until one succeeds."""
+        self.check_at = 0.0
+        """When the next check begins, monotonic seconds."""
+        self.probe: Probe | None = None
+        """The check under way."""
         self.follow(healing)
 
     def follow(self, healing: Healing) -> None:
@@ -52,6 +79,18 @@ class Watch:
         self._limits = limits
         if outlier is None:
             self.ejected_until = inf
+        if healing.check is None:
+            self.healthy, self.streak, self.why = True, 0, ""
+
+    @property
+    def check(self) -> HealthCheckConfig | None:
+        """How it is checked; None if it is not."""
+        return self._healing.check
+
+    @property
+    def due(self) -> float:
+        """The end of the cool-down, or the next check."""
+        return self.ejected_until if self._healing.check is None else min(self.ejected_until, self.check_at)
 
     @property
     def ejected(self) -> bool:
@@ -106,13 +145,26 @@ class Watch:
         doublings = min(max(self.ejections - 1, 0), 30)
         return min(outlier.cooldown * (1 << doublings), max(outlier.cooldown, outlier.max_cooldown))
 
-    def alarm(self, now: float) -> bool:
-        """The cool-down may be over. True if that changed something."""
-        if self.ejected_until > now:
-            return False
-        self.ejected_until = inf
-        self.back = now
-        return True
+    def alarm(self, now: float) -> None:
+        """The cool-down may be over."""
+        if self.ejected_until <= now:
+            self.ejected_until = inf
+            self.back = now
+
+    def checked(self, failure: str) -> None:
+        """A check is over; empty if it succeeded."""
+        check = self._healing.check
+        if check is None:
+            return
+        self.why = failure
+        if self.healthy is not bool(failure):
+            self.streak = 0
+            return
+        self.streak += 1
+        if self.streak >= (check.unhealthy if self.healthy else check.healthy):
+            self.healthy = not self.healthy
+            self.streak = 0
+            self._healing.changed()
 
     # ---- the value ----
 
@@ -125,6 +177,10 @@ class Watch:
             remaining(self.ejected_until, now),
             self.ejections,
             min(now - self.back, 1e9),
+            self.healthy,
+            self.streak,
+            self.check_at - now,
+            self.why,
         )
 
     def load(self, saved: WatchState, now: float) -> None:
@@ -135,9 +191,13 @@ class Watch:
         self.ejected_until = inf if self._healing.outlier is None else deadline(saved.ejected_left, now)
         self.ejections = saved.ejections
         self.back = now - saved.calm
+        self.check_at = deadline(saved.check_left, now) if saved.check_left is not None else now
+        if self._healing.check is not None:
+            self.healthy, self.streak, self.why = saved.healthy, saved.streak, saved.why
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people: the anomalies since the chain began, and whether it is in use."""
         totals = dict(zip(("connect_failures", "lost", "server_errors"), self.totals, strict=True))
         left = max(self.ejected_until - now, 0.0) if self.ejected else None
-        return {**totals, "ejections": self.ejections, "ejected_for": None if left is None else round(left, 3)}
+        about = {**totals, "ejections": self.ejections, "ejected_for": None if left is None else round(left, 3)}
+        return about if self.check is None else {**about, "healthy": self.healthy, "why": self.why}

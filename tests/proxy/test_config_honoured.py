@@ -455,6 +455,13 @@ def test_access_log_has_a_line_for_each_request(proxy: Build) -> None:
     assert world.lines == {"stdout": ["200"]}
 
 
+@honours("cluster.health_check")
+def test_health_check_asks_every_endpoint(proxy: Build) -> None:
+    """Its keys: tests/proxy/health/test_checks.py."""
+    world = proxy("", "health_check: {}", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
+    assert sorted(str(dial.address) for dial in world.dials) == ["127.0.0.1:9000", "127.0.0.1:9001"]
+
+
 def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
     sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)
