@@ -72,6 +72,8 @@ class Client(Framed, Downstream):
         """Answers to this client, ready to go."""
         run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
         out = self.outbox
+        if self.fd < 0:
+            return
         if not out:
             self.outbox = run
             self.plane.unflushed.append(self)
@@ -79,10 +81,16 @@ class Client(Framed, Downstream):
             if isinstance(out, bytes):
                 out = self.outbox = bytearray(out)
             out += run
+            self.changes += 1
         if len(self.outbox) > HIGH:
             self._slow()
         if self.leaving:
             self._leave()
+
+    def use(self, upstream: Ledger) -> None:
+        """Calls of this client go there from now on."""
+        self.uses = {one: None for one in self.uses if not one.closed}
+        self.uses[upstream] = None
 
     def fail(self, call: Call, status: int) -> None:
         """A call of this client came to nothing."""
@@ -159,16 +167,14 @@ class Client(Framed, Downstream):
         for upstream, number, _, codec, ver1 in pushes.values():
             if upstream is not None and not upstream.closed:
                 upstream.send(error(number, codec, ver1, CLOSED))
-        for upstream in self.blockers:
-            upstream.feeders.pop(self, None)
-            upstream.changes += 1
-        self.blockers.clear()
+        for upstream in self.uses:
+            upstream.end_if_done()
 
     def detached(self) -> None:
         """It ended, or lives elsewhere now: what names it is no longer as it was saved."""
         super().detached()
         for upstream in self.uses:
-            upstream.changes += 1
+            upstream.disown(self)
 
     # ---- the value ----
 

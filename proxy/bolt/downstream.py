@@ -34,6 +34,7 @@ from proxy.bolt.frame import (
     crc_fits,
     error,
     heartbeat_answer,
+    read_head,
     write_crc,
 )
 from proxy.bolt.ledger import LAST_ID
@@ -170,7 +171,7 @@ class BoltDownstream(Client):
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than a call, or one that is not complete. Returns its end, `at` if more must come."""
-        head = self.next_head(buffer, at)
+        head = read_head(buffer, at)
         if head is None:
             return at
         wants_answer = head.type == REQUEST
@@ -180,6 +181,7 @@ class BoltDownstream(Client):
             return self.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
+            self.wanted = head.length
             return at
         if head.has_crc and not crc_fits(buffer, at, end):
             raise BadFrame("the CRC is wrong")

@@ -123,6 +123,7 @@ class Ledger(Framed, Upstream):
             if isinstance(out, bytes):
                 out = self.outbox = bytearray(out)
             out += buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+            self.changes += 1
         self.endpoint.in_flight += calls
         if soonest < self.soonest:
             self.soonest = soonest
@@ -132,11 +133,31 @@ class Ledger(Framed, Upstream):
             self.changes += 1
         if caller is not None:
             self.caller = caller
-            caller.uses[self] = None
+            if self not in caller.uses:
+                caller.use(self)
             if len(self.outbox) > HIGH:
                 if not self.clogged:
                     self.clogged = self.stale = True
                 caller.block(self)
+
+    def disown(self, client: Client) -> None:
+        """This client is gone: nobody waits for the answers to its calls."""
+        if self.closed:
+            return
+        calls = self.calls
+        for number in [number for number, call in calls.items() if call[0] is client]:
+            del calls[number]
+            self.again.pop(number, None)
+            self.endpoint.in_flight -= 1
+        if self.caller is client:
+            self.caller = None
+        self.feeders.pop(client, None)
+        self.asked.pop(client, None)
+        self.changes += 1
+
+    def end_if_done(self) -> None:
+        """End if it is retiring and the last call is over."""
+        raise NotImplementedError
 
     def retire(self) -> None:
         """Take no further calls and end with the last."""
@@ -204,13 +225,13 @@ class Ledger(Framed, Upstream):
                 tuple(
                     CallState(number, client.serial, caller_id, until - now, codec, ver1, *again.get(number, ()))
                     for number, (client, caller_id, until, codec, ver1) in self.calls.items()
-                    if client is not None and client.fd >= 0
+                    if client is not None
                 )
                 + tuple(
                     CallState(number, 0, 0, 0.0, 0, 0, *a) for number, a in again.items() if number not in self.calls
                 ),
-                self.caller.serial if self.caller is not None and self.caller.fd >= 0 else 0,
-                tuple(client.serial for client in self.feeders if client.fd >= 0),
+                0 if self.caller is None else self.caller.serial,
+                tuple(client.serial for client in self.feeders),
                 remaining(self.connect_by, now),
                 now - self.heard,
                 now - self.spoke,
@@ -289,7 +310,7 @@ class Ledger(Framed, Upstream):
         """The clients with calls under way here, in either direction."""
         found: dict[Connection, None] = {}
         for call in self.calls.values():
-            if call[0] is not None and not call[0].closed:
+            if call[0] is not None:
                 found[call[0]] = None
         found.update((client, None) for client in self.asked if client.owes(self))
         return tuple(found)

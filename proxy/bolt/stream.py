@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.bolt.frame import BadFrame, frames, read_head
+from proxy.bolt.frame import BadFrame, frames
 from proxy.connection import Connection
 
 if TYPE_CHECKING:
-    from proxy.bolt.frame import Head
     from proxy.plane import Plane, Read
 
 CHUNK = 65536
@@ -71,6 +70,7 @@ class Framed(Connection):
             if len(buffer) < self.wanted:
                 return
             self.inbox = bytearray()
+            self.wanted = 0
         else:
             buffer = bytearray(data)
         try:
@@ -85,12 +85,6 @@ class Framed(Connection):
     def give_up(self, reason: str) -> None:
         """The stream cannot be followed: end this connection, and only this one."""
         raise NotImplementedError
-
-    def next_head(self, buffer: bytearray, at: int) -> Head | None:
-        """The head of the frame there, None if there is not enough of it. Raises `BadFrame`."""
-        head = read_head(buffer, at)
-        self.wanted = 0 if head is None else head.length
-        return head
 
     def skip_frame(self, buffer: bytearray, at: int, length: int) -> int:
         """Drop a frame over the limit. Returns where the next one begins in the buffer."""

@@ -33,6 +33,7 @@ from proxy.bolt.frame import (
     frames,
     heartbeat,
     heartbeat_answer,
+    read_head,
     write_crc,
 )
 from proxy.bolt.ledger import Ledger
@@ -125,7 +126,7 @@ class BoltUpstream(Ledger):
                 raise BadFrame("the CRC is wrong")
             call = pop(number, None)
             asker = None if call is None else call[0]
-            if call is None or asker is None or asker.fd < 0:  # nobody waits for it
+            if call is None or asker is None:  # nobody waits for it
                 answered += call is not None
                 if client is not None:
                     client.deliver(buffer, begun, at)
@@ -154,13 +155,18 @@ class BoltUpstream(Ledger):
 
     def _ended_calls(self, count: int) -> None:
         self.endpoint.in_flight -= count
-        if self.retiring and not self.calls and self.fd >= 0:
+        if self.retiring:
+            self.end_if_done()
+
+    def end_if_done(self) -> None:
+        """See `Ledger`."""
+        if self.retiring and not self.calls and not self.closed:
             self.close()
             self.lost(NOT_SENT)
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than an answer, or one that is not complete. Returns its end, `at` if more must come."""
-        head = self.next_head(buffer, at)
+        head = read_head(buffer, at)
         if head is None:
             return at
         if head.layout.version != self.version:
@@ -170,6 +176,7 @@ class BoltUpstream(Ledger):
             return self.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
+            self.wanted = head.length
             return at
         if head.has_crc and not crc_fits(buffer, at, end):
             raise BadFrame("the CRC is wrong")
@@ -197,9 +204,8 @@ class BoltUpstream(Ledger):
     def _pushed(self, frame: bytearray, head: Head) -> None:
         """A request of the server."""
         client = self.caller
-        if client is None or client.closed:
-            waiting = (call[0] for call in reversed(self.calls.values()))
-            client = next((one for one in waiting if one is not None and not one.closed), None)
+        if client is None:
+            client = next((call[0] for call in reversed(self.calls.values())), None)
         if client is not None:
             client.push(self, frame, head)
         elif head.type == REQUEST:
@@ -264,7 +270,7 @@ class BoltUpstream(Ledger):
                 attempts += 1
             if call is None:
                 call = (None, 0, inf, head.codec, head.ver1)
-            elif call[0] is None or call[0].closed:
+            elif call[0] is None:
                 continue
             other = None
             if attempts <= cluster.config.retries:
@@ -312,9 +318,7 @@ class BoltUpstream(Ledger):
         pool = self.endpoint.shared.get(self.version)
         if pool is not None:
             pool.discard(self)
-        if not self.calls:
-            self.close()
-            self.lost(NOT_SENT)
+        self.end_if_done()
 
     # ---- deadlines ----
 
@@ -339,9 +343,8 @@ class BoltUpstream(Ledger):
             return
         if self.heard >= self.beaten:
             self.unanswered = 0
-        if self.endpoint not in self.endpoint.cluster.endpoints:
-            self.retire()  # the configuration has no such endpoint any more
-            return
+        if self.endpoint not in self.endpoint.cluster.endpoints:  # nor in the configuration any more
+            self.retire()
         if self.unanswered >= UNANSWERED:
             self.close()
             self._cut()
