@@ -74,6 +74,7 @@ class Acceptor:
         """A listener that is not wanted any more: serve out its queue, refuse from then on, let calls finish."""
         listener.draining = True
         self.shut(listener)
+        self._reactor.tick()  # what those in the queue have sent already still counts
         self.part(listener, until)
 
     def turn_away(self, listener: Listener, how: str) -> None:

@@ -32,7 +32,7 @@ class Endpoint:
     `answered` or `lost`.
     """
 
-    __slots__ = ("address", "cluster", "current", "in_flight", "name", "pool", "shared", "watch", "weight")
+    __slots__ = ("address", "calls", "cluster", "current", "in_flight", "name", "pool", "shared", "watch", "weight")
 
     def __init__(self, cluster: Cluster, address: Address, weight: int) -> None:
         self.cluster = cluster
@@ -46,6 +46,8 @@ class Endpoint:
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
         self.shared: dict[int, SharedPool] = {}
         """The connections that bolt clients share, by version of bolt."""
+        self.calls = 0
+        """Answers that it gave on shared connections since this generation owns."""
         self.watch: Watch | None = None
         """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
 

@@ -94,6 +94,8 @@ class Client(Framed, Downstream):
 
     def fail(self, call: Call, status: int) -> None:
         """A call of this client came to nothing."""
+        self.listener.answered += 1
+        self.listener.failed += 1
         if not self.closed:
             self.send(error(call[1], call[3], call[4], status))
             if self.clogged:

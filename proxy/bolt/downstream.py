@@ -122,6 +122,8 @@ class BoltDownstream(Client):
                         upstream = None
                     begun = at
                     if isinstance(chosen, int):
+                        self.listener.answered += 1
+                        self.listener.failed += chosen != NO_PROCESSOR
                         self.send(error(number, codec, ver1, chosen))
                         begun = at = end
                         continue

@@ -151,6 +151,7 @@ class BoltUpstream(Ledger):
             self.again = {number: again for number, again in self.again.items() if number in self.calls}
         if answered and self.endpoint.watch is not None:
             self.endpoint.watch.answered(self.plane.now)
+        self.endpoint.calls += answered
         self._ended_calls(answered)
 
     def _ended_calls(self, count: int) -> None:

@@ -294,42 +294,6 @@ def test_leaving_connections_stay_behind_in_a_handover_and_finish() -> None:
     assert both_ways(*pair)
 
 
-def test_a_drain_that_was_announced_says_close_and_accepts_on(world: World) -> None:
-    client, server = exchange(world)
-    world.proxy.announce_drain()
-    server.send(OK)
-    assert b"\r\nConnection: close\r\n" in client.take()
-    if not world.moving:
-        exchange(world)
-
-
-def test_a_drain_serves_out_the_queue_and_closes_the_listeners() -> None:
-    world = World(loads(BASE).config)
-    late = Socket(world)
-    late.inbox += GET
-    spare = next(iter(world.kernel.open.values()))
-    world.queue("web").append(late)
-    world.proxy.drain(world.kernel.clock() + 30)
-    world.settle()
-    assert not [thing for thing in world.kernel.open.values() if thing in world.queues.values() and thing is not spare]
-    server = world.dialled()
-    server.accept()
-    server.send(OK)
-    assert b"\r\nConnection: close\r\n" in late.take()
-    late.fin()
-    assert world.proxy.idle()
-
-
-def test_a_response_under_way_at_a_drain_is_the_last_of_its_connection(world: World) -> None:
-    client, server = exchange(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
-    world.proxy.drain(world.kernel.clock() + 30)
-    world.settle()
-    server.send(b"k")
-    assert client.take().endswith(b"\r\n\r\nok")
-    assert client.ended
-
-
 def test_a_dial_under_way_on_a_removed_endpoint_goes_on(world: World) -> None:
     client = world.connect("raw")
     server = world.dialled()
