@@ -13,9 +13,10 @@ import pytest
 
 from hotswap import errors
 from tests.kit.client import Client
+from tests.kit.load import Plan
 from tests.kit.ports import loopback, refused
 from tests.kit.processes import PATIENCE, Config, Instance, finish_upgrade
-from tests.kit.stage import BREEZE, Edge, Stage
+from tests.kit.stage import BREEZE, STORM, Edge, Stage
 from tests.kit.waiting import eventually
 from tests.system.test_config import probe
 
@@ -163,9 +164,11 @@ def test_sighup_to_a_generation_that_gives_everything_away_reaches_its_successor
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("reloads", "upgrades"), [FEW, pytest.param(*MANY, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("reloads", "upgrades", "plan"), [(*FEW, BREEZE), pytest.param(*MANY, STORM, marks=pytest.mark.soak)]
+)
 def test_reloads_and_upgrades_mixed_at_random_under_load_fail_nobody(
-    stage: Stage, edge: Edge, reloads: int, upgrades: int
+    stage: Stage, edge: Edge, reloads: int, upgrades: int, plan: Plan
 ) -> None:
     """At most two generations live at any time."""
     dice = random.Random(20_000 + reloads)
@@ -173,7 +176,7 @@ def test_reloads_and_upgrades_mixed_at_random_under_load_fail_nobody(
     dice.shuffle(deeds)
     changes = mutations(edge, loopback())
     most = 0
-    load = edge.load(BREEZE)
+    load = edge.load(plan)
     running: list[subprocess.Popen[str]] = []
     for deed in deeds:
         dice.choice(changes)()
