@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hotswap.chain import Chain
+from hotswap.chain import Chain, Record
 from hotswap.errors import Busy, Refused, Superseded
 from hotswap.handover import wire
 from hotswap.swappable import Schema, Swappable
@@ -64,3 +64,20 @@ def agree(ours: Mapping[str, Schema], theirs: Mapping[str, Schema]) -> dict[str,
             )
         chosen[kind] = version
     return chosen
+
+
+def failed(hello: wire.Hello, generation: int, why: str, now: float) -> Record:
+    """For the history: who did not become a generation."""
+    how = "upgrade" if hello.token else "takeover"
+    return Record(
+        generation,
+        hello.version,
+        hello.build,
+        hello.config_id,
+        list(hello.command),
+        hello.cwd,
+        hello.pid,
+        now,
+        how,
+        f"failed: {why}",
+    )

@@ -31,6 +31,10 @@ class Record(msgspec.Struct, omit_defaults=False):
     listeners: int = 0
     connections: int = 0
     in_flight: int = 0
+    reloads: int = 0  # configurations it took in place; `config_id` is that of the last
+    reloaded: float = 0.0  # when, seconds since the epoch; 0: never
+    restores: int = 0  # after a rollback: the generation that this one brought back
+    baked: str = ""  # how its probation ended
 
     @property
     def identity(self) -> str:
@@ -38,11 +42,30 @@ class Record(msgspec.Struct, omit_defaults=False):
         return f"{self.build}/{self.config_id}"
 
 
+class Bake(msgspec.Struct, frozen=True):
+    """How long a new generation is on probation, and what condemns it. See `hotswap.bake`."""
+
+    seconds: float
+    error_rate: float | None = None  # share of failed requests above which it is taken back
+    crashes: int | None = None  # so many bugs that showed
+    min_requests: int = 20  # before the rate says anything
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What the handover under way is meant to be: from the source, which was told, for the destination."""
+
+    how: str = ""
+    why: str = ""
+    restores: int = 0  # a rollback: the generation whose command this is
+    bake: Bake | None = None
+
+
 class Chain(msgspec.Struct):
     """All records, oldest first, and the identities that were superseded."""
 
     records: list[Record] = []
     superseded: list[str] = []
+    intent: Intent | None = None
 
     def add(self, record: Record) -> None:
         """A generation owns, or an attempt failed; the oldest records go."""
@@ -61,12 +84,21 @@ class Chain(msgspec.Struct):
 
     def supersede(self, by: int) -> None:
         """The serving generation gave everything to generation `by`."""
-        current = self.current()
+        current, intent = self.current(), self.intent
         if current is not None:
-            current.outcome = f"superseded by generation {by}"
+            back = intent is not None and intent.how == "rollback"
+            why = f": {intent.why}" if intent is not None and intent.why else ""
+            current.outcome = f"rolled back by generation {by}{why}" if back else f"superseded by generation {by}"
             if current.identity not in self.superseded:
                 self.superseded.append(current.identity)
             del self.superseded[:-LIMIT]
+
+    def reloaded(self, config_id: str, at: float) -> None:
+        """The serving generation took a new configuration in place."""
+        current = self.current()
+        if current is not None:
+            current.config_id, current.reloaded = config_id, at
+            current.reloads += 1
 
     def current(self) -> Record | None:
         """The serving generation."""
@@ -80,7 +112,11 @@ class Chain(msgspec.Struct):
         return record
 
     def _before(self) -> Record | None:
-        return next((record for record in reversed(self.records) if record.outcome.startswith("superseded")), None)
+        current = self.current()
+        # After a rollback "before" is seen from the generation that was brought back.
+        limit = (current.restores or current.generation) if current is not None else float("inf")
+        earlier = (record for record in reversed(self.records) if record.outcome.startswith("superseded"))
+        return next((record for record in earlier if record.generation < limit), None)
 
     def encode(self) -> bytes:
         """For FINAL."""

@@ -17,7 +17,8 @@
     |   `-- LeftBehind              16   --require-all, and something cannot move
     |-- SourceHung                  17   the source stopped before it gave anything away
     |-- ConnectionsLost             18   a generation died in the middle; listeners serve on, connections are gone
-    `-- ProtocolError               19   the other side broke the handover protocol
+    |-- ProtocolError               19   the other side broke the handover protocol
+    `-- RolledBack                  20   the new generation owned, did not pass its bake, and was taken back
 
 Exit code 0 of ``hotswap upgrade`` means one thing: the new generation owns.
 """
@@ -133,6 +134,12 @@ class ProtocolError(HotswapError):
     """The other side of a handover sent what the protocol does not allow."""
 
     exit_code = 19
+
+
+class RolledBack(HotswapError):
+    """The new generation owned, was found worse than agreed while it baked, and gave everything back."""
+
+    exit_code = 20
 
 
 class CannotRestore(HotswapError):

@@ -24,9 +24,10 @@ from pathlib import Path
 from hotswap import __version__, keeper, listeners, spawn
 from hotswap.address import Address
 from hotswap.build import of_program
-from hotswap.chain import Chain, Record
+from hotswap.chain import Chain, Intent, Record
 from hotswap.control import Route
 from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
+from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
@@ -35,7 +36,7 @@ from hotswap.handover.rounds import Limits
 from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
-from hotswap.serving import Estate, Identity, Serving
+from hotswap.serving import Serving
 from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
@@ -104,6 +105,8 @@ class Generation:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end_inert, number)
+        loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: the configuration was read just now")
+        loop.add_signal_handler(signal.SIGUSR1, self._server.reopen)
         await self._come_to_own()
         if self._serving is None:
             raise HotswapError("owner without a serving side: a bug")
@@ -266,6 +269,9 @@ class Generation:
             listeners.listen(estate.handover, 128)
         identity = self._identity
         self._chain.supersede(self._number)
+        intent, self._chain.intent = self._chain.intent, None
+        if intent is None or self._how == "crash":
+            intent = Intent()
         self._chain.add(
             Record(
                 self._number,
@@ -276,7 +282,8 @@ class Generation:
                 identity.cwd,
                 os.getpid(),
                 time.time(),
-                self._how,
+                intent.how or self._how,
+                restores=intent.restores,
             )
         )
         self._serving = Serving(
@@ -287,6 +294,7 @@ class Generation:
             self._chain,
             limits=self._limits,
             admin_routes=self._admin_routes,
+            bake=intent.bake,
         )
         asyncio.get_running_loop().call_soon(self._serving.open)
         say_who(identity.name, self._number)

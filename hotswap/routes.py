@@ -4,7 +4,8 @@ GET  /status       who serves, with what
 GET  /connections  one entry a live connection
 GET  /history      the generations so far, and the attempts that failed
 POST /upgrade      {"command", "cwd", "timeout", "dry_run", "require_all", "rollback"}: a stream of events
-POST /drain        {"deadline"}: accept nothing more, finish, end
+POST /reload       {"dry_run", "timeout"}: take the changed configuration, whole or not at all
+POST /drain        {"deadline", "delay", "watch"}: accept nothing more, finish, end; `watch`: a stream of events
 """
 
 from __future__ import annotations
@@ -12,22 +13,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hotswap.chain import Chain
 from hotswap.control import Request, Response, Route
+from hotswap.draining import DrainOrder
 from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
+from hotswap.reload import ReloadOrder
 from hotswap.upgrade import Order
 
 if TYPE_CHECKING:
     from hotswap.serving import Serving
-
-
-class DrainOrder(msgspec.Struct, frozen=True):
-    """The body of POST /drain."""
-
-    deadline: float = 60.0  # seconds
 
 
 def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
@@ -47,6 +42,8 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "in_flight": None if brief else server.in_flight(),
         "server": None if brief else server.status(),
         "last_upgrade": serving.last_upgrade or inherited_upgrade(serving.chain),
+        "last_reload": serving.reloading.last,
+        "baking": serving.baking.status() if serving.baking is not None else None,
     }
 
 
@@ -87,14 +84,22 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
         return Response.json({"history": serving.chain.records})
 
     async def post_upgrade(request: Request) -> EventStream:
-        return serving.upgrade(request.json(Order))
+        order = request.json(Order)
+        await serving.reloading.settled()
+        return serving.upgrade(order)
 
-    async def post_drain(request: Request) -> Response:
+    async def post_reload(request: Request) -> Response:
+        return Response.json(await serving.reloading.carry_out(request.json(ReloadOrder)))
+
+    async def post_drain(request: Request) -> Response | EventStream:
         order = request.json(DrainOrder)
         if serving.state == "handover":
             raise Busy("a handover is under way: drain when it is over")
-        if serving.state == "serving":
-            serving.drain(order.deadline)
+        if serving.gave_away:
+            raise Busy("another generation took over meanwhile; ask that one")
+        draining = serving.drain(order.deadline, order.delay)
+        if order.watch:
+            return draining.watch()
         return Response.json({"draining": True, "in_flight": serving.server.in_flight()})
 
     return {
@@ -102,5 +107,6 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
         ("GET", "/connections"): get_connections,
         ("GET", "/history"): get_history,
         ("POST", "/upgrade"): post_upgrade,
+        ("POST", "/reload"): post_reload,
         ("POST", "/drain"): post_drain,
     }

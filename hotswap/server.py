@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hotswap.swappable import ListenerSpec, Saved, Schema, Value
+from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Value
 
 
 class Server:
@@ -89,8 +89,17 @@ class Server:
             self.retired = False
             self.thaw()
 
+    def announce_drain(self) -> None:
+        """Clients learn of it when their connection ends."""
+
     def drain(self, deadline: float) -> None:
         """Serve until nobody is left or the deadline ends it."""
+
+    def reopen(self) -> None:
+        """No files."""
+
+    def close(self) -> None:
+        """Nothing waits to be written."""
 
     def idle(self) -> bool:
         """Nobody is left."""
@@ -99,6 +108,10 @@ class Server:
     def in_flight(self) -> int:
         """Nothing that could be counted."""
         return 0
+
+    def tally(self) -> Tally:
+        """Nothing is counted, so a bake always passes."""
+        return Tally()
 
     def status(self) -> dict[str, Any]:
         """Nothing to tell."""

@@ -13,14 +13,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from hotswap import listeners
-from hotswap.admission import judge
-from hotswap.chain import Chain, Record
+from hotswap import listeners, preflight
+from hotswap.admission import failed, judge
+from hotswap.bake import Baking
+from hotswap.chain import Bake, Chain
 from hotswap.control import HttpServer, Route
-from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, UsageError
+from hotswap.draining import Draining
+from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused
+from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
@@ -31,39 +34,16 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
+from hotswap.reload import Reload, Reloading
 from hotswap.routes import routes, status
 from hotswap.runtime import Runtime
 from hotswap.swappable import Swappable
-from hotswap.upgrade import Order, Upgrade
+from hotswap.upgrade import Order, Upgrade, planned
 
 log = logging.getLogger("hotswap")
 
-_IDLE_CHECK_SECONDS = 0.05  # only while draining
+_IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 _FAREWELL_SECONDS = 2.0  # for answers of the control socket at the end
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who this generation is."""
-
-    name: str
-    version: str
-    build: str
-    config_id: str
-    command: list[str]
-    cwd: str
-
-
-@dataclass
-class Estate:
-    """The descriptors that pass from generation to generation."""
-
-    lock: int
-    control: int
-    handover: int
-    admin: int = -1
-    admin_address: str = ""
-    server: dict[str, int] = field(default_factory=dict)  # by address
 
 
 class Serving:
@@ -79,6 +59,7 @@ class Serving:
         *,
         limits: Limits,
         admin_routes: Callable[[Serving], Mapping[tuple[str, str], Route]] | None = None,
+        bake: Bake | None = None,
     ) -> None:
         self.identity = identity
         self.server = server
@@ -86,8 +67,10 @@ class Serving:
         self.chain = chain
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self.loop.create_future()
-        self.draining = False
+        self.drain_under_way: Draining | None = None
+        self.reloading = Reloading(self)
         self.gave_away = False
+        self._leaving = False
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self._runtime = runtime
         self._limits = limits
@@ -95,10 +78,15 @@ class Serving:
         self._upgrade: Upgrade | None = None
         self.last_upgrade: dict[str, Any] | None = None
         self._held_signal = 0
+        self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
+        self._waiting: list[asyncio.Future[None]] = []
+        self._successor = -1  # its pidfd
         self._greeter: Greeter | None = None
         self._control = HttpServer(routes(self))
-        self._admin = HttpServer(admin_routes(self) if admin_routes else {})
+        self._admin_routes = admin_routes(self) if admin_routes else {}
+        self._admin = HttpServer(self._admin_routes)
         self.started = time.time()
+        self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -110,7 +98,8 @@ class Serving:
             self._admin.start(self.estate.admin)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
-        self.loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP is ignored: use `hotswap upgrade`")
+        self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
+        self.loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
 
     def _close_doors(self) -> None:
         self._control.stop()
@@ -124,6 +113,7 @@ class Serving:
         self._close_doors()
         await self._control.finish(_FAREWELL_SECONDS)
         await self._admin.finish(0.1)
+        self.server.close()
         if not self.gave_away:
             self._runtime.unlink()
 
@@ -140,14 +130,32 @@ class Serving:
         elif self._attempt is not None:
             self._attempt.cancel(AttemptFailed("the serving generation was told to end"))
         if not self.gave_away:
-            self.drain(self._limits.drain)
+            self.drain()
 
-    def drain(self, seconds: float) -> None:
-        """Accept nothing more, let the work finish, then end."""
-        log.info("draining", extra=fields(deadline=f"{seconds:g}s", in_flight=self.server.in_flight()))
-        self.draining = True
-        self.server.drain(time.monotonic() + seconds)
-        self._end_when_idle(time.monotonic() + seconds)
+    def _reopen_files(self) -> None:
+        """The successor is told, too: its files may have been opened before they were renamed."""
+        self.server.reopen()
+        if self.gave_away:
+            self.signal_successor(signal.SIGUSR1)
+        self._reopened = self._attempt
+
+    @property
+    def draining(self) -> bool:
+        """On the way out: by an order, or because everything was given away."""
+        return self._leaving or self.drain_under_way is not None
+
+    def drain(self, deadline: float | None = None, delay: float | None = None) -> Draining:
+        """Tell clients to go, close the listeners after the delay, let the work finish, then end. Seconds."""
+        if self.drain_under_way is None:
+            self._stop_baking()
+            limits = self._limits
+            self.drain_under_way = Draining(
+                self.server,
+                limits.drain if deadline is None else deadline,
+                limits.drain_delay if delay is None else delay,
+                self._end,
+            )
+        return self.drain_under_way
 
     def _end_when_idle(self, until: float) -> None:
         if self.server.idle() or time.monotonic() >= until:
@@ -221,6 +229,7 @@ class Serving:
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE
             self._upgrade.settle(attempt, self.generation + 1)
+        self._stirred()
         if self._held_signal:
             number, self._held_signal = self._held_signal, 0
             self._on_signal(number)
@@ -241,32 +250,17 @@ class Serving:
 
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
-        until = time.monotonic() + self._limits.farewell
-        self.draining = True
+        self._leaving = True
         if self.server.values():
             self.server.sharing(False)  # the destination lives, and holds no copy of what was kept
         else:
             # Tidying up after thousands of connections must not compete with the owner's first ticks.
             with contextlib.suppress(OSError):
                 os.nice(10)
-        self._end_when_idle(until)
+        self._end_when_idle(time.monotonic() + self._limits.farewell)
 
     def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
-        hello = attempt.hello
-        self.chain.add(
-            Record(
-                self.generation + 1,
-                hello.version,
-                hello.build,
-                hello.config_id,
-                list(hello.command),
-                hello.cwd,
-                hello.pid,
-                time.time(),
-                "upgrade" if hello.token else "takeover",
-                f"failed: {why}",
-            )
-        )
+        self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
 
     @property
     def generation(self) -> int:
@@ -279,23 +273,13 @@ class Serving:
     @property
     def state(self) -> str:
         """One word for people."""
-        if self.gave_away:
-            return "retired"
-        if self.draining:
-            return "draining"
+        if self.gave_away or self.draining:
+            return "retired" if self.gave_away else "draining"
         return "handover" if self._attempt is not None else "serving"
 
     def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
         """See `Holder`."""
-        estate = self.estate
-        found = [
-            (wire.ListenerEntry("control", "", ""), estate.control),
-            (wire.ListenerEntry("handover", "", ""), estate.handover),
-        ]
-        if estate.admin >= 0:
-            found.append((wire.ListenerEntry("admin", "", estate.admin_address), estate.admin))
-        found += [(wire.ListenerEntry("server", "", address), fd) for address, fd in estate.server.items()]
-        return found
+        return self.estate.resources()
 
     def lock_fd(self) -> int:
         """See `Holder`."""
@@ -316,6 +300,11 @@ class Serving:
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """See `Holder`."""
         self.gave_away = True
+        self._stop_baking()
+        if self._attempt is not None:
+            self._successor = self._attempt.copy_of_pidfd()
+            if self._reopened is self._attempt:
+                self.signal_successor(signal.SIGUSR1)
         self._close_doors()
         names = {str(spec.address): spec.name for spec in self.server.wanted()}
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
@@ -324,12 +313,11 @@ class Serving:
     def take_listeners(self) -> None:
         """See `Holder`."""
         self.gave_away = False
+        if self.drain_under_way is not None and self.drain_under_way.closed:
+            return  # the listeners are closed already
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
-        self._reopen()
-
-    def _reopen(self) -> None:
         self._control = HttpServer(routes(self))
         self.open()
 
@@ -350,20 +338,70 @@ class Serving:
             raise Busy("another attempt is under way; try again when it is over")
         if self.draining:
             raise Refused("this generation is draining; there is nothing to upgrade")
-        command, cwd = order.command or self.identity.command, order.cwd if order.command else self.identity.cwd
-        if order.rollback:
-            earlier = self.chain.previous()
-            command, cwd = earlier.command, earlier.cwd
-        if not command or not cwd.startswith("/"):
-            raise UsageError(
-                "an upgrade to another command needs the command and the absolute directory to start it in"
-            )
+        if self.baking is not None and not (order.rollback or order.dry_run):
+            self.baking.refuse(self.identity.name)
+        command, cwd, intent = planned(order, self.identity, self.chain)
+        if not order.force:
+            preflight.check(len(self.server.values()))
         self._upgrade = Upgrade(order, command, cwd, self._upgrade_over)
+        self.chain.intent = intent
         return self._upgrade.stream
 
     def _upgrade_over(self, figures: dict[str, Any]) -> None:
         self._upgrade = None
+        self.chain.intent = None
         self.last_upgrade = figures
+        self._stirred()
+        if self.baking is not None and self.baking.condemned and not figures["ok"]:
+            self.baking.rollback_failed(figures["message"])
+
+    # -- baking -----------------------------------------------------------------------------------
+
+    def _take_back(self, why: str) -> None:
+        self.upgrade(Order(rollback=True, why=why, force=True))
+
+    def _baked(self, verdict: str) -> None:
+        self.baking = None
+        current = self.chain.current()
+        if current is not None:
+            current.baked = verdict
+
+    def _stop_baking(self) -> None:
+        if self.baking is not None:
+            self.baking.stop()
+
+    # -- reloads ----------------------------------------------------------------------------------
+
+    @property
+    def in_handover(self) -> bool:
+        """An attempt is under way, or about to be, or went well."""
+        return self._upgrade is not None or self._occupied()
+
+    async def calm(self) -> None:
+        """Wait until no attempt is under way."""
+        while self._upgrade is not None or self._attempt is not None:
+            waiting = self.loop.create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def _stirred(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def reconfigured(self, plan: Reload, admin: int) -> None:
+        """The server applied a new configuration: follow it. `admin` is the descriptor of a new admin address."""
+        self.identity = replace(self.identity, config_id=plan.config_id)
+        self.chain.reloaded(plan.config_id, time.time())
+        self._limits = plan.limits or self._limits
+        address = "" if plan.admin is None else str(plan.admin)
+        self._admin = self.estate.move_admin(address, admin, self._admin, HttpServer(self._admin_routes))
+
+    def signal_successor(self, number: int) -> None:
+        """Pass a signal on to the generation that took over."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._successor, number)
 
 
 def _unheard(event: dict[str, Any]) -> None:

@@ -57,6 +57,17 @@ class Saved(NamedTuple):
     worker: int = 0
 
 
+class Tally(NamedTuple):
+    """What a generation did since it owns. A bake is judged by it."""
+
+    requests: int = 0
+    """Requests answered, and streams that came about or could not, whoever received them."""
+    failed: int = 0
+    """Those among them that failed by our fault or the upstream's: 5xx, refused, broken off."""
+    crashes: int = 0
+    """Bugs of this generation that showed."""
+
+
 class Value(Protocol):
     """One live connection."""
 
@@ -154,14 +165,29 @@ class Swappable(Protocol):
     def abandon(self) -> None:
         """Every connection is lost, the listeners are ours: reset all, then go on accepting."""
 
+    def announce_drain(self) -> None:
+        """A drain was ordered and will come, perhaps after a delay: accept on, and tell clients to go elsewhere."""
+
     def drain(self, deadline: float) -> None:
-        """Accept nothing more, let the work finish; `deadline` on the monotonic clock."""
+        """Close the listeners, once their queues are served out; let the work finish.
+
+        `deadline` on the monotonic clock. Nothing will ask for the listeners any more.
+        """
+
+    def reopen(self) -> None:
+        """SIGUSR1: open files that are written to anew, by their names."""
+
+    def close(self) -> None:
+        """The process is about to end. May take seconds."""
 
     def idle(self) -> bool:
         """True once a drain or a retirement has nothing left to do."""
 
     def in_flight(self) -> int:
         """Requests under way."""
+
+    def tally(self) -> Tally:
+        """What this generation did since it owns."""
 
     def status(self) -> dict[str, Any]:
         """For people and `--json`: what this server wants to tell about itself."""

@@ -19,7 +19,9 @@ from typing import Any
 
 import msgspec
 
-from hotswap.errors import DeadlinePassed, HotswapError
+from hotswap.chain import Bake, Chain, Intent
+from hotswap.errors import DeadlinePassed, HotswapError, UsageError
+from hotswap.estate import Identity
 from hotswap.handover.holder import Outcome, Wishes
 from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source
@@ -38,6 +40,22 @@ class Order(msgspec.Struct, frozen=True):
     dry_run: bool = False
     require_all: bool = False
     rollback: bool = False
+    force: bool = False  # whatever the preflight says
+    why: str = ""  # of a rollback, for the history
+    bake: Bake | None = None
+
+
+def planned(order: Order, identity: Identity, chain: Chain) -> tuple[list[str], str, Intent]:
+    """What to start, where, and what the history is to say. Raises `UsageError`."""
+    command, cwd = (order.command, order.cwd) if order.command else (identity.command, identity.cwd)
+    intent = Intent(bake=order.bake)
+    if order.rollback:
+        earlier = chain.previous()
+        command, cwd = earlier.command, earlier.cwd
+        intent = Intent("rollback", order.why or "by hand", earlier.restores or earlier.generation, order.bake)
+    if not command or not cwd.startswith("/"):
+        raise UsageError("an upgrade to another command needs the command and the absolute directory to start it in")
+    return command, cwd, intent
 
 
 class Upgrade:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from proxy.kernel import IN
 
 if TYPE_CHECKING:
+    from proxy.connection import Connection
     from proxy.listener import Listener
     from proxy.reactor import Reactor
 
@@ -31,11 +32,12 @@ _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Acceptor:
     """The listeners of one reactor. Polls none before `start`."""
 
-    __slots__ = ("_ceiling", "_listeners", "_reactor", "_spare", "_started", "accepted", "retry_at")
+    __slots__ = ("_ceiling", "_leaving", "_listeners", "_reactor", "_spare", "_started", "accepted", "retry_at")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._listeners: dict[int, Listener] = {}
+        self._leaving: list[tuple[float, Listener]] = []  # until when, in order
         self._started = False
         limit = reactor.kernel.open_files_limit()
         self._ceiling = limit - min(RESERVE, limit // 8)
@@ -61,6 +63,79 @@ class Acceptor:
             self._reactor.epoll.unregister(listener.fd)
             listener.polled = False
 
+    def succeed(self, old: Listener, new: Listener) -> None:
+        """`new` accepts from the socket of `old` from now on."""
+        new.fd, new.polled = old.fd, old.polled
+        self._listeners[new.fd] = new
+        old.fd, old.polled = -1, False
+        self.follow()
+
+    def leave(self, listener: Listener, until: float) -> None:
+        """A listener that is not wanted any more: serve out its queue, refuse from then on, let calls finish."""
+        listener.draining = True
+        self.shut(listener)
+        self._reactor.tick()  # what those in the queue have sent already still counts
+        self.part(listener, until)
+
+    def turn_away(self, listener: Listener, how: str) -> None:
+        """Refuse clients (``close``), accept and reset them (``reset``), or neither of both (``announce``)."""
+        kernel = self._reactor.kernel
+        if how == "close" and listener.address.startswith("unix:"):
+            how = "reset"  # a unix socket that was shut down cannot listen again
+        before, listener.turning_away = listener.turning_away, "" if how == "announce" else how
+        if listener.fd < 0:
+            return
+        if how == "close":
+            self.follow()
+            kernel.refuse(listener.fd)
+        elif before == "close":
+            kernel.listen(listener.fd, listener.config.backlog)
+        self.follow()
+
+    def shut(self, listener: Listener) -> None:
+        """Take what waits in the queue, and refuse clients from then on."""
+        if listener.fd >= 0:
+            self.accept_queued(listener)
+            self.remove(listener)
+            self._reactor.kernel.close(listener.fd)
+            listener.fd = -1
+
+    def part(self, listener: Listener, until: float) -> None:
+        """Have the connections of a listener end: soon, or at `until`."""
+        listener.draining = True
+        self._leaving.append((until, listener))
+        self._leaving.sort(key=lambda one: one[0])
+        for connection in list(self._reactor.connections.values()):
+            if getattr(connection, "listener", None) is listener and not connection.closed:
+                connection.drain()
+        self._reactor.settle()
+
+    @property
+    def leaving(self) -> list[Listener]:
+        """Those that were left and still have connections."""
+        self._leaving = [one for one in self._leaving if one[1].connections]
+        return [listener for _, listener in self._leaving]
+
+    def next_alarm(self) -> float:
+        """When `alarm` is to be called, monotonic seconds."""
+        return min(self.retry_at, self._leaving[0][0]) if self._leaving else self.retry_at
+
+    def alarm(self, now: float) -> None:
+        """That moment came."""
+        if self.retry_at <= now:
+            self.retry()
+        while self._leaving and self._leaving[0][0] <= now:
+            _, listener = self._leaving.pop(0)
+            for connection in list(self._reactor.connections.values()):
+                if getattr(connection, "listener", None) is listener:
+                    self._cut(connection)
+
+    def _cut(self, connection: Connection) -> None:
+        """End a connection whose time is over, and what it had under way; unsent bytes make it a reset."""
+        if connection.outbox:
+            self._reactor.kernel.send_reset(connection.fd)
+        self._reactor.io_failed(connection, OSError(errno.ETIMEDOUT, "its listener is gone"))
+
     def start(self) -> None:
         """Accept from now on."""
         for fd in self._listeners:
@@ -83,10 +158,11 @@ class Acceptor:
         """Make epoll's interest in the listeners what it should be."""
         accepting = self.accepting
         for fd, listener in self._listeners.items():
-            wanted = accepting and not listener.full
+            wanted = accepting and not listener.full and listener.turning_away != "close"
             if wanted != listener.polled:
                 listener.polled = wanted
                 if wanted:
+                    self._reactor.reserve(fd)
                     self._reactor.epoll.register(fd, IN)
                 else:
                     self._reactor.epoll.unregister(fd)
@@ -121,6 +197,10 @@ class Acceptor:
                     break
                 continue  # gone before it was accepted: accept(2), "Error handling"
             taken += 1
+            if listener.turning_away:
+                reactor.kernel.send_reset(fd)
+                reactor.kernel.close(fd)
+                continue
             self.accepted += 1
             connection = listener.downstream(reactor)
             connection.listener = listener

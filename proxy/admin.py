@@ -1,7 +1,7 @@
 """The admin address: what probes and dashboards may read, and nothing that changes anything.
 
     GET /live      200 as long as the process answers at all
-    GET /ready     200 while this name accepts connections, 503 while it drains
+    GET /ready     200 while this name accepts connections, 503 while it drains or the application behind it is dead
     GET /status    the status as JSON, the same as on the control socket
 
 It may be reachable over the network, so it offers none of the control socket's orders.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.http import Request, Response
 from hotswap.routes import status
+from proxy.server import ProxyServer
 
 if TYPE_CHECKING:
     from hotswap.control import Route
@@ -29,7 +30,11 @@ def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
         return Response.text("live\n")
 
     async def ready(_request: Request) -> Response:
-        return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
+        server = serving.server
+        trouble = server.app.trouble if isinstance(server, ProxyServer) else ""
+        if serving.state not in ACCEPTING or not trouble:
+            return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
+        return Response.text(f"{trouble}\n", 503)
 
     async def show(_request: Request) -> Response:
         return Response.json(status(serving))

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING
 from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
+from proxy.health.healing import Healing
 from proxy.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Any
 
+    from proxy.bolt.pool import SharedPool
     from proxy.config.model import ClusterConfig
+    from proxy.health.watch import Watch
 
 
 class Endpoint:
     """One member of a cluster.
 
     A layer calls `begin` when a stream starts to use it (also: when it dials for one) and `end` when
-    that use is over, exactly once each.
+    that use is over, exactly once each. What becomes of dials and streams it tells by `connected` or `unreachable`, and
+    `answered` or `lost`.
     """
 
-    __slots__ = ("address", "cluster", "current", "in_flight", "name", "pool", "weight")
+    __slots__ = ("address", "calls", "cluster", "current", "in_flight", "name", "pool", "shared", "watch", "weight")
 
     def __init__(self, cluster: Cluster, address: Address, weight: int) -> None:
         self.cluster = cluster
@@ -39,6 +44,12 @@ class Endpoint:
         self.current = 0
         """The balance's own number, see `proxy.balance`."""
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
+        self.shared: dict[int, SharedPool] = {}
+        """The connections that bolt clients share, by version of bolt."""
+        self.calls = 0
+        """Answers that it gave on shared connections since this generation owns."""
+        self.watch: Watch | None = None
+        """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
 
     def begin(self) -> None:
         """One more stream uses this endpoint."""
@@ -48,11 +59,51 @@ class Endpoint:
         """One fewer."""
         self.in_flight -= 1
 
+    def connected(self) -> None:
+        """A connection was made."""
+        if self.watch is not None:
+            self.watch.connected()
+
+    def unreachable(self, now: float) -> None:
+        """A connection failed or took too long."""
+        if self.watch is not None:
+            self.watch.unreachable(now)
+
+    def lost(self, now: float) -> None:
+        """A connection ended before the answer was complete, or that did not come in time."""
+        if self.watch is not None:
+            self.watch.lost(now)
+
+    def answered(self, now: float, *, error: bool = False) -> None:
+        """The answer came. Where that is done for every request, look at `watch` first."""
+        if self.watch is not None:
+            self.watch.answered(now, error=error)
+
+    def follow(self, settings: Endpoint) -> None:
+        """Take the settings of another."""
+        self.weight = settings.weight
+        self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """For people: what is under way, and how it does where that is watched."""
+        about = {"address": self.name, "in_flight": self.in_flight, "idle": len(self.pool)}
+        return about if self.watch is None else {**about, "health": self.watch.describe(now)}
+
+    def leave(self) -> bool:
+        """Close what is idle, and what will be. True while something is under way."""
+        self.pool.limit = 0
+        for connection in self.pool.connections():
+            connection.close()
+        for pool in self.shared.values():
+            for shared in list(pool.members.values()):
+                shared.retire()
+        return self.in_flight > 0
+
 
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
 
-    __slots__ = ("_former", "_pick", "config", "endpoints", "name")
+    __slots__ = ("_former", "_pick", "_used", "config", "endpoints", "healing", "name")
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
@@ -61,15 +112,61 @@ class Cluster:
         weighted = config.balance == "weighted"
         self.endpoints = tuple(Endpoint(self, one.address, one.weight if weighted else 1) for one in config.endpoints)
         self._former: dict[str, Endpoint] = {}
+        self._used = self.endpoints
+        self.healing: Healing | None = None
+        self._heal()
+
+    def _heal(self) -> None:
+        """Have the endpoints watched, if they are to be."""
+        if not Healing.wanted(self.config):
+            self.healing = None
+            for endpoint in self.endpoints:
+                endpoint.watch = None
+            return
+        self.healing = self.healing or Healing(self)
+        self.healing.follow()
+
+    def use(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Pick from these: `Healing` knows which of them work."""
+        self._used = endpoints
+
+    def follow(self, config: ClusterConfig) -> None:
+        """Take another configuration in place. Endpoints that stay keep their pool, their balance and their counts."""
+        known = {endpoint.name: endpoint for endpoint in (*self._former.values(), *self.endpoints)}
+        fresh = Cluster(config)
+        endpoints = []
+        for endpoint in fresh.endpoints:
+            endpoint.cluster = self
+            old = known.pop(endpoint.name, endpoint)
+            old.follow(endpoint)
+            endpoints.append(old)
+        self.config = config
+        self._pick = fresh._pick
+        self.endpoints = self._used = tuple(endpoints)
+        self._former = {endpoint.name: endpoint for endpoint in known.values() if endpoint.leave()}
+        self._heal()
+
+    def close(self) -> None:
+        """No configuration has it any more. What is under way finishes."""
+        for endpoint in (*self._former.values(), *self.endpoints):
+            endpoint.leave()
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """For people."""
+        return {"name": self.name, "endpoints": [endpoint.describe(now) for endpoint in self.endpoints]}
 
     def pick(self, tried: Collection[str] = ()) -> Endpoint | None:
         """The endpoint for the next stream, none of those whose names were `tried`; None if none is left."""
-        candidates = self.endpoints
+        candidates = self._used
         if tried:
             candidates = tuple(endpoint for endpoint in candidates if endpoint.name not in tried)
+            if not candidates:  # rather one that did not work lately than none
+                candidates = tuple(endpoint for endpoint in self.endpoints if endpoint.name not in tried)
             if not candidates:
                 return None
-        return candidates[0] if len(candidates) == 1 else self._pick(candidates)
+        if len(candidates) == 1:
+            return candidates[0]
+        return self._pick(candidates) if candidates else None
 
     def endpoint(self, address: str) -> Endpoint:
         """The endpoint of that address.
@@ -85,5 +182,6 @@ class Cluster:
                 former = Endpoint(self, Address.parse(address), 0)
             except ConfigError as error:
                 raise CannotRestore(str(error)) from None
+            former.pool.limit = 0
             self._former[address] = former
         return former

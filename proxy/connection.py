@@ -17,6 +17,7 @@ The plane calls                                 The layer calls
   finished()         our FIN went out
   expired(now)       `due` has passed
   drain()            finish soon, take no new work
+  over()             it ended here, its links still hold
   detached()         it is gone (however it went)
 
 Rules the plane keeps, and a layer may rely on:
@@ -107,11 +108,9 @@ class Connection:
         self.plane = plane
         self.serial = 0
         """64-bit identity, given by the plane, never reused."""
-        self.fd = -1
-        """The plane's descriptor; layers only test `closed`."""
+        self.fd = -1  # the plane's descriptor; layers only test `closed`
         self.changes = 0
-        self.active = plane.now
-        """When bytes last came or went, monotonic seconds."""
+        self.active = plane.now  # when bytes last came or went, monotonic seconds
         self.alarm = inf
         """When the plane looks at `due` next."""
         self.outbox: bytes | bytearray = b""
@@ -121,13 +120,10 @@ class Connection:
         """The mask registered with epoll; -1: not registered. The plane's own, never saved."""
         self.connecting = False
         self.paused = False
-        self.eof = False
-        """The peer's FIN came: nothing more will be received."""
-        self.shutting = False
-        """A FIN follows the outbox."""
+        self.eof = False  # the peer's FIN came: nothing more will be received
+        self.shutting = False  # a FIN follows the outbox
         self.fin_sent = False
-        self.clogged = False
-        """The outbox was above HIGH and has not fallen below LOW since."""
+        self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
         self.stale = False
         """A flag changed since the plane last looked at them. The plane's own, never saved."""
 
@@ -262,7 +258,10 @@ class Connection:
         """It is alive from here on: accepted, dialled or restored. Count it where it counts."""
 
     def detached(self) -> None:
-        """It ended, however, or lives in another process now. Undo `attached`; leave pools. No verbs."""
+        """It ended, or lives elsewhere now; the outbox is still there. Undo `attached`; leave pools. No verbs."""
+
+    def over(self) -> None:
+        """It ends in this process. No verbs; once more is no harm."""
 
     def begin(self) -> None:
         """It was accepted and is registered: start to work."""
@@ -298,6 +297,13 @@ class Connection:
     def drain(self) -> None:
         """End soon: idle now, else after the work under way."""
 
+    def broken(self) -> None:
+        """A bug in this layer was met: by default it costs this connection and its other side."""
+        for one in (self, *self.bonds()):
+            one.over()
+            one.peer = None
+            one.reset()
+
     # ---- the value ----
 
     def save(self, now: float) -> bytes:
@@ -310,6 +316,9 @@ class Connection:
         Nothing but fields, no verb. Raises `CannotRestore` before it altered what belongs to others.
         """
         raise NotImplementedError
+
+    def met(self, other: Connection) -> None:
+        """A connection is there that `load` asked for by `Places.expect`."""
 
     def bonds(self) -> tuple[Connection, ...]:
         """The connections that must stay in one process with this one."""
@@ -335,14 +344,8 @@ class Connection:
 
     def transport(self, now: float) -> Transport:
         """The part of the state that every connection has."""
-        flags = (
-            self.connecting * CONNECTING
-            | self.paused * PAUSED
-            | self.eof * EOF
-            | self.shutting * SHUTTING
-            | self.fin_sent * FIN_SENT
-            | self.clogged * CLOGGED
-        )
+        near = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
+        flags = near | self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
         peer = 0 if self.peer is None else self.peer.serial
         return Transport(flags, peer, now - self.active, bytes(self.outbox))
 

@@ -18,6 +18,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.accesslog.sinks import open_sink
+
 if TYPE_CHECKING:
     from hotswap.address import Address
 
@@ -66,6 +68,8 @@ class Kernel:
     write = staticmethod(os.write)
     close = staticmethod(os.close)
     clock = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    sink = staticmethod(open_sink)
 
     def __init__(self) -> None:
         self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)
@@ -133,6 +137,17 @@ class Kernel:
         """
         if _libc.connect(fd, _UNSPECIFIED, ctypes.sizeof(_UNSPECIFIED)) < 0:
             _libc.shutdown(fd, socket.SHUT_RDWR)
+
+    def listen(self, fd: int, backlog: int) -> None:
+        """Let clients in, perhaps for the second time."""
+        _libc.listen(fd, backlog)
+
+    def refuse(self, fd: int) -> None:
+        """Have a TCP listener refuse clients and keep its address; `listen` opens it again.
+
+        The one exception to "never shut a listener down": whoever holds a copy is meant, too.
+        """
+        _libc.shutdown(fd, socket.SHUT_RD)
 
     def prepare_listener(self, fd: int) -> None:
         """Accepted connections inherit TCP_NODELAY from their listener on Linux: one call for all."""

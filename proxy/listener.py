@@ -4,36 +4,92 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.bolt.routes import ServiceTable
 from proxy.route import RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
+    from proxy.accesslog.log import Sinks
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
     from proxy.connection import Downstream
 
 
+_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
+"""What a listener is, not how it is configured."""
+
+
 class Listener:
     """What a downstream connection knows of where it came in (the field ``listener`` of its class)."""
 
-    __slots__ = ("address", "clusters", "config", "connections", "downstream", "fd", "name", "polled", "routes")
+    __slots__ = (
+        "access_log",
+        "address",
+        "answered",
+        "clusters",
+        "config",
+        "connections",
+        "downstream",
+        "draining",
+        "failed",
+        "fd",
+        "name",
+        "polled",
+        "routes",
+        "services",
+        "turning_away",
+    )
 
-    def __init__(self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream]) -> None:
+    def __init__(
+        self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream], sinks: Sinks
+    ) -> None:
+        """`sinks` is open for this configuration."""
         self.config = config
+        self.access_log = sinks.log(config)
+        """None where none is configured."""
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
         self.routes = RouteTable(config.routes)
         """Which of them serves a request (http1)."""
+        self.services = ServiceTable(config.routes)
+        """Which of them serves a call (bolt)."""
         self.downstream = downstream
         """The class of its connections."""
         self.fd = -1
         self.connections = 0
         """Downstream connections alive, counted by `Downstream`."""
+        self.answered = 0
+        """Requests answered, and tcp connections that got an upstream or none, since this generation owns."""
+        self.failed = 0
+        """Those among them that failed: 5xx, no upstream, broken off. A call begun before counts, too."""
         self.polled = False
         """Registered with epoll. The reactor's own."""
+        self.turning_away = ""
+        """``close`` or ``reset`` while the application behind it is dead, see `proxy.app`."""
+        self.draining = False
+        """Its connections end after the call under way, and clients are told so."""
+
+    def follow(self, changed: Listener) -> None:
+        """Take the settings of another for the same address. What is under way stays."""
+        for slot in Listener.__slots__:
+            if slot not in _OWN:
+                setattr(self, slot, getattr(changed, slot))
+
+    def describe(self) -> dict[str, Any]:
+        """For people."""
+        about = {
+            "name": self.name,
+            "address": self.address,
+            "protocol": self.config.protocol,
+            "connections": self.connections,
+            "answered": self.answered,
+            "failed": self.failed,
+        }
+        return {**about, "turning_away": self.turning_away} if self.turning_away else about
 
     @property
     def full(self) -> bool:

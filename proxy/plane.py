@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -70,3 +70,6 @@ class Places(Protocol):
 
     def link(self, connection: Connection, serial: int) -> None:
         """Set ``connection.peer`` to the connection with that serial (0: none), now or once it is restored."""
+
+    def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
+        """Those of these connections that are there. Each of the others is given to `Connection.met` once it is."""

@@ -6,7 +6,10 @@ names them in a handover.
 
 from __future__ import annotations
 
+from proxy.bolt.downstream import BoltDownstream
+from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection, Downstream
+from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.upstream import Http1Upstream
 from proxy.tcp import TcpDownstream, TcpUpstream
@@ -14,6 +17,7 @@ from proxy.tcp import TcpDownstream, TcpUpstream
 DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
     "http1": Http1Downstream,
+    "bolt": BoltDownstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
 
@@ -24,6 +28,9 @@ KINDS: dict[str, type[Connection]] = {
         TcpUpstream,
         Http1Downstream,
         Http1Upstream,
+        BoltDownstream,
+        BoltUpstream,
+        Probe,
     )
 }
 """State kind -> the class that restores it."""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
 from proxy.connection import LOW, Connection
+from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
 from proxy.timers import Alarms
 
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("proxy")
 
-BULK = 49152
-"""Bytes of a second read, when the first came full."""
+BULK = 49152  # bytes of a second read, when the first came full
 MAX_EVENTS = 256
 SLICE = 0.002
 """Seconds that a tick polls again while there is work; then the control plane gets its turn."""
@@ -68,6 +68,7 @@ class Reactor:
         self._closing: list[int] = []
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
+        self.agenda = Agenda(self)
 
     # ---- ticking ----
 
@@ -77,7 +78,7 @@ class Reactor:
 
     def next_alarm(self) -> float:
         """When `tick` must be called even without an event, monotonic seconds; inf: never."""
-        return min(self._alarms.next(), self.acceptor.retry_at, self.stop_at)
+        return min(self._alarms.next(), self.acceptor.next_alarm(), self.agenda.next_alarm(), self.stop_at)
 
     def tick(self, timeout: float = 0.0) -> None:
         """Handle all that is ready; wait up to `timeout` seconds for the first event."""
@@ -120,9 +121,7 @@ class Reactor:
             log.error("a bug in accepting", exc_info=bug)
             return
         log.error("a bug ended a connection", exc_info=bug, extra=fields(**connection.identity()))
-        for one in (connection, *connection.bonds()):
-            one.peer = None
-            one.reset()
+        connection.broken()
 
     def io_failed(self, connection: Connection, error: OSError) -> None:
         """Not now is no failure."""
@@ -181,8 +180,8 @@ class Reactor:
 
     def _alarms_passed(self) -> None:
         now = self.now
-        if self.acceptor.retry_at <= now:
-            self.acceptor.retry()
+        self.acceptor.alarm(now)
+        self.agenda.alarm(now)
         if self.stop_at <= now:
             self.stop_at = inf
             self.end_all(reset=False)
@@ -207,16 +206,14 @@ class Reactor:
         write = self.kernel.write
         now = self.now
         while self.unflushed or self._dialled:
-            dialled = self._dialled
-            if dialled:
-                self._dialled = []
+            if self._dialled:
+                dialled, self._dialled = self._dialled, []
                 for connection, code in dialled:
                     try:
                         self._report_dial(connection, code)
                     except Exception as bug:  # noqa: BLE001
                         self.broken(connection, bug)
-            batch = self.unflushed
-            self.unflushed = []
+            batch, self.unflushed = self.unflushed, []
             for connection in batch:
                 try:
                     connection.flush(write, now)
@@ -270,6 +267,7 @@ class Reactor:
 
     def _detach(self, connection: Connection) -> None:
         """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
+        connection.over()
         fd = connection.fd
         if fd >= 0:
             if connection.interest >= 0:
@@ -285,12 +283,11 @@ class Reactor:
         connection.interest = _UNREGISTERED
         connection.fd = -1
         connection.connecting = False
-        connection.outbox = b""
         connection.detached()
+        connection.outbox = b""
 
     def _give_back(self) -> None:
-        closing = self._closing
-        self._closing = []
+        closing, self._closing = self._closing, []
         for fd in closing:
             self.kernel.close(fd)
         self.acceptor.freed(min(closing))
@@ -340,9 +337,13 @@ class Reactor:
         connection.attached()
 
     def _seat(self, connection: Connection) -> None:
-        while connection.fd >= len(self._by_fd):
-            self._by_fd.extend([None] * len(self._by_fd))
+        self.reserve(connection.fd)
         self._by_fd[connection.fd] = connection
+
+    def reserve(self, fd: int) -> None:
+        """Be ready for events of this descriptor."""
+        while fd >= len(self._by_fd):
+            self._by_fd.extend([None] * len(self._by_fd))
 
     def restore(self, connection: Connection, fd: int) -> None:
         """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
@@ -366,6 +367,7 @@ class Reactor:
     def end_all(self, *, reset: bool) -> None:
         """End every connection; one with bytes still unsent by a reset, so that nobody takes them for all."""
         for connection in list(self.connections.values()):
+            connection.over()
             connection.peer = None
             self.close(connection, reset=reset or bool(connection.outbox))
         self.settle()

@@ -12,24 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.errors import CannotRestore
-from hotswap.swappable import ListenerSpec, Saved, Schema
+from hotswap.errors import CannotRestore, Refused
+from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
+from proxy.accesslog.log import Sinks
+from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
+from proxy.heartbeat import Heartbeat
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
 from proxy.protocols import DOWNSTREAMS, KINDS
 from proxy.reactor import Reactor
+from proxy.reload import ProxyReload, listener_spec
 from proxy.state import SharedState
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from proxy.app import Heart
     from proxy.cluster import Endpoint
     from proxy.config.model import Config
     from proxy.connection import Connection
+    from proxy.reload import Source
 
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
@@ -39,14 +45,27 @@ class ProxyServer:
     """A proxy for one configuration, inert until `start`."""
 
     def __init__(
-        self, config: Config, kernel: Kernel | None = None, ticker: Callable[[Reactor], Ticker] = Ticker
+        self,
+        config: Config,
+        kernel: Kernel | None = None,
+        ticker: Callable[[Reactor], Ticker] = Ticker,
+        source: Source | None = None,
+        heart: Callable[[], Heart] = Heartbeat,
     ) -> None:
         self.config = config
+        self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
         self.clusters = {one.name: Cluster(one) for one in config.clusters}
-        self.listeners = {one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol]) for one in config.listeners}
+        self.sinks = Sinks(self.reactor.kernel, config.listeners)
+        self.reopen, self.close = self.sinks.reopen, self.sinks.close
+        self.listeners = {
+            one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol], self.sinks) for one in config.listeners
+        }
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
+        self.app = App(self.reactor.acceptor, heart)
+        self.app.configure(config.app, self.listeners.values)
+        self.reactor.agenda.follow(self.clusters.values())
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._highest = 0
@@ -66,15 +85,15 @@ class ProxyServer:
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
         """An attempt begins. Every kind has one version so far, so there is nothing to choose."""
         self._homeless = {
-            name: f"listener {name!r} ({listener.address}) is not in the new configuration"
-            for name, listener in self.listeners.items()
+            listener.address: f"listener {listener.name!r} ({listener.address}) is not in the new configuration"
+            for listener in (*self.listeners.values(), *self.reactor.acceptor.leaving)
             if listener.address not in wanted
         }
         self._kept = {}
 
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
-        return [ListenerSpec(one.name, one.address, one.backlog) for one in self.config.listeners]
+        return [listener_spec(one) for one in self.config.listeners]
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take the sockets; polled from `start` on."""
@@ -152,7 +171,9 @@ class ProxyServer:
         counters = {"accepted": self.reactor.acceptor.accepted}
         reactor = self.reactor
         left = remaining(reactor.stop_at, now)
-        return msgspec.msgpack.encode(SharedState(reactor.next_serial, balance, counters, left, reactor.draining))
+        watches = {one.name: one.healing.save(now) for one in self.clusters.values() if one.healing is not None}
+        shared = SharedState(reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
+        return msgspec.msgpack.encode(shared)
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -163,9 +184,13 @@ class ProxyServer:
             numbers = shared.balance.get(cluster.name, {})
             for endpoint in cluster.endpoints:
                 endpoint.current = numbers.get(endpoint.name, 0)
+            if cluster.healing is not None:
+                cluster.healing.load(shared.watches.get(cluster.name, {}), now)
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining
+        self._tell_clients(shared.draining)
+        self.app.load(shared.app)
 
     # ---- Places: where restored connections find what they belong to ----
 
@@ -193,6 +218,10 @@ class ProxyServer:
         """See `proxy.plane.Places`."""
         self._links.link(connection, serial)
 
+    def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
+        """See `proxy.plane.Places`."""
+        return self._links.expect(connection, serials)
+
     # ---- who owns ----
 
     def staying(self) -> Mapping[int, str]:
@@ -202,8 +231,8 @@ class ProxyServer:
         connections = self.reactor.connections
         reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
         for serial, connection in connections.items():
-            if isinstance(connection, Downstream) and connection.listener.name in self._homeless:
-                reasons.setdefault(serial, self._homeless[connection.listener.name])
+            if isinstance(connection, Downstream) and connection.listener.address in self._homeless:
+                reasons.setdefault(serial, self._homeless[connection.listener.address])
         open_ends = list(reasons)
         while open_ends:
             serial = open_ends.pop()
@@ -228,18 +257,23 @@ class ProxyServer:
             self._let_go()
 
     def freeze(self) -> None:
-        """No tick from here on."""
+        """No tick from here on, and no check of the application."""
         self.ticker.stop()
+        self.app.stop()
+        self.sinks.flush()
 
     def thaw(self) -> None:
         """Tick again."""
         self.ticker.start()
+        self.app.start()
 
     def start(self) -> None:
         """Own: accept and tick."""
+        self.sinks.start()
         if not self.reactor.draining:
             self.reactor.acceptor.start()
         self.ticker.start()
+        self.app.start()
 
     def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
         """Let go of what moved, finish the rest."""
@@ -255,7 +289,7 @@ class ProxyServer:
         self._removed = [self.listeners[name] for name in removed]
         for listener in self._removed:
             reactor.acceptor.accept_queued(listener)
-        self.drain(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
+        self._finish(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
         self.ticker.start()
 
     def _uncount(self) -> None:
@@ -287,13 +321,34 @@ class ProxyServer:
         self._retired = False
         self._links = Links(reactor.connections)
         reactor.draining = False
+        self._tell_clients(False)
         reactor.stop_at = inf
         reactor.acceptor.start()
         self.ticker.start()
+        self.app.start()
+
+    def announce_drain(self) -> None:
+        """Say ``Connection: close`` from here on; accept on."""
+        self._tell_clients(True)
+
+    def _tell_clients(self, draining: bool) -> None:
+        for listener in self.listeners.values():
+            listener.draining = draining
 
     def drain(self, deadline: float) -> None:
-        """Serve who waits in the queues, refuse who comes later, and end what is left at the deadline."""
+        """Close the listeners, finish, and end what is left at the deadline."""
         reactor = self.reactor
+        self.app.stop()
+        self._tell_clients(True)
+        for listener in self.listeners.values():
+            reactor.acceptor.shut(listener)
+        reactor.tick()  # what came by now still counts
+        self._finish(deadline)
+
+    def _finish(self, deadline: float) -> None:
+        """Accept nothing more; end what is idle now, the rest when it is done, or at the deadline."""
+        reactor = self.reactor
+        self._tell_clients(True)
         reactor.draining = True
         reactor.stop_at = min(deadline, reactor.stop_at)
         reactor.acceptor.stop()
@@ -318,38 +373,48 @@ class ProxyServer:
         """Draining, and nothing left."""
         return self.reactor.draining and not self.reactor.connections
 
+    # ---- another configuration ----
+
+    def reload(self) -> ProxyReload:
+        """See `hotswap.reload.Reloadable`."""
+        if self._source is None:
+            raise Refused("this proxy was not started from a file that could be read again")
+        config = self._source.read()
+        return ProxyReload(self, config, self._source.limits(config))
+
+    def reconfigured(self) -> None:
+        """`ProxyReload.apply` changed listeners and clusters: follow."""
+        self._by_address = {listener.address: listener for listener in self.listeners.values()}
+        self.app.configure(self.config.app, self.listeners.values)
+        self.reactor.acceptor.follow()
+        self.reactor.agenda.follow(self.clusters.values())
+        self.reactor.settle()
+        self.ticker.replan()
+
     # ---- for people ----
 
     def in_flight(self) -> int:
         """Requests under way."""
         return sum(connection.in_flight() for connection in self.reactor.connections.values())
 
+    def tally(self) -> Tally:
+        """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""
+        listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
+        answered = sum(listener.answered for listener in listeners)
+        answered += sum(one.calls for cluster in self.clusters.values() for one in cluster.endpoints)
+        return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)
+
     def status(self) -> dict[str, Any]:
         """Listeners and clusters with what is under way on them."""
         return {
             "draining": self.reactor.draining,
+            "app": self.app.status(),
+            "access_logs": self.sinks.status(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,
-            "listeners": [
-                {
-                    "name": listener.name,
-                    "address": listener.address,
-                    "protocol": listener.config.protocol,
-                    "connections": listener.connections,
-                }
-                for listener in self.listeners.values()
-            ],
-            "clusters": [
-                {
-                    "name": cluster.name,
-                    "endpoints": [
-                        {"address": endpoint.name, "in_flight": endpoint.in_flight, "idle": len(endpoint.pool)}
-                        for endpoint in cluster.endpoints
-                    ],
-                }
-                for cluster in self.clusters.values()
-            ],
+            "listeners": [listener.describe() for listener in self.listeners.values()],
+            "clusters": [cluster.describe(self.reactor.kernel.clock()) for cluster in self.clusters.values()],
         }
 
     def connections(self) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.accesslog.record import Record
+
 
 class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What every connection has. See `proxy.connection`."""
@@ -38,6 +40,8 @@ class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     duration_left: float | None = None
     tried: tuple[str, ...] = ()
     """Endpoints that could not be connected to."""
+    record: Record | None = None
+    passed: int = 0
 
 
 class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -46,6 +50,44 @@ class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     transport: Transport
     cluster: str
     endpoint: str
+    passed: int = 0
+
+
+class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.health.watch.Watch`. Times are seconds."""
+
+    runs: tuple[int, ...] = (0, 0, 0)
+    ages: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """How long ago each run began."""
+    totals: tuple[int, ...] = (0, 0, 0)
+    ejected_left: float | None = None
+    ejections: int = 0
+    calm: float = 0.0
+    """Since the end of the last ejection."""
+    healthy: bool = True
+    streak: int = 0
+    check_left: float | None = None
+    why: str = ""
+
+
+class ProbeState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.health.probe.Probe`."""
+
+    transport: Transport
+    cluster: str
+    endpoint: str
+    left: float | None = None
+    inbox: bytes = b""
+
+
+class AppState(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of the application behind the proxy, see `proxy.app.App`."""
+
+    address: str
+    state: str
+    streak: int
+    checks: int = 0
+    why: str = ""
 
 
 class SharedState(msgspec.Struct, array_like=True, frozen=True):
@@ -58,3 +100,6 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     drain_left: float | None = None
     """The seconds until a drain under way ends what is left."""
     draining: bool = False
+    app: AppState | None = None
+    watches: dict[str, dict[str, WatchState]] = {}
+    """Cluster name -> endpoint address -> what is known of its health."""

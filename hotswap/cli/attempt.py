@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from hotswap import errors
+from hotswap.cli.baking import Bake, follow
 from hotswap.control_client import AnswerLost, ControlClient
 
 GRACE_SECONDS = 5.0  # beyond the attempt's own deadline, for its result to arrive
@@ -34,6 +35,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     require_all: bool = False
     rollback: bool = False
+    force: bool = False
+    bake: Bake | None = None
 
 
 class Attempt:
@@ -64,6 +67,8 @@ class Attempt:
             result = _failed(refusal, str(refusal))
         else:
             result = self._confirm(result)
+        if self._order.bake is not None and result.get("ok") and not self._order.dry_run:
+            result = follow(self._client, result, self._order.bake, watch)
         watch(result)
         return result
 

@@ -25,6 +25,7 @@ OWN_COMMANDS = {
     "status": "hotswap.cli.status:status",
     "connections": "hotswap.cli.connections:connections",
     "history": "hotswap.cli.history:history",
+    "reload": "hotswap.cli.reload:reload",
     "drain": "hotswap.cli.drain:drain",
     "doctor": "hotswap.cli.doctor:doctor",
     "completion": "hotswap.cli.completion:completion",

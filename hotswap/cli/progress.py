@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hotswap import errors
+from hotswap.cli import baking
 from hotswap.cli.output import count, plain
 
 ERASE_LINE = "\r\x1b[K"
@@ -30,8 +31,28 @@ ADVICE: dict[int, str] = {
     errors.LeftBehind.exit_code: "without --require-all these drain at the old generation",
     errors.SourceHung.exit_code: "see 'hotswap doctor'; 'kill -CONT PID' wakes a stopped process, else kill it",
     errors.ConnectionsLost.exit_code: "clients have to reconnect; see 'hotswap status NAME' and the log for who died",
+    errors.RolledBack.exit_code: "the version before has every connection back; 'hotswap history NAME' tells why",
     errors.ProtocolError.exit_code: "nothing was lost; the two versions do not understand each other: please report it",
 }
+
+
+class Line:
+    """Standard error as a person likes it: one line that changes on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """The latest."""
+        if self._live:
+            click.echo(f"{ERASE_LINE}{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
+        else:
+            click.echo(text, err=True)
+
+    def clear(self) -> None:
+        """Leave a clean line behind."""
+        if self._live:
+            click.echo(ERASE_LINE, err=True, nl=False)
 
 
 class Progress:
@@ -39,23 +60,18 @@ class Progress:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._live = sys.stderr.isatty()
+        self._line = Line()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """One event; the result is not ours to show."""
         if event.get("event") == "result":
             self.clear()
             return
-        line = f"{self._name}: {described(event)}"
-        if self._live:
-            click.echo(f"{ERASE_LINE}{line[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
-        else:
-            click.echo(line, err=True)
+        self._line.show(f"{self._name}: {described(event)}")
 
     def clear(self) -> None:
         """Leave a clean line behind."""
-        if self._live:
-            click.echo(ERASE_LINE, err=True, nl=False)
+        self._line.clear()
 
 
 def described(event: Mapping[str, Any]) -> str:
@@ -74,6 +90,8 @@ def described(event: Mapping[str, Any]) -> str:
         return "freezing for the last pass"
     if kind == "owned":
         return "the new generation owns"
+    if kind == "baking":
+        return baking.described(event)
     rest = " ".join(f"{key}={plain(value)}" for key, value in event.items() if key != "event")
     return f"{kind} {rest}".rstrip()
 
@@ -95,7 +113,8 @@ def verdict(name: str, result: Mapping[str, Any], *, before: int | None, dry_run
         return f"{name}: dry run went well: the new generation could take over {moved}; {_left_behind(result)}{serves}"
     if "listeners" not in result:
         return f"{name}: generation {generation} owns; how much moved is unknown, since the connection broke meanwhile"
-    return f"{name}: generation {generation} owns: {moved} moved{stall}; {_left_behind(result)}"
+    baked = f"; its bake {plain(result['baked'])}" if result.get("baked") else ""
+    return f"{name}: generation {generation} owns: {moved} moved{stall}; {_left_behind(result)}{baked}"
 
 
 def complaint(name: str, result: Mapping[str, Any]) -> str:

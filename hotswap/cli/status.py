@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from hotswap.cli.baking import described
 from hotswap.cli.options import client_of, json_option, name_argument, runtime_dir_option
 from hotswap.cli.output import age, count, plain, print_json, print_pairs, print_table, span
 from hotswap.control_client import ControlClient, running_names
@@ -38,7 +39,8 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
     build = answer.get("build")
     yield "version", plain(answer.get("version")) + (f" (build {plain(build)})" if build else "")
     yield "process", f"pid {plain(answer.get('pid'))}, since {age(answer.get('started'), now)}"
-    yield "config", plain(answer.get("config_id"))
+    yield "config", plain(answer.get("config_id")) + _reloaded(answer.get("last_reload"), now)
+    yield from _baking(answer.get("baking"))
     yield (
         "listeners",
         ", ".join(f"{plain(x.get('name'))} {plain(x.get('address'))}" for x in answer.get("listeners") or ()),
@@ -67,6 +69,20 @@ def _last_upgrade(last: Mapping[str, Any], now: float) -> str:
     if last.get("message") and not last.get("ok"):
         words.append(plain(last["message"]))
     return ", ".join(words) or plain(dict(last))
+
+
+def _baking(baking: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(baking, dict):
+        yield "baking", described(baking) + f"; taken back if {plain(baking.get('abort_if'))}"
+
+
+def _reloaded(last: Any, now: float) -> str:
+    if not isinstance(last, dict):
+        return ""
+    when = f"{age(last.get('at'), now)} ago"
+    if last.get("ok"):
+        return f", reloaded {when}"
+    return f", a reload was refused {when}: {plain(last.get('message'))}"
 
 
 def _show_all(runtime_dir: Path, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from hotswap.cli.attempt import Attempt, Event, Order
+from hotswap.cli.baking import DEFAULT_CONDITIONS, bake_of
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
 from hotswap.cli.progress import Progress, complaint, verdict
 from hotswap.errors import HotswapError
@@ -32,11 +33,33 @@ require_all_option = click.option(
 )
 
 
+force_option = click.option(
+    "--force", is_flag=True, help="Try it even if the new generation may not fit into the memory limit."
+)
+
+
 @click.command(context_settings={"ignore_unknown_options": False})
 @name_argument()
 @dry_run_option
 @timeout_option
 @require_all_option
+@force_option
+@click.option("--bake", "bake_seconds", type=Duration(), help="Have the new generation serve on probation for so long.")
+@click.option(
+    "--abort-if",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help="What takes it back during the bake: error_rate=PERCENT% or crashes=NUMBER. "
+    f" [default: {', '.join(DEFAULT_CONDITIONS)}]",
+)
+@click.option(
+    "--min-requests",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Requests before the error rate says anything.",
+)
 @json_option
 @runtime_dir_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -44,23 +67,30 @@ def upgrade(
     name: str,
     command: tuple[str, ...],
     timeout: float,
+    bake_seconds: float | None,
+    conditions: tuple[str, ...],
+    min_requests: int,
     runtime_dir: Path,
     *,
     dry_run: bool,
     require_all: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Replace the generation that serves NAME by a new one, keeping every connection.
 
     The running generation starts the new one: with its own command line, or with COMMAND (after --)
-    in the current directory. Exit code 0 means that the new generation owns.
+    in the current directory. Exit code 0 means that the new generation owns and, with --bake, has proved itself.
     """
+    bake = bake_of(bake_seconds, conditions, min_requests)
     order = Order(
         command=list(command) or None,
         cwd=os.getcwd(),  # noqa: PTH109  as the shell sees it: what the new generation's relative paths mean
         timeout=timeout,
         dry_run=dry_run,
         require_all=require_all,
+        force=force,
+        bake=bake,
     )
     _carry_out(runtime_dir, name, order, as_json=as_json)
 
@@ -70,9 +100,12 @@ def upgrade(
 @dry_run_option
 @timeout_option
 @require_all_option
+@force_option
 @json_option
 @runtime_dir_option
-def rollback(name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, require_all: bool, as_json: bool) -> None:
+def rollback(
+    name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, require_all: bool, force: bool, as_json: bool
+) -> None:
     """Replace the generation that serves NAME by the version before it, keeping every connection.
 
     It is an upgrade to the command of the last generation of another version or configuration, as
@@ -83,6 +116,7 @@ def rollback(name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, req
         timeout=timeout,
         dry_run=dry_run,
         require_all=require_all,
+        force=force,
         rollback=True,
     )
     _carry_out(runtime_dir, name, order, as_json=as_json)

@@ -191,6 +191,10 @@ class Machine:
         """Proven."""
         return self._peer_dead
 
+    def copy_of_pidfd(self) -> int:
+        """A duplicate of the other's pidfd, for the caller to keep; -1 if there is none."""
+        return os.dup(self._peer_pidfd) if self._peer_pidfd >= 0 else -1
+
     def detach_pidfd(self) -> int:
         """Hand the other's pidfd to the caller, who watches and closes it from now on."""
         pidfd, self._peer_pidfd = self._peer_pidfd, -1

@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True):
     budget: float = 0.002  # what the last pass may cost, by estimate
     value_cost: float = 6e-6  # of one dirty value in the last pass: save, send, restore
     slice: float = 0.001  # of a tick, for copying
+    drain_delay: float = 0.0  # of a drain: between the announcement and the end of accepting
 
 
 def digest(serials: Sequence[int], changes: Sequence[int]) -> bytes:

@@ -82,7 +82,7 @@ def run(
             runtime_dir = Path(config.runtime_dir)
         generation = Generation(
             config.name,
-            ProxyServer(config),
+            ProxyServer(config, source=ConfigFile(path, deadline)),
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,
@@ -101,6 +101,22 @@ def run(
     sys.exit(code)
 
 
+class ConfigFile:
+    """Where the configuration comes from, and comes from again at a reload."""
+
+    def __init__(self, path: Path, deadline: float | None) -> None:
+        self._path = path.absolute()
+        self._deadline = deadline
+
+    def read(self) -> Config:
+        """As it is now. Raises `InvalidConfig`."""
+        return configuration(self._path)
+
+    def limits(self, config: Config) -> Limits:
+        """What follows from it, unless the command line said something else."""
+        return limits(config, self._deadline)
+
+
 def limits(config: Config, deadline: float | None) -> Limits:
     """The bounds of a handover, on either side of it."""
     upgrade = config.upgrade
@@ -109,6 +125,7 @@ def limits(config: Config, deadline: float | None) -> Limits:
         budget=upgrade.downtime_budget,
         rounds=upgrade.max_rounds,
         drain=config.drain_timeout,
+        drain_delay=config.drain_delay,
         farewell=upgrade.drain_timeout,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotswap.address import MAX_UNIX_PATH, Address
+from proxy.config.keys import ROUTED
 from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
 
@@ -31,6 +32,7 @@ def check(root: Part, problems: Problems) -> None:
     for cluster in clusters:
         _endpoints(cluster, problems)
     _references(listeners, clusters, root, problems)
+    _app(root, listeners, problems)
     _socket_path(root, problems)
 
 
@@ -71,26 +73,33 @@ def _collide(one: str, other: str) -> bool:
 def _protocol(listener: Part, problems: Problems) -> None:
     """Keys that do not go with the protocol, or are missing for it."""
     protocol = listener.value("protocol")
+    if protocol is None:
+        return
     written = listener.written
-    if protocol == "http1":
-        if {"routes", "cluster"} <= written:
-            remedy = "keep routes, or cluster for one route that takes every request"
-            problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
-        elif not {"routes", "cluster"} & written:
-            problems.error(
-                listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
-            )
-    elif protocol is not None:
-        for key in listener.section.keys:
-            if key.http1_only and key.name in listener.fields:
-                remedy = (
-                    "write cluster: NAME instead" if key.name == "routes" else "remove it, or write protocol: http1"
-                )
-                problems.error(
-                    *listener.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}"
-                )
+    if protocol not in ROUTED:
         if not {"routes", "cluster"} & written:
             problems.error(listener.line, listener.path, "cluster is missing; add cluster: NAME, where connections go")
+    elif {"routes", "cluster"} <= written:
+        remedy = "keep routes, or cluster for one route that takes every request"
+        problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
+    elif not {"routes", "cluster"} & written:
+        problems.error(
+            listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
+        )
+    _foreign(listener, protocol, problems)
+    for route in listener.parts("routes") if protocol in ROUTED else ():
+        match: Part | None = route.value("match")
+        if match is not None:
+            _foreign(match, protocol, problems)
+
+
+def _foreign(part: Part, protocol: str, problems: Problems) -> None:
+    """Keys that have no meaning for the protocol."""
+    for key in part.section.keys:
+        if key.only and protocol not in key.only and key.name in part.fields:
+            one = " or ".join(key.only)
+            remedy = "write cluster: NAME instead" if key.name == "routes" else f"remove it, or write protocol: {one}"
+            problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:
@@ -123,6 +132,8 @@ def covers(one: MatchConfig, other: MatchConfig) -> bool:
         inside = (other.path or other.prefix or "") + "/"
         if not inside.startswith(one.prefix.removesuffix("/") + "/"):
             return False
+    if one.service not in (None, "*", other.service):
+        return False
     return set(one.headers) <= set(other.headers)
 
 
@@ -157,6 +168,23 @@ def _references(listeners: list[Part], clusters: list[Part], root: Part, problem
             problems.warn(
                 *cluster.place("name"), f"no listener uses the cluster {name}; remove it, or add a route to it"
             )
+
+
+def _app(root: Part, listeners: list[Part], problems: Problems) -> None:
+    """What the app's section says of the listeners, and of its own check."""
+    app: Part | None = root.value("app")
+    if app is None:
+        return
+    known = [listener.value("name") for listener in listeners if "name" in listener.fields]
+    for name in app.value("listeners") or ():
+        if name not in known and "listeners" in root.fields:
+            meant = nearest(name, known)
+            remedy = f"did you mean {meant}?" if meant else f"the listeners are {', '.join(known[:10])}"
+            problems.error(*app.place("listeners"), f"there is no listener {shown(name)}; {remedy}")
+    if "path" in app.fields and app.value("check") != "http":
+        problems.warn(*app.place("path"), "the path is not used; write check: http")
+    if "listeners" in app.fields and app.value("when_dead") in (None, "announce"):
+        problems.warn(*app.place("listeners"), "these are not closed; write when_dead: close, or reset")
 
 
 def _instead(name: str, known: list[str]) -> str:

@@ -7,78 +7,32 @@ refused as unknown; one that is missing in `model` fails a test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, get_args
-
-import msgspec
+from typing import get_args
 
 from proxy.config import model
+from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
+    SERVICE,
     Choice,
     Count,
     Duration,
     HeaderValues,
-    Kind,
     Name,
+    Names,
     RequestPath,
     Size,
     SocketAddress,
 )
+from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.sections import Items, Key, Section
 
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list with at least one item, each of the same section."""
-
-    section: Section
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key.
-
-    `absent` says what leaving it out means where there is no default; `http1_only` keys stand on http1 listeners only.
-    """
-
-    name: str
-    kind: Kind | Section | Items
-    about: str
-    required: bool = False
-    example: str = ""
-    absent: str = ""
-    http1_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A mapping with known keys. `shorthand` names the key that is meant when a plain value stands in its place."""
-
-    title: str
-    struct: type[msgspec.Struct]
-    about: str
-    keys: tuple[Key, ...]
-    shorthand: str = ""
-
-    @property
-    def a_title(self) -> str:
-        """The title with its article."""
-        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
-
-    def key(self, name: str) -> Key | None:
-        """The key of this name."""
-        return next((key for key in self.keys if key.name == name), None)
-
-    def default(self, key: Key) -> Any:
-        """The default of an optional key; None where leaving it out means something that cannot be written."""
-        field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)
-        return (
-            None
-            if field is None or field.required or not isinstance(field.default, str | int | float)
-            else field.default
-        )
-
+HTTP1 = ("http1",)
+BOLT = ("bolt",)
+LOGGED = ("tcp", "http1")
+ROUTED = ("http1", "bolt")
+"""Protocols with a choice of routes."""
 
 MATCH = Section(
     "match",
@@ -92,6 +46,7 @@ MATCH = Section(
             "not example.com itself.",
             example="api.example.com",
             absent="any host",
+            only=HTTP1,
         ),
         Key(
             "path",
@@ -99,6 +54,7 @@ MATCH = Section(
             "The whole path, without the query. Not together with `prefix`.",
             example="/v1/users",
             absent="any path",
+            only=HTTP1,
         ),
         Key(
             "prefix",
@@ -106,13 +62,23 @@ MATCH = Section(
             "The beginning of the path, whole segments: `/v1` takes `/v1`, `/v1/` and `/v1/x`, not `/v10`.",
             example="/v1",
             absent="any path",
+            only=HTTP1,
         ),
         Key(
             "headers",
             HeaderValues(),
-            "Header fields that must be there with exactly this value.",
+            "Header fields that must be there with exactly this value; the names in any case.",
             example="{x-version: beta}",
             absent="any headers",
+        ),
+        Key(
+            "service",
+            SERVICE,
+            "The value of the header `service`, or of `sofa_head_target_service` where that is missing. `*` stands for "
+            "any characters, `?` for one.",
+            example="com.acme.Orders:1.0",
+            absent="any service",
+            only=BOLT,
         ),
     ),
 )
@@ -120,7 +86,7 @@ MATCH = Section(
 ROUTE = Section(
     "route",
     model.RouteConfig,
-    "The first route that matches decides; without a match the answer is 404.",
+    "The first route that matches decides; without a match the answer is 404, for bolt status 6.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
         Key("cluster", Name(), "The cluster they go to.", required=True, example="app"),
@@ -144,16 +110,16 @@ LISTENER = Section(
         Key(
             "protocol",
             Choice(get_args(model.Protocol)),
-            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0.",
+            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0, `bolt` routes calls of SOFABolt, "
+            "versions 1 and 2 ([bolt](bolt.md)).",
             required=True,
             example="http1",
         ),
-        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", http1_only=True),
+        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", only=ROUTED),
         Key(
             "cluster",
             Name(),
-            "Where everything goes. For tcp this is required; for http1 it is short for one route that takes every "
-            "request.",
+            "Where everything goes. For tcp this is required; else it is short for one route that takes every request.",
             example="app",
             absent="see `routes`",
         ),
@@ -174,28 +140,26 @@ LISTENER = Section(
             Duration(),
             "From the first byte of a request to the end of its header; for the first request from the beginning of "
             "the connection. Then 408, or a mere close if not a byte came.",
-            http1_only=True,
+            only=HTTP1,
         ),
-        Key(
-            "body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", http1_only=True
-        ),
+        Key("body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", only=HTTP1),
         Key(
             "keepalive_timeout",
             Duration(),
-            "Wait for the next request on a connection. Then it is closed.",
-            http1_only=True,
+            "Wait for the next request on a connection. Then it is closed. Clients of bolt send heartbeats within it.",
+            only=ROUTED,
         ),
         Key(
             "max_header_bytes",
             Size(1 << 10, 1 << 20),
             "Request line and header fields together. More gets 431, or 414 if it is the line.",
-            http1_only=True,
+            only=HTTP1,
         ),
         Key(
             "max_headers",
             Count(1, 10_000),
             "Header fields of a request, and trailer fields. More get 431.",
-            http1_only=True,
+            only=HTTP1,
         ),
         Key(
             "max_body",
@@ -203,8 +167,15 @@ LISTENER = Section(
             "Bytes of a request body. More gets 413. Bodies are streamed, so this is no memory limit.",
             example="10MB",
             absent="no limit",
-            http1_only=True,
+            only=HTTP1,
         ),
+        Key(
+            "max_frame",
+            Size(128 << 10, 16 << 20),
+            "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
+            only=BOLT,
+        ),
+        Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
     ),
 )
 
@@ -244,7 +215,12 @@ CLUSTER = Section(
             "To establish a connection. Then the other endpoints are tried, each once. If none is left: 504, or 503 "
             "if they refused; a tcp connection is reset.",
         ),
-        Key("request_timeout", Duration(), "From the complete request to the first byte of the response. Then 504."),
+        Key(
+            "request_timeout",
+            Duration(),
+            "From the complete request to the first byte of the response. Then 504. A call of bolt brings its own; "
+            "this is for those without.",
+        ),
         Key(
             "idle_timeout",
             Duration(),
@@ -273,6 +249,19 @@ CLUSTER = Section(
             Duration(),
             "How long such a connection is kept. Stay below the timeout of the upstream, which would close it first.",
         ),
+        Key(
+            "shared_connections",
+            Count(1, 1024),
+            "Connections per endpoint that the calls of all clients share (bolt), for version 1 and 2 each.",
+        ),
+        Key(
+            "heartbeat_interval",
+            Duration(),
+            "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
+            "closed. Stay below the idle timeout of the upstream.",
+        ),
+        Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
+        Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),
     ),
 )
 
@@ -292,6 +281,37 @@ UPGRADE = Section(
             "drain_timeout",
             Duration(),
             "How long connections that cannot move, or whose listener is gone, may finish in the old generation.",
+        ),
+    ),
+)
+
+APP = Section(
+    "app",
+    model.AppConfig,
+    "The application that this proxy stands before. It is asked again and again whether it lives; while it does not, "
+    "`/ready` fails, and its service port says so, too, if `when_dead` wants it.",
+    (
+        Key("address", SocketAddress(), "Where it answers.", required=True, example="127.0.0.1:9000"),
+        Key(
+            "check",
+            Choice(get_args(model.AppCheck)),
+            "`tcp` connects, `http` gets `path` and wants a status below 400, `bolt` sends a heartbeat.",
+        ),
+        Key("path", RequestPath(), "What `check: http` asks for."),
+        Key("interval", Duration(), "From one check to the next."),
+        Key("timeout", Duration(), "For the whole check."),
+        Key("failures", Count(1, 1000), "So many in a row, and it is dead. One success, and it lives."),
+        Key(
+            "when_dead",
+            Choice(get_args(model.WhenDead)),
+            "`announce`: only `/ready` fails. `close`: `listeners` refuse connections. `reset`: they accept and reset.",
+        ),
+        Key(
+            "listeners",
+            Names(),
+            "The service port: which listeners `when_dead` closes.",
+            example="[web]",
+            absent="all listeners",
         ),
     ),
 )
@@ -325,44 +345,16 @@ ROOT = Section(
         ),
         Key("listeners", Items(LISTENER), "Where it accepts connections.", required=True),
         Key("clusters", Items(CLUSTER), "Where it connects to.", required=True),
-        Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM."),
+        Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM or `hotswap drain`."),
+        Key(
+            "drain_delay",
+            Duration(0.0),
+            "The first part of that time, in which `/ready` fails and clients are told to go while the listeners still "
+            "accept, so that load balancers notice first.",
+        ),
         Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
+        Key("app", APP, "The application behind this proxy, see below.", absent="not watched"),
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, UPGRADE)
-
-# What people coming from other proxies write, and what it is called here.
-ELSEWHERE = {
-    "listen": "address",
-    "bind": "address",
-    "port": "address",
-    "socket_address": "address",
-    "listener": "listeners",
-    "servers": "listeners",
-    "upstream": "cluster",
-    "proxy_pass": "cluster",
-    "default_backend": "cluster",
-    "upstreams": "clusters",
-    "backends": "clusters",
-    "backend": "clusters",
-    "hosts": "endpoints",
-    "targets": "endpoints",
-    "lb_policy": "balance",
-    "load_balancing": "balance",
-    "server_name": "host",
-    "domain": "host",
-    "domains": "host",
-    "location": "match",
-    "client_header_timeout": "header_timeout",
-    "client_body_timeout": "body_timeout",
-    "request_headers_timeout": "header_timeout",
-    "client_max_body_size": "max_body",
-    "large_client_header_buffers": "max_header_bytes",
-    "proxy_connect_timeout": "connect_timeout",
-    "proxy_read_timeout": "idle_timeout",
-    "stream_idle_timeout": "idle_timeout",
-    "keepalive": "max_idle",
-    "num_retries": "retries",
-    "max_stream_duration": "max_duration",
-}
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, HEALTH_CHECK, UPGRADE, APP)

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError
-from proxy.config.document import Mapping, Node, Scalar, described, text_of
+from proxy.accesslog.template import FIELDS, Unknown, names_of
+from proxy.config.document import Mapping, Node, Scalar, Sequence, described, text_of
 from proxy.config.problems import Unfit, nearest, shown
 from proxy.route import normal_path
 
@@ -81,6 +82,8 @@ class Duration:
 
     def show(self, value: float) -> str:
         """See `Kind`."""
+        if not value:
+            return "0s"
         unit = next(
             unit
             for unit in ("d", "h", "m", "s", "ms")
@@ -173,6 +176,31 @@ class Name:
     def show(self, value: str) -> str:
         """See `Kind`."""
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """One or several names, each once."""
+
+    name: str = "list of names"
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        """See `Kind`."""
+        if not isinstance(node, Sequence) or not node.items:
+            raise Unfit(f"{described(node)} stands here; write a list of names such as [web]")
+        names = tuple(Name().read(item) for item in node.items)
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise Unfit(f"{repeated} stands here twice; write each name once")
+        return names
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"type": "array", "minItems": 1, "uniqueItems": True, "items": Name().schema()}
+
+    def show(self, value: tuple[str, ...]) -> str:
+        """See `Kind`."""
+        return f"[{', '.join(value)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +313,44 @@ class RequestPath:
         return value
 
 
+LOG_TARGET = Text(
+    "`stdout` \\| `journald` \\| path",
+    re.compile(r"stdout|journald|/[^\0]*[^\0/]"),
+    "stdout, journald or an absolute path such as /var/log/edge.log",
+)
 DIRECTORY = Text("absolute path", re.compile(r"/[^\0]*"), "an absolute path such as /run/hotswap")
+SERVICE = Text("service", re.compile(r"[!-~]{1,256}"), "a service such as com.acme.Orders:1.0 or com.acme.*")
 HOST = Text("host", _HOST, "a host name without scheme and port, such as api.example.com or *.example.com", lower=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LogTemplate:
+    """A text with fields in braces."""
+
+    name: str = "text"
+
+    def read(self, node: Node) -> str:
+        """See `Kind`."""
+        text = text_of(node, "a template such as {time} {status}")
+        try:
+            names = names_of(text)
+        except Unknown as error:
+            meant = nearest(error.args[0], list(FIELDS))
+            remedy = f"did you mean {meant}?" if meant else f"the fields are {', '.join(FIELDS)} and header.NAME"
+            raise Unfit(f"{shown(error.args[0])} is not a field of the access log; {remedy}") from None
+        except ValueError as error:
+            raise Unfit(f"{error}; write fields as {{status}}, and no other braces") from None
+        if not names or not text.isprintable():
+            raise Unfit(f"{shown(text)} does not fit; write one line with at least one field, such as {{status}}")
+        return text
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"type": "string", "pattern": "^[^{}]*(\\{[^{}]*\\}[^{}]*)+$"}
+
+    def show(self, value: str) -> str:
+        """See `Kind`."""
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,11 @@ import msgspec
 
 from hotswap.address import Address
 
-Protocol = Literal["tcp", "http1"]
+Protocol = Literal["tcp", "http1", "bolt"]
 Balance = Literal["round_robin", "least_request", "weighted"]
+LogFormat = Literal["text", "json"]
+AppCheck = Literal["tcp", "http", "bolt"]
+WhenDead = Literal["announce", "close", "reset"]
 
 
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,39 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
 
 
+class OutlierConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """When an endpoint gets no new streams for a while.
+
+    After this many connections in a row that could not be made, streams lost before their answer, or answers with a
+    status of 500 and above (0: these do not count), all within ``window``. The first ``cooldown`` doubles with each
+    further ejection up to ``max_cooldown``. ``max_ejected`` percent of the endpoints are ejected at a time, never all.
+    """
+
+    connect_failures: int = 3
+    lost: int = 5
+    server_errors: int = 0
+    window: float = 30.0
+    cooldown: float = 10.0
+    max_cooldown: float = 300.0
+    max_ejected: int = 50
+
+
+class HealthCheckConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How every endpoint is asked whether it works, and what its answers mean.
+
+    It is left alone after ``unhealthy`` failures in a row, used again after ``healthy`` successes. If fewer than
+    ``panic`` percent of the endpoints are healthy, all are used.
+    """
+
+    check: AppCheck = "tcp"
+    path: str = "/"
+    interval: float = 5.0
+    timeout: float = 2.0
+    unhealthy: int = 3
+    healthy: int = 2
+    panic: int = 50
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Equivalent upstreams, and how to talk to them.
 
@@ -34,7 +70,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``idle_timeout`` is the longest silence on a stream or a tunnel; ``max_duration`` limits a stream
     or a tunnel as a whole (None: no limit). ``retries`` counts further attempts of a request of
     which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
-    next request, each ``keepalive_timeout`` at most.
+    next request, each ``keepalive_timeout`` at most. The calls of bolt clients share ``shared_connections`` per
+    endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
     """
 
     name: str
@@ -47,6 +84,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 1
     max_idle: int = 256
     keepalive_timeout: float = 60.0
+    shared_connections: int = 4
+    heartbeat_interval: float = 15.0
+    outlier: OutlierConfig | None = None
+    health_check: HealthCheckConfig | None = None
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +95,15 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
     ``path`` compares the whole path (without the query), ``prefix`` its beginning; at most one of both is there.
-    ``headers`` are (name in lower case, exact value).
+    ``headers`` are (name in lower case, exact value). ``service`` is a pattern for bolt, which knows neither hosts
+    nor paths.
     """
 
     host: str | None = None
     path: str | None = None
     prefix: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    service: str | None = None
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +113,17 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     match: MatchConfig = MatchConfig()
 
 
+class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the lines of an access log go, ``stdout``, ``journald`` or a path, and how they look.
+
+    ``template`` is what `proxy.accesslog.template` takes; None stands for the usual one of the protocol.
+    """
+
+    to: str
+    format: LogFormat = "text"
+    template: str | None = None
+
+
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
@@ -77,7 +131,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     `cluster` is where its connections go. From ``header_timeout`` to ``max_body`` the fields concern http1 only:
     the time for a whole request head, the longest silence inside a request body, the wait for the next
     request, and the limits whose excess is answered by 431 and 413 (``max_body`` None: no limit).
-    ``max_connections`` None: no limit but that of open files.
+    ``max_frame`` concerns bolt only. ``max_connections`` None: no limit but that of open files.
     """
 
     name: str
@@ -92,6 +146,8 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_header_bytes: int = 32 * 1024
     max_headers: int = 100
     max_body: int | None = None
+    max_frame: int = 16 * 1024 * 1024
+    access_log: AccessLogConfig | None = None
 
     @property
     def cluster(self) -> str:
@@ -113,8 +169,25 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: float = 600.0
 
 
+class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The application behind this proxy, and what its death means. ``listeners`` None: all of them."""
+
+    address: Address
+    check: AppCheck = "tcp"
+    path: str = "/"
+    interval: float = 5.0
+    timeout: float = 1.0
+    failures: int = 3
+    when_dead: WhenDead = "announce"
+    listeners: tuple[str, ...] | None = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole configuration. ``drain_timeout`` is the time that SIGTERM leaves to the work under way."""
+    """A whole configuration.
+
+    ``drain_timeout`` is the time that SIGTERM leaves to the work under way; for the first ``drain_delay`` of it the
+    listeners still accept.
+    """
 
     name: str
     listeners: tuple[ListenerConfig, ...]
@@ -122,7 +195,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: str | None = None
     admin: Address | None = None
     drain_timeout: float = 30.0
+    drain_delay: float = 0.0
     upgrade: UpgradeConfig = UpgradeConfig()
+    app: AppConfig | None = None
 
     @property
     def id(self) -> str:
@@ -135,14 +210,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             listeners=tuple(sorted(self.listeners, key=lambda listener: listener.name)),
             clusters=tuple(sorted(self.clusters, key=lambda cluster: cluster.name)),
         )
-        return hashlib.sha256(msgspec.json.encode(_meaning(ordered), order="sorted")).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(meaning(ordered), order="sorted")).hexdigest()[:16]
 
 
-def _meaning(value: Any) -> Any:
+def meaning(value: Any) -> Any:
     """The value as JSON types, without the fields that have their default."""
     if isinstance(value, msgspec.Struct):
         fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
-        return {field.name: _meaning(entry) for field, entry in fields if entry != field.default}
+        return {field.name: meaning(entry) for field, entry in fields if entry != field.default}
     if isinstance(value, Address):
         return str(value)
-    return [_meaning(item) for item in value] if isinstance(value, tuple) else value
+    return [meaning(item) for item in value] if isinstance(value, tuple) else value

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.config.document import Mapping, Scalar, Sequence, described
-from proxy.config.keys import ELSEWHERE, Items, Section
+from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.problems import Problems, Unfit, nearest, shown
+from proxy.config.sections import Items, Section
 
 if TYPE_CHECKING:
     from proxy.config.document import Node
-    from proxy.config.keys import Key
+    from proxy.config.sections import Key
 
 
 class Found(NamedTuple):

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE, Items, Key, Section
+from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
+from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
+from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.sections import Items, Key, Section
 
 HEAD = """\
 # Configuration
@@ -29,12 +32,12 @@ clusters:
 ([check](check.md)). `hotswap schema` prints a JSON Schema, with which editors complete and explain the
 keys ([schema](schema.md)).
 
-The file is read once, when a generation starts. To apply a change, upgrade: `hotswap upgrade NAME` starts a new
-generation with the new file and hands every connection over. A file with an error stops the upgrade
-before anything moved. In the new generation the timeouts and limits of its file hold for the connections that
-moved, too; a deadline that runs already, such as that of a request, goes on as it was set. Connections whose
-listener's address or whose cluster is gone, or whose listener speaks another protocol now, stay with the old
-generation and may finish there for `upgrade.drain_timeout`.
+The file is read when a generation starts. To apply a change, [reload](reload.md): `hotswap reload NAME` takes it in
+place. Or [upgrade](upgrade.md): `hotswap upgrade NAME` starts a new generation with the new file and hands every
+connection over. A file with an error stops either before anything changed. In the new generation the timeouts and
+limits of its file hold for the connections that moved, too; a deadline that runs already, such as that of a request,
+goes on as it was set. Connections whose listener's address or whose cluster is gone, or whose listener speaks another
+protocol now, stay with the old generation and may finish there for `upgrade.drain_timeout`.
 
 ## Forms
 
@@ -55,9 +58,13 @@ TITLES = (
     (LISTENER, "listeners"),
     (ROUTE, "listeners: routes"),
     (MATCH, "listeners: routes: match"),
+    (ACCESS_LOG, "listeners: access_log"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
+    (OUTLIER, "clusters: outlier"),
+    (HEALTH_CHECK, "clusters: health_check"),
     (UPGRADE, "upgrade"),
+    (APP, "app"),
 )
 
 
@@ -89,7 +96,7 @@ def _default(section: Section, key: Key) -> str:
 
 
 def _about(key: Key) -> str:
-    return f"{key.about} (http1 only)" if key.http1_only else key.about
+    return f"{key.about} ({' and '.join(key.only)} only)" if key.only else key.about
 
 
 if __name__ == "__main__":

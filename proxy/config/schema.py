@@ -6,11 +6,13 @@ refer to each other, addresses that collide) only ``hotswap check`` knows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from proxy.config.keys import LISTENER, ROOT, SECTIONS, Items, Key, Section
+from proxy.config.keys import LISTENER, ROOT, ROUTED, SECTIONS
+from proxy.config.model import Protocol
+from proxy.config.sections import Items, Key, Section
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -60,13 +62,16 @@ def _key(section: Section, key: Key) -> dict[str, Any]:
 
 def _by_protocol() -> dict[str, Any]:
     """Which keys go with which protocol."""
-    http1 = {"properties": {"protocol": {"const": "http1"}}}
-    http1_only: dict[str, Any] = {key.name: False for key in LISTENER.keys if key.http1_only}
-    return {
-        "if": http1,
-        "then": {"oneOf": [{"required": ["routes"]}, {"required": ["cluster"]}]},
-        "else": {"required": ["cluster"], "properties": http1_only},
-    }
+    rules = []
+    for protocol in get_args(Protocol):
+        foreign = [key.name for key in LISTENER.keys if key.only and protocol not in key.only]
+        then: dict[str, Any] = {"properties": dict.fromkeys(foreign, False)} if foreign else {}
+        if protocol in ROUTED:
+            then["oneOf"] = [{"required": ["routes"]}, {"required": ["cluster"]}]
+        else:
+            then["required"] = ["cluster"]
+        rules.append({"if": {"properties": {"protocol": {"const": protocol}}}, "then": then})
+    return {"allOf": rules}
 
 
 def printed() -> str:

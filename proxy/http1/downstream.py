@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from hotswap.swappable import Schema
+from proxy.accesslog.record import load_record, save_record
 from proxy.connection import deadline, remaining
 from proxy.http1 import forward
 from proxy.http1.body import Chunks
@@ -68,6 +69,8 @@ class Http1Downstream(Exchange):
             if rest:
                 self._take(rest)
         elif step is TUNNEL:
+            if self.record is not None:
+                self.record.received += len(data)
             super().received(data)
         elif step is not LINGER:
             self._keep(self.inbox + data)
@@ -139,9 +142,11 @@ class Http1Downstream(Exchange):
         self.tried = ()
         self.timed_out = False
         self.requests += 1
+        listener = self.listener
+        if listener.access_log is not None:
+            self.record = listener.access_log.request(head, self.plane.now)
         if head.length:
             self._begin_body(head)
-        listener = self.listener
         name = listener.routes.find(head.host, start.path, head.lines)
         if name is None:
             self.step = MOVES[Event.REQUEST][self.step]
@@ -155,7 +160,12 @@ class Http1Downstream(Exchange):
             head.upgrade = forward.tunnel_protocol(head.upgrade)
         self.upgrade = bool(head.upgrade)
         self.held = forward.request_head(head, self.tail, self.remote, self.request_ids, name)
+        if self.record is not None:
+            self.record.cluster = name
+            self.record.request_id = self.record.request_id or forward.request_id(self.held)
         if 0 < self.left <= len(data) and self.left <= MAX_REPEATABLE:
+            if self.record is not None:
+                self.record.received = self.left
             self.held += data[: self.left]
             data = data[self.left :]
             self.left = 0
@@ -192,6 +202,8 @@ class Http1Downstream(Exchange):
                 self.chunks = None
                 self.left = 0
         self.expects = False
+        if self.record is not None:
+            self.record.received += len(data) - len(rest)
         if self.step is DISCARD:
             self.spendable -= len(data)
             if self.left and self.spendable < 0:
@@ -270,38 +282,13 @@ class Http1Downstream(Exchange):
             self.wake(self.deadline)
 
     def drain(self) -> None:
-        """End now if idle. Otherwise `answer` closes after the response under way."""
-        if self.step is IDLE and not self.inbox:
+        """End now if idle, otherwise after the response under way. One that has asked nothing yet may ask once."""
+        if self.step is REPLY or self.step is BOTH:  # whatever its head said
+            self.keep, self.changes = False, self.changes + 1
+        elif self.step is IDLE and not self.inbox and self.requests:
             self._leave()
 
     # ---- deadlines ----
-
-    def due(self) -> float:
-        """The deadline of the step, and max_duration while an exchange or a tunnel is under way."""
-        step = self.step
-        config = self.listener.config
-        upstream = self.peer
-        if step is WAIT and not (upstream is not None and upstream.inbox):  # not a byte of the response yet
-            return min(self.deadline, self.expires)
-        if step is IDLE:
-            return self.active + config.keepalive_timeout if self.requests else self.deadline
-        if step is HEAD:
-            return self.deadline
-        if step is DIAL:
-            return self.expires  # the dial has a deadline of its own
-        if step is DISCARD:
-            return self.active + config.body_timeout
-        if step is LINGER:
-            return self.deadline if self.fin_sent else self.active + config.body_timeout
-        if step is SEND and not self._upstream_is_slow:
-            return min(self.active + config.body_timeout, self.expires)
-        silent_since = self.active if upstream is None else max(self.active, upstream.active)
-        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
-
-    @property
-    def _upstream_is_slow(self) -> bool:
-        """In SEND: the client waits for the upstream, not the other way round."""
-        return self.paused or self.expects
 
     def expired(self, now: float) -> None:
         """Answer 408 or 504 where no response began, else end without a word."""
@@ -311,8 +298,7 @@ class Http1Downstream(Exchange):
         elif step is SEND and not self._upstream_is_slow and now < self.expires:
             self._reply(408, "the request body did not come in time", keep=False)
         elif step is DIAL or step is WAIT or step is SEND:
-            self._reply(504, "the upstream did not answer in time")
-            self._proceed()
+            self._overdue(now)
         elif step is TUNNEL:
             upstream = self.peer
             if upstream is not None:
@@ -352,6 +338,7 @@ class Http1Downstream(Exchange):
                 self.tried,
                 self.timed_out,
                 self.spendable,
+                save_record(self.record, now),
             )
         )
 
@@ -382,6 +369,7 @@ class Http1Downstream(Exchange):
         self.tried = saved.tried
         self.timed_out = saved.timed_out
         self.spendable = saved.spendable
+        self.record = load_record(saved.record, now)
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.accesslog.record import Record
 from proxy.connection import HIGH, Downstream
 from proxy.http1 import forward
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
@@ -41,6 +42,8 @@ MAX_PIPELINED: Final = HIGH
 MAX_DISCARD: Final = 262144
 """Bytes of a request body read and dropped after an early response, to keep the connection."""
 
+IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
+DISCARD, LINGER = Step.DISCARD, Step.LINGER
 _SENT, _RESPONSE, _COMPLETE = MOVES[Event.SENT], MOVES[Event.RESPONSE], MOVES[Event.COMPLETE]
 
 
@@ -60,6 +63,7 @@ class Exchange(Relay, Downstream):
         "left",
         "method",
         "minor",
+        "record",
         "requests",
         "scanned",
         "spendable",
@@ -108,6 +112,8 @@ class Exchange(Relay, Downstream):
         """The last of these did not answer in time."""
         self.spendable = 0
         """Bytes that DISCARD may still read."""
+        self.record: Record | None = None
+        """Of the request under way, for the access log; None where none is kept."""
         self.tail = b""
         """What we add to its request heads. Derived from `remote`."""
 
@@ -136,6 +142,8 @@ class Exchange(Relay, Downstream):
 
     def _send_held(self, upstream: Http1Upstream) -> None:
         upstream.send(self.held)
+        if self.record is not None:
+            self.record.endpoint = upstream.endpoint.name
         if self.left:
             self.step = MOVES[Event.SENT_HEAD][self.step]
             self.wake(self.due())
@@ -178,14 +186,56 @@ class Exchange(Relay, Downstream):
         if self.peer is None:
             self._proceed()
 
+    def _overdue(self, now: float) -> None:
+        """No byte of the response came in time."""
+        if self.peer is not None and self.step is Step.WAIT:
+            self.peer.endpoint.lost(now)
+        self._reply(504, "the upstream did not answer in time")
+        self._proceed()
+
+    # ---- deadlines ----
+
+    def due(self) -> float:
+        """The deadline of the step, and max_duration while an exchange or a tunnel is under way."""
+        step = self.step
+        config = self.listener.config
+        upstream = self.peer
+        if step is WAIT and not (upstream is not None and upstream.inbox):  # not a byte of the response yet
+            return min(self.deadline, self.expires)
+        if step is IDLE:
+            return self.active + config.keepalive_timeout if self.requests else self.deadline
+        if step is HEAD:
+            return self.deadline
+        if step is DIAL:
+            return self.expires  # the dial has a deadline of its own
+        if step is DISCARD:
+            return self.active + config.body_timeout
+        if step is LINGER:
+            return self.deadline if self.fin_sent else self.active + config.body_timeout
+        if step is SEND and not self._upstream_is_slow:
+            return min(self.active + config.body_timeout, self.expires)
+        silent_since = self.active if upstream is None else max(self.active, upstream.active)
+        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
+
+    @property
+    def _upstream_is_slow(self) -> bool:
+        """In SEND: the client waits for the upstream, not the other way round."""
+        return self.paused or self.expects
+
     # ---- the response ----
 
     def answer(self, head: ResponseHead) -> bytes:
         """The final response's head, as it goes to this client."""
         ends_it = head.length < 0 and (head.length == UNTIL_CLOSE or not self.minor)  # only our FIN will tell its end
-        if ends_it or self.plane.draining or self.expects or (self.eof and not self.inbox):
+        if ends_it or self.listener.draining or self.expects or (self.eof and not self.inbox):
             self.keep = False
         self.held = b""
+        listener = self.listener
+        listener.answered += 1
+        if head.status >= 500:
+            listener.failed += 1
+        if self.record is not None:
+            self.record.status = head.status
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return forward.response_head(head, self.minor, self.keep)
@@ -205,6 +255,9 @@ class Exchange(Relay, Downstream):
             return False
         self.step = MOVES[Event.SWITCH][self.step]
         self.held = b""
+        if self.record is not None:
+            self.record.status = head.status
+            self.record.received += len(self.inbox)
         self.send(forward.interim_head(head))
         if self.inbox:
             self.peer.send(self.inbox)
@@ -217,6 +270,8 @@ class Exchange(Relay, Downstream):
 
     def complete(self) -> None:
         """The response is complete, `peer` is off already."""
+        if self.record is not None:
+            self.write_record("ok")
         self.changes += 1
         self.active = self.plane.now
         self.expires = inf
@@ -238,6 +293,8 @@ class Exchange(Relay, Downstream):
 
     def break_off(self, *, bare: bool) -> None:
         """The response cannot be completed. ``bare``: only the end of the connection would tell its end."""
+        if self.record is not None:
+            self.write_record("cut")
         self.changes += 1
         if bare:
             self.reset()
@@ -255,10 +312,17 @@ class Exchange(Relay, Downstream):
     def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
         """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""
         self._drop_upstream()
+        self.listener.answered += 1
+        if status >= 500:
+            self.listener.failed += 1
+        if self.listener.access_log is not None:
+            self.record = record = self.record or Record(self.plane.now)
+            record.status = status
+            self.write_record("own")
         self.held = b""
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
-        keep = keep and self.keep and not (self.plane.draining or self.expects or self.left > MAX_DISCARD)
+        keep = keep and self.keep and not (self.listener.draining or self.expects or self.left > MAX_DISCARD)
         self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
         if not keep:
             self._last()
@@ -267,6 +331,18 @@ class Exchange(Relay, Downstream):
         else:
             self.step = _COMPLETE[self.step]
             self.wake(self.due())
+
+    def write_record(self, outcome: str) -> None:
+        """The request under way is over: its line for the access log."""
+        record, self.record = self.record, None
+        log = self.listener.access_log
+        if record is not None and log is not None:
+            log.write(record, self.remote, outcome, self.plane.now)
+
+    def over(self) -> None:
+        """What was under way ends with the connection: as it should for a tunnel only."""
+        if self.record is not None:
+            self.write_record("ok" if self.step is Step.TUNNEL else "aborted")
 
     def _discard(self) -> None:
         self.step = MOVES[Event.EARLY][self.step]

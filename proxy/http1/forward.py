@@ -84,6 +84,12 @@ def request_head(head: RequestHead, tail: bytes, remote: str, ids: RequestIds, c
     return b"".join(parts)
 
 
+def request_id(head: bytes) -> str:
+    """The id that `request_head` gave a request."""
+    _, _, rest = head.rpartition(b"\r\nX-Request-Id: ")
+    return rest.partition(b"\r\n")[0].decode("latin-1")
+
+
 def response_head(head: ResponseHead, minor: int, keep: bool) -> bytes:
     """The head as it goes downstream, its empty line included, to a client that speaks HTTP/1.``minor``."""
     if minor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.accesslog.record import Record
 from proxy.http1.body import Chunks, Phase
 from proxy.http1.states import Step, Use
 from proxy.state import Transport
@@ -47,6 +48,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     tried: tuple[str, ...]
     timed_out: bool
     spendable: int
+    record: Record | None = None
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

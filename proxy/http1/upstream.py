@@ -128,9 +128,15 @@ class Http1Upstream(Relay, Upstream):
         elif use is BODY:
             self._take_body(data)
         elif use is TUNNEL:
-            super().received(data)
+            self._pass_on(data)
         else:
             self.close()
+
+    def _pass_on(self, data: bytes) -> None:
+        exchange = self.peer
+        if exchange is not None and exchange.record is not None:
+            exchange.record.sent += len(data)
+        super().received(data)
 
     def _take_head(self, data: bytes) -> None:
         exchange = self.peer
@@ -164,10 +170,15 @@ class Http1Upstream(Relay, Upstream):
                 return
         start = end + 4
         length = head.length
+        watch = self.endpoint.watch
+        if watch is not None:
+            watch.answered(self.plane.now, error=head.status >= 500)
         text = exchange.answer(head)
         if 0 <= length <= len(data) - start:  # the whole response is here
             self.keep = head.keep and len(data) == start + length
             exchange.send(text + data[start : start + length])
+            if exchange.record is not None:
+                exchange.record.sent += length
             self._complete(exchange)
             return
         exchange.send(text)
@@ -185,7 +196,7 @@ class Http1Upstream(Relay, Upstream):
             return
         self.use = TUNNEL
         if data:
-            super().received(data)
+            self._pass_on(data)
 
     def _take_body(self, data: bytes) -> None:
         exchange = self.peer
@@ -193,6 +204,8 @@ class Http1Upstream(Relay, Upstream):
             self.close()
             return
         left = self.left
+        if exchange.record is not None:
+            exchange.record.sent += len(data) if left < 0 else min(left, len(data))
         if left > len(data):
             self.left = left - len(data)
             exchange.send(data)
@@ -244,6 +257,7 @@ class Http1Upstream(Relay, Upstream):
     def _break_off(self, exchange: Exchange) -> None:
         bare = self.bare
         self.drop()
+        exchange.listener.failed += 1
         exchange.break_off(bare=bare)
 
     # ---- the transport ----
@@ -252,6 +266,7 @@ class Http1Upstream(Relay, Upstream):
         """Send the request."""
         exchange = self.peer
         self.deadline = inf
+        self.endpoint.connected()
         if exchange is None:
             self.close()
             return
@@ -262,6 +277,7 @@ class Http1Upstream(Relay, Upstream):
     def connect_failed(self, errno: int) -> None:
         """Let the exchange try another endpoint."""
         exchange = self.peer
+        self.endpoint.unreachable(self.plane.now)
         self._part()
         if exchange is not None:
             exchange.try_next(self.endpoint.name, timed_out=False)
@@ -282,6 +298,8 @@ class Http1Upstream(Relay, Upstream):
 
     def _gone(self, *, fin: bool) -> None:
         exchange = self.peer
+        if exchange is not None and not (fin and self.left == UNTIL_CLOSE):
+            self.endpoint.lost(self.plane.now)
         if exchange is None:
             self.close()
         elif self.use is BODY:
@@ -327,6 +345,8 @@ class Http1Upstream(Relay, Upstream):
     def expired(self, now: float) -> None:
         """Give up the dial, or the idle connection."""
         exchange = self.peer
+        if self.use is DIAL:
+            self.endpoint.unreachable(now)
         self.drop()
         if exchange is not None:
             exchange.try_next(self.endpoint.name, timed_out=True)

@@ -16,7 +16,7 @@ import msgspec
 
 from tests.bench import cpu, machine, memory, reload, upgrade
 from tests.bench.apart import apart
-from tests.bench.loadgen import BUILD
+from tests.bench.loadgen import BUILD, PROTOCOLS
 from tests.bench.page import Measured, Measurements, page, section
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--upgrades", type=int, help="upgrades per mixture")
     parser.add_argument("--rounds", type=int, help="rounds of the CPU comparison")
     parser.add_argument("--rate", type=float, help="requests a second while upgrading, in all")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="what is spoken in the CPU comparison")
     parser.add_argument("--connections", type=int, nargs="+", help="live connections while upgrading")
     chosen = parser.parse_args()
     if unknown := set(chosen.parts) - set(MEASURE):
@@ -63,6 +64,7 @@ def measure_cpu(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
     """See cpu.py."""
     plan = QUICK_CPU if chosen.quick else cpu.Plan()
     plan.rounds = chosen.rounds or plan.rounds
+    plan.protocols = tuple(chosen.protocols or plan.protocols)
     return Measured(where, cpu=cpu.measure(plan, say))
 
 

@@ -45,6 +45,10 @@ static void tag_message(const struct connection *c) {
 }
 
 static void ask(struct connection *c) {
+    if (options.bolt) {
+        ask_calls(c);
+        return;
+    }
     c->sequence++;
     c->received = 0;
     c->body_left = -1;
@@ -74,7 +78,8 @@ void connected(struct connection *c) {
 
 static bool is_busy(const struct connection *c) { return (int)c->index < options.busy; }
 
-static void answer(struct connection *c) {
+/* Counts an answer. */
+void answered(struct connection *c) {
     double gap = now - c->answered, latency = now - c->sent;
     c->phase = IDLE;
     if (!c->used) {
@@ -91,11 +96,16 @@ static void answer(struct connection *c) {
     c->answered = now;
     uint64_t slot = (uint64_t)(latency * 1e6);
     latencies[slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1]++;
-    if (is_busy(c) && options.rate <= 0) ask(c);
+}
+
+static void answer(struct connection *c) {
+    bool first = !c->used;
+    answered(c);
+    if (!first && is_busy(c) && options.rate <= 0) ask(c);
 }
 
 /* A message is wrong once: close the connection, since nothing after it can be trusted. */
-static void wrong(struct connection *c) {
+void wrong(struct connection *c) {
     counts.errors++;
     close_connection(c);
 }
@@ -150,6 +160,10 @@ static void take_http(struct connection *c, int length) {
 }
 
 void take(struct connection *c) {
+    if (options.bolt) {
+        take_answers(c);
+        return;
+    }
     ssize_t n = recv(c->fd, buffer, BUFFER, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import cpu_us
 from tests.bench.proxies import Hall, Proxy
 
@@ -26,7 +26,7 @@ class Plan(msgspec.Struct):
 
     rounds: int = 20
     seconds: float = 1.0
-    protocols: tuple[Protocol, ...] = ("echo", "http")
+    protocols: tuple[Protocol, ...] = PROTOCOLS
 
 
 class Row(msgspec.Struct):

@@ -5,7 +5,8 @@
  *
  *     loadgen --listen PORT                                   an upstream (port 0: any), and
  *             --target PORT --connections N                   clients of a proxy on 127.0.0.1
- *             --protocol echo|http --size BYTES               what they say
+ *             --protocol echo|http|bolt --size BYTES          what they say
+ *             --depth CALLS                                   under way on a busy connection (bolt)
  *
  * Every connection is opened and used once; then the program prints {"event":"ready",...} and obeys lines on stdin:
  *
@@ -31,7 +32,7 @@
 
 enum { EVENTS = 512 };
 
-struct options options = {.size = 1024, .connections = 64, .listen_port = -1, .target_port = -1};
+struct options options = {.depth = 1, .size = 1024, .connections = 64, .listen_port = -1, .target_port = -1};
 struct counts counts;
 uint32_t *latencies;
 struct connection **clients;
@@ -53,7 +54,7 @@ static double read_clock(void) {
 }
 
 struct connection *watch(int fd, enum role role, uint32_t events) {
-    struct connection *c = calloc(1, sizeof *c + (role == CLIENT ? HEAD_LIMIT : 0));
+    struct connection *c = calloc(1, sizeof *c + (role == CLIENT || options.bolt ? 2 * HEAD_LIMIT : 0));
     if (!c) die("calloc");
     c->fd = fd;
     c->role = role;
@@ -177,17 +178,22 @@ static void prepare_message(void) {
 static void parse_options(int argc, char **argv) {
     static const struct option known[] = {
         {"listen", 1, 0, 'l'}, {"target", 1, 0, 't'},   {"connections", 1, 0, 'c'},
-        {"protocol", 1, 0, 'p'}, {"size", 1, 0, 's'},   {0, 0, 0, 0}};
+        {"protocol", 1, 0, 'p'}, {"size", 1, 0, 's'},   {"depth", 1, 0, 'd'}, {0, 0, 0, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (option) {
         case 'l': options.listen_port = atoi(optarg); break;
         case 't': options.target_port = atoi(optarg); break;
         case 'c': options.connections = atoi(optarg); break;
-        case 'p': options.http = !strcmp(optarg, "http"); break;
+        case 'p':
+            options.http = !strcmp(optarg, "http");
+            options.bolt = !strcmp(optarg, "bolt");
+            break;
+        case 'd': options.depth = atoi(optarg); break;
         case 's': options.size = atoi(optarg); break;
         default: exit(2);
         }
     if (options.target_port < 0) options.connections = 0;
     if (options.size < 8 || options.size > BUFFER / 2) exit(2);
+    if (options.depth < 1 || options.depth > MAX_DEPTH || (options.bolt && options.size > HEAD_LIMIT)) exit(2);
 }
 
 static void dispatch(struct connection *c, uint32_t events) {
@@ -208,6 +214,7 @@ int main(int argc, char **argv) {
     setlinebuf(stdout);
     parse_options(argc, argv);
     prepare_message();
+    prepare_calls();
     prepare_clients();
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch(STDIN_FILENO, COMMANDS, EPOLLIN);

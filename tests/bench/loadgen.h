@@ -11,6 +11,7 @@ enum { LATENCY_SLOTS = 1 << 20 }; /* one a microsecond, the last one takes all a
 
 enum role { COMMANDS, UPSTREAM_LISTENER, UPSTREAM, CLIENT };
 enum phase { CONNECTING, IDLE, WAITING, CLOSED };
+enum { CALL_HEAD = 22, ANSWER_HEAD = 20, MAX_DEPTH = 64 }; /* bolt, version 1; see proxy/bolt/frame.py */
 
 struct connection {
     int fd;
@@ -23,12 +24,14 @@ struct connection {
     int matched;          /* upstream, http: how much of \r\n\r\n the last bytes were */
     int received;         /* client: bytes of the answer so far; http: of its head, until it is complete */
     int body_left;        /* client, http: -1 while the head is incomplete */
+    int filled;           /* bolt: bytes of the next frame in `head` */
     double sent, answered, longest_gap;
-    char head[];          /* client, http: HEAD_LIMIT bytes */
+    char head[];          /* client, http: HEAD_LIMIT bytes; bolt: a frame that is not complete */
 };
 
 struct options {
-    bool http;
+    bool http, bolt;
+    int depth;   /* bolt: calls under way on a busy connection */
     int size, connections, listen_port, target_port;
     int busy;    /* the first so many clients go on asking */
     double rate; /* requests a second in all; 0: the next one follows the answer */
@@ -60,6 +63,13 @@ void close_connection(struct connection *c);
 int listen_upstream(int port);
 void accept_upstream(int listener);
 void serve(struct connection *c);
+
+void prepare_calls(void);
+void ask_calls(struct connection *c);
+void take_answers(struct connection *c);
+void serve_calls(struct connection *c);
+void answered(struct connection *c);
+void wrong(struct connection *c);
 
 void prepare_clients(void);
 void connected(struct connection *c);

@@ -6,18 +6,20 @@ import hashlib
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 
 from tests.kit.waiting import readable
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / name for name in ("loadgen.c", "clients.c", "upstream.c")]
+SOURCES = [HERE / name for name in ("loadgen.c", "clients.c", "upstream.c", "bolt.c")]
 BUILD = HERE / "build"
 PATIENCE = 60.0  # seconds for any answer
 
-Protocol = Literal["echo", "http"]
+Protocol = Literal["echo", "http", "bolt", "bolt16"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+SPOKEN: dict[Protocol, tuple[str, int]] = {"bolt": ("bolt", 1), "bolt16": ("bolt", 16)}  # what, and how many at a time
 
 
 class Report(msgspec.Struct):
@@ -52,7 +54,8 @@ class LoadGenerator:
     """Clients of the proxy on port `target`, and its upstream on port `upstream` (None: another one has it)."""
 
     def __init__(self, protocol: Protocol, upstream: int | None, target: int, connections: int) -> None:
-        argv = [build(), "--protocol", protocol, "--target", target, "--connections", connections]
+        spoken, depth = SPOKEN.get(protocol, (protocol, 1))
+        argv = [build(), "--protocol", spoken, "--depth", depth, "--target", target, "--connections", connections]
         if upstream is not None:
             argv += ["--listen", upstream]
         self.connections = connections

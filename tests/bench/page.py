@@ -10,7 +10,12 @@ from tests.bench import cpu, memory, reload, upgrade
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
-SPEAKS = {"echo": "TCP relay, 1 KB echo", "http": "HTTP/1.1 keep-alive, 1 KB"}
+SPEAKS = {
+    "echo": "TCP relay, 1 KB echo",
+    "http": "HTTP/1.1 keep-alive, 1 KB",
+    "bolt": "Bolt, 1 KB, 64 connections onto 4, 1 call in flight on each",
+    "bolt16": "the same, 16 calls in flight on each",
+}
 
 INTRODUCTION = """\
 # Benchmarks
@@ -24,8 +29,9 @@ worker thread; load generator and upstream are one process on the other core.
 
 CPU_TEXT = """\
 CPU time of the proxy process per request, user and system together, in microseconds. 64 connections, one request in
-flight on each. All proxies are measured in turn in every round; "best" is the mean of the best fifth of the rounds,
-which is what the program needs when nobody disturbs it. The ratio refers to nginx's best in the same run."""
+flight on each if nothing else is said. All proxies are measured in turn in every round; "best" is the mean of the best
+fifth of the rounds, which is what the program needs when nobody disturbs it. The ratio refers to nginx's best in the
+same run. With Bolt the others relay bytes, 64 connections onto 64, and know nothing of calls."""
 
 UPGRADE_TEXT = """\
 Milliseconds, median / worst of the upgrades in a row. Downtime is from the last I/O of the old generation to

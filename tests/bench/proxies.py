@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import hotswap
-from tests.bench.loadgen import Protocol
+from tests.bench.loadgen import PROTOCOLS, Protocol
 from tests.kit.offspring import Offspring, kill, run_state
 from tests.kit.ports import free_port
 from tests.kit.processes import Instance
 from tests.kit.waiting import eventually
 
+CALLS: tuple[Protocol, ...] = ("bolt", "bolt16")
 HOST = "svc.example.com"  # what the load generator asks for
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
@@ -37,6 +38,8 @@ stream {{
         listen 127.0.0.1:{echo} backlog=4096; proxy_pass 127.0.0.1:{echo_upstream};
         proxy_timeout 1h; proxy_connect_timeout 5s;
     }}
+    server {{ listen 127.0.0.1:{bolt} backlog=4096; proxy_pass 127.0.0.1:{bolt_upstream}; proxy_timeout 1h; }}
+    server {{ listen 127.0.0.1:{bolt16} backlog=4096; proxy_pass 127.0.0.1:{bolt16_upstream}; proxy_timeout 1h; }}
 }}
 http {{
     access_log off; keepalive_timeout 1h; keepalive_requests 1000000000;
@@ -67,6 +70,14 @@ listen echo
     mode tcp
     bind 127.0.0.1:{echo}
     server upstream 127.0.0.1:{echo_upstream}
+listen bolt
+    mode tcp
+    bind 127.0.0.1:{bolt}
+    server upstream 127.0.0.1:{bolt_upstream}
+listen bolt16
+    mode tcp
+    bind 127.0.0.1:{bolt16}
+    server upstream 127.0.0.1:{bolt16_upstream}
 listen http
     mode http
     option forwardfor
@@ -123,6 +134,10 @@ class Hall:
             "runtime_dir": str(directory / "run"),
             "listeners": [
                 {"name": "echo", "address": f"127.0.0.1:{ports['echo']}", "protocol": "tcp", "cluster": "echo"},
+                *(
+                    {"name": name, "address": f"127.0.0.1:{ports[name]}", "protocol": "bolt", "cluster": name}
+                    for name in CALLS
+                ),
                 {
                     "name": "http",
                     "address": f"127.0.0.1:{ports['http']}",
@@ -137,6 +152,7 @@ class Hall:
             "clusters": [
                 {"name": "echo", "endpoints": [f"127.0.0.1:{upstreams['echo']}"], "idle_timeout": "1h"},
                 {"name": "app", "endpoints": [f"127.0.0.1:{upstreams['http']}"], "max_idle": 512},
+                *({"name": name, "endpoints": [f"127.0.0.1:{upstreams[name]}"]} for name in CALLS),
             ],
             "upgrade": {"deadline": "60s", **upgrade},
         }
@@ -232,7 +248,8 @@ def envoy_config(ports: dict[Protocol, int], upstreams: dict[Protocol, int]) -> 
             "circuit_breakers": {"thresholds": [limits]},
         }
 
-    tcp = typed("network.tcp_proxy.v3.TcpProxy", stat_prefix="echo", cluster="echo")
+    relays: list[Protocol] = ["echo", *CALLS]
+    relayed = {name: typed("network.tcp_proxy.v3.TcpProxy", stat_prefix=name, cluster=name) for name in relays}
     router = {"name": "router", "typed_config": typed("http.router.v3.Router")}
     route = {"match": {"prefix": "/api"}, "route": {"cluster": "app"}}
     host = {"name": "app", "domains": [HOST], "routes": [route]}
@@ -244,14 +261,17 @@ def envoy_config(ports: dict[Protocol, int], upstreams: dict[Protocol, int]) -> 
     )
     return {
         "static_resources": {
-            "listeners": [listener(ports["echo"], "tcp", tcp), listener(ports["http"], "http", http)],
-            "clusters": [cluster("echo", upstreams["echo"]), cluster("app", upstreams["http"])],
+            "listeners": [
+                *(listener(ports[name], "tcp", relayed[name]) for name in relays),
+                listener(ports["http"], "http", http),
+            ],
+            "clusters": [*(cluster(name, upstreams[name]) for name in relays), cluster("app", upstreams["http"])],
         }
     }
 
 
 def _ports() -> dict[Protocol, int]:
-    return {"echo": free_port(), "http": free_port()}
+    return {protocol: free_port() for protocol in PROTOCOLS}
 
 
 def _path() -> str:

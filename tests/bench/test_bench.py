@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bench import cpu, memory, upgrade
-from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
 from tests.bench.page import Measured, Measurements, page, table
 from tests.kit.ports import free_port
 
 
-@pytest.fixture(params=["echo", "http"])
+@pytest.fixture(params=PROTOCOLS)
 def protocol(request: pytest.FixtureRequest) -> Protocol:
     chosen: Protocol = request.param
     return chosen

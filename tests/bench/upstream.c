@@ -39,6 +39,10 @@ static int complete_heads(struct connection *c, const char *bytes, int length) {
 }
 
 void serve(struct connection *c) {
+    if (options.bolt) {
+        serve_calls(c);
+        return;
+    }
     ssize_t n = recv(c->fd, buffer, BUFFER, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {

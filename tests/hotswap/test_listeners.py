@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,8 @@ def test_in_a_handover_a_conflict_shows_before_anybody_listens(opened: Opened) -
         opened.bind(address, reuse=False)
 
 
-def test_a_restart_binds_over_connections_in_time_wait(opened: Opened) -> None:
+@pytest.mark.parametrize("reuse", [False, True])
+def test_connections_in_time_wait_are_in_nobodys_way(opened: Opened, reuse: bool) -> None:
     address = loopback()
     fd = listeners.bind(Address.parse(address), reuse=True)
     listeners.listen(fd, 8)
@@ -96,9 +97,27 @@ def test_a_restart_binds_over_connections_in_time_wait(opened: Opened) -> None:
     accepted.close()  # first to close: TIME_WAIT is ours
     assert client.recv(1) == b""
     client.close()
-    with pytest.raises(BindFailed):
-        opened.bind(address, reuse=False)
-    opened.bind(address, reuse=True)
+    opened.bind(address, reuse=reuse)
+
+
+@pytest.mark.parametrize("address", [loopback, loopback6])
+def test_connections_that_outlive_their_listener_are_in_nobodys_way(
+    opened: Opened, address: Callable[[], str]
+) -> None:
+    text = address()
+    first = listeners.bind(Address.parse(text), reuse=False)
+    with socket.socket(fileno=first) as listener:
+        listeners.listen(first, 8)
+        with socket.create_connection(listener.getsockname()[:2]) as client:
+            accepted, _ = listener.accept()
+            with accepted:
+                with pytest.raises(BindFailed):
+                    opened.bind(text)
+                listener.close()
+                again = opened.bind(text)
+                listeners.listen(again, 8)
+                client.sendall(b"x")
+                assert accepted.recv(1) == b"x"
 
 
 def test_ipv6_leaves_ipv4_of_the_same_port_to_others(opened: Opened) -> None:

@@ -9,6 +9,7 @@ with the time, the connection and what it was doing. What the connections do:
     uploads       half a body, a pause, the rest; the upstream tells the CRC it saw
     websockets    a tunnel of echoed messages in CRC-chained frames
     raw           TCP with CRC-chained frames both ways
+    bolt          `bolt_calls` calls under way each, together `bolt_rate` a second, in all dialects
 
 The load goes on until `stop`, which finishes every exchange, proves every connection once more, and closes.
 """
@@ -30,14 +31,18 @@ class Plan(msgspec.Struct, kw_only=True):
 
     http: str = ""
     tcp: str = ""
+    bolt_address: str = ""
     busy: int = 0
     idle: int = 0
     streams: int = 0
     uploads: int = 0
     websockets: int = 0
     raw: int = 0
+    bolt: int = 0
     rate: float = 400.0
     raw_rate: float = 250.0
+    bolt_rate: float = 500.0
+    bolt_calls: int = 16
     stream_seconds: float = 10.0
     upload_bytes: int = 100_000
     upload_pause: float = 3.0
@@ -47,7 +52,7 @@ class Plan(msgspec.Struct, kw_only=True):
     def scaled(self, share: float) -> Plan:
         """The same mixture with fewer connections, at least one of each kind there is."""
         counts = {kind: max(1, round(getattr(self, kind) * share)) for kind in KINDS if getattr(self, kind)}
-        rates = {"rate": self.rate * share, "raw_rate": self.raw_rate * share}
+        rates = {"rate": self.rate * share, "raw_rate": self.raw_rate * share, "bolt_rate": self.bolt_rate * share}
         return msgspec.structs.replace(self, **counts, **rates)
 
     def only(self, *kinds: str) -> Plan:
@@ -55,7 +60,7 @@ class Plan(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, **dict.fromkeys(set(KINDS) - set(kinds), 0))
 
 
-KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw")
+KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw", "bolt")
 
 
 class Failure(msgspec.Struct):

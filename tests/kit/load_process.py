@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.kit import http
+from tests.kit.bolt_client import Bolt
 from tests.kit.companion import converse, say
 from tests.kit.frames import Corrupt
 from tests.kit.load import KINDS, Cause, Failure, Plan, Report
@@ -38,8 +39,9 @@ class Crowd:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.finishing = asyncio.Event()
+        kinds: tuple[type[Client], ...] = (*ALL, Bolt)
         self.clients: list[Client] = [
-            kind(plan, index, self.finishing) for kind in ALL for index in range(getattr(plan, kind.kind))
+            kind(plan, index, self.finishing) for kind in kinds for index in range(getattr(plan, kind.kind))
         ]
         self.failures: list[Failure] = []
         self.failed = 0

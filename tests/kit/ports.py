@@ -7,6 +7,7 @@ one machine are kept apart by an flock per port, held until the run ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -62,3 +63,10 @@ def loopback6() -> str:
 def port_of(address: str) -> int:
     """The port in `host:port`."""
     return int(address.rpartition(":")[2])
+
+
+def refused(address: str) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(10)
+        return probe.connect_ex(("127.0.0.1", port_of(address))) == errno.ECONNREFUSED

@@ -3,6 +3,7 @@
 listener   protocol   upstream
 web        http1      http
 raw        tcp        tcp
+rpc        bolt       bolt, if there is such an upstream
 """
 
 from __future__ import annotations
@@ -97,11 +98,12 @@ class Edge:
         self.upstreams = upstreams
         self.web = loopback()
         self.raw = loopback()
-        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, **changes), tree)
+        self.rpc = loopback() if len(upstreams.addresses) > 2 else ""
+        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, rpc=self.rpc, **changes), tree)
 
     def plan(self, plan: Plan) -> Plan:
         """This mixture, addressed to the proxy."""
-        return msgspec.structs.replace(plan, http=self.web, tcp=self.raw)
+        return msgspec.structs.replace(plan, http=self.web, tcp=self.raw, bolt_address=self.rpc)
 
     def load(self, plan: Plan) -> Load:
         """Running clients of the proxy."""
@@ -110,7 +112,7 @@ class Edge:
     @property
     def ports(self) -> list[int]:
         """Those of the listeners and the upstreams."""
-        addresses = [self.web, self.raw, *self.upstreams.addresses]
+        addresses = [self.web, self.raw, *filter(None, [self.rpc]), *self.upstreams.addresses]
         return [port_of(address) for address in addresses if not address.startswith("unix:")]
 
     @contextmanager
@@ -124,7 +126,9 @@ class Edge:
         assert seen == [], f"{len(seen)} connections ended: {', '.join(map(str, seen[:10]))}"
 
 
-def configuration(web: str, raw: str, upstreams: Upstreams, *, relay: bool = False, **changes: Any) -> Config:
+def configuration(
+    web: str, raw: str, upstreams: Upstreams, *, rpc: str = "", relay: bool = False, **changes: Any
+) -> Config:
     """The configuration of `Edge`; `changes` replace top-level keys. With `relay` the web listener speaks tcp."""
     http, tcp = upstreams.addresses[:2]
     routes = [{"match": {"prefix": "/"}, "cluster": "app"}]
@@ -137,4 +141,7 @@ def configuration(web: str, raw: str, upstreams: Upstreams, *, relay: bool = Fal
         ],
         "clusters": [{"name": "app", "endpoints": [http]}, {"name": "db", "endpoints": [tcp]}],
     }
+    if rpc:
+        config["listeners"].append({"name": "rpc", "address": rpc, "protocol": "bolt", "cluster": "calls"})
+        config["clusters"].append({"name": "calls", "endpoints": [upstreams.addresses[2]]})
     return config | changes

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from tests.kit import http, websocket
+from tests.kit.bolt_upstream import BoltServer
 from tests.kit.companion import converse, say
 from tests.kit.frames import HEADER, Corrupt, FrameReader, FrameWriter
 from tests.kit.upstreams import Ended, Kind, Listening, Place, Record, Spec
@@ -59,7 +60,7 @@ class Peer:
         record = self.upstream.record
         record.accepted += 1
         try:
-            await {"http": self.requests, "tcp": self.frames, "raw": self.echo}[self.kind]()
+            await {"http": self.requests, "tcp": self.frames, "raw": self.echo, "bolt": self.calls}[self.kind]()
         except (http.Closed, ConnectionError) as error:
             self.busy = self.busy or repr(error)
         except (Corrupt, LookupError, ValueError) as error:
@@ -72,6 +73,13 @@ class Peer:
         while data := await self.reader.read(http.PIECE):
             self.writer.write(data)
             await self.writer.drain()
+
+    async def calls(self) -> None:
+        server = BoltServer(self.upstream.record, self.reader, self.writer)
+        try:
+            await server.serve()
+        finally:
+            self.busy = server.busy
 
     async def frames(self) -> None:
         frames, answers = FrameReader(), FrameWriter()

@@ -14,7 +14,8 @@ An `http` upstream answers (query parameters in brackets, bodies of requests are
     /chat           Upgrade: websocket, echoes messages
 
 `Expect: 100-continue` is answered on every path. A `tcp` upstream checks CRC-chained frames and sends each
-payload back in a chain of its own; a `raw` one echoes bytes as they are, half-close included.
+payload back in a chain of its own; a `raw` one echoes bytes as they are, half-close included. A `bolt` one is described
+in `tests.kit.bolt_upstream`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import msgspec
 
 from tests.kit.companion import Companion
 
-Kind = Literal["http", "tcp", "raw"]
+Kind = Literal["http", "tcp", "raw", "bolt"]
 
 
 class Place(msgspec.Struct):

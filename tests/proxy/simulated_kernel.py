@@ -11,6 +11,7 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from proxy.kernel import Epoll, Kernel
+from tests.proxy.accesslog.lines import NOON, LineSink
 
 if TYPE_CHECKING:
     from hotswap.address import Address
@@ -200,7 +201,11 @@ class SimulatedKernel(Kernel):
         self.read = self._read
         self.write = self._write  # type: ignore[assignment]
         self.close = self._close
+        self.refusing: set[int] = set()
+        """Listeners that were shut down."""
         self.clock = lambda: world.time + offset
+        self.wall = lambda: NOON + world.time
+        self.sink = lambda target: LineSink(world.lines.setdefault(target, []))  # type: ignore[assignment,return-value]
 
     def install(self, thing: Socket | list[Socket]) -> int:
         """A descriptor for it."""
@@ -278,6 +283,12 @@ class SimulatedKernel(Kernel):
 
     def send_reset(self, fd: int) -> None:
         self.socket(fd).reset = True
+
+    def listen(self, fd: int, backlog: int) -> None:
+        self.refusing.discard(fd)
+
+    def refuse(self, fd: int) -> None:
+        self.refusing.add(fd)
 
     def prepare_listener(self, fd: int) -> None:
         pass

@@ -25,6 +25,7 @@ from hotswap.errors import CannotRestore
 from hotswap.swappable import Saved
 from proxy.server import ProxyServer
 from proxy.ticker import Ticker
+from tests.proxy.heart import ManualHeart
 from tests.proxy.simulated_kernel import SimulatedKernel, Socket
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class World:
         self.dials: list[Socket] = []
         self.refusing: dict[str, int] = {}
         """Addresses where a dial fails at once, with the errno."""
+        self.lines: dict[str, list[str]] = {}
+        """The lines of access logs by their target."""
         self.queues: dict[Address, list[Socket]] = {}
         """Accept queues by listener address."""
         self.retired: list[ProxyServer] = []
@@ -83,7 +86,7 @@ class World:
         return SimulatedKernel(self, first_fd=10 + 7 * self.moves, offset=1000.0 + 333.25 * self.moves)
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
-        proxy = ProxyServer(self.config, kernel, ManualTicker)
+        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart)
         proxy.adopt(
             {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
         )

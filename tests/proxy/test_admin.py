@@ -18,8 +18,8 @@ def get(path: str, state: str) -> Response:
     return cast("Response", asyncio.run(ask()))
 
 
-def serving(state: str) -> Any:
-    return SimpleNamespace(state=state)
+def serving(state: str, server: Any = None) -> Any:
+    return SimpleNamespace(state=state, server=server)
 
 
 @pytest.mark.parametrize(("state", "code"), [("serving", 200), ("handover", 200), ("draining", 503), ("retired", 503)])

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
 from proxy.config.loader import loads
 from proxy.server import ProxyServer
+from tests.kit import bolt
 from tests.proxy.simulation import Socket, World
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -364,6 +365,101 @@ def test_keepalive_timeout_of_a_cluster_closes_an_idle_upstream(proxy: Build) ->
     world.wait(0.2)
     assert server.closed
     assert not client.ended
+
+
+# -- bolt -----------------------------------------------------------------------------------------------
+
+
+def rpc(listener: str = "cluster: app", cluster: str = "", *, moving: bool) -> World:
+    """A bolt listener `rpc`, the clusters `app` and `other`."""
+    return World(
+        loads(
+            f"""\
+name: edge
+listeners:
+  - {{name: rpc, address: 127.0.0.1:80, protocol: bolt, {listener}}}
+clusters:
+  - {{name: app, endpoints: [127.0.0.1:9000]{cluster}}}
+  - {{name: other, endpoints: [127.0.0.1:9001]}}
+"""
+        ).config,
+        moving=moving,
+    )
+
+
+def call(number: int, size: int = 1, **more: Any) -> bytes:
+    return bolt.call(bolt.DIALECTS[0], number, bytes(size), **more)
+
+
+@honours("match.service")
+def test_service_of_a_match_takes_calls_by_a_pattern(moving: bool) -> None:
+    world = rpc("routes: [{match: {service: com.acme.*}, cluster: app}, {cluster: other}]", moving=moving)
+    world.connect("rpc").send(call(1, service="com.acme.Orders:1.0"))
+    assert str(world.dialled().address) == "127.0.0.1:9000"
+    world.connect("rpc").send(call(1, service="com.other"))
+    assert str(world.dialled().address) == "127.0.0.1:9001"
+
+
+@honours("listener.max_frame")
+def test_max_frame_is_the_limit_of_a_call(moving: bool) -> None:
+    world = rpc("cluster: app, max_frame: 128KB", moving=moving)
+    client = world.connect("rpc")
+    client.send(call(1, 128 * 1024))
+    assert client.take() == bolt.encode(bolt.DIALECTS[0], bolt.RESPONSE, bolt.ANSWER, 1, 9)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@honours("cluster.shared_connections")
+def test_shared_connections_is_how_many_all_calls_share(moving: bool, limit: int) -> None:
+    world = rpc(cluster=f", shared_connections: {limit}", moving=moving)
+    dialled = 0
+    for number in range(8):
+        world.connect("rpc").send(call(number))
+        while world.dials:
+            world.dialled().accept()
+            dialled += 1
+    assert dialled == limit
+
+
+@honours("cluster.heartbeat_interval")
+def test_heartbeat_interval_is_the_longest_silence_of_a_shared_connection(moving: bool) -> None:
+    world = rpc(cluster=", heartbeat_interval: 5s", moving=moving)
+    world.connect("rpc").send(call(1, oneway=True))
+    server = world.dialled()
+    server.accept()
+    server.take()
+    world.wait(4.9)
+    assert server.take() == b""
+    world.wait(0.2)
+    assert server.take() == bolt.encode(bolt.DIALECTS[0], bolt.REQUEST, bolt.HEARTBEAT, 2, -1)
+
+
+@honours("cluster.outlier")
+def test_outlier_ejects_an_endpoint_that_fails(proxy: Build) -> None:
+    """Its keys: tests/proxy/health/test_outlier.py."""
+    world = proxy("", "outlier: {connect_failures: 1}, max_idle: 0", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
+    world.connect("raw")
+    world.dialled().refuse()
+    for _ in range(3):
+        world.connect("raw")
+    ports = [socket.address.port for socket in world.dials if socket.address is not None]
+    assert ports == [9001] * 4
+
+
+@honours("listener.access_log")
+def test_access_log_has_a_line_for_each_request(proxy: Build) -> None:
+    """Its own keys: tests/proxy/accesslog."""
+    world = proxy("access_log: {to: stdout, template: '{status}'}")
+    _, server = ask(world)
+    server.send(OK)
+    assert world.lines == {"stdout": ["200"]}
+
+
+@honours("cluster.health_check")
+def test_health_check_asks_every_endpoint(proxy: Build) -> None:
+    """Its keys: tests/proxy/health/test_checks.py."""
+    world = proxy("", "health_check: {}", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
+    assert sorted(str(dial.address) for dial in world.dials) == ["127.0.0.1:9000", "127.0.0.1:9001"]
 
 
 def test_no_key_is_forgotten() -> None:

@@ -277,7 +277,7 @@ def test_status_tells_what_is_under_way() -> None:
     status = world.proxy.status()
     assert status["accepted"] == 1
     assert status["listeners"][0] == {
-        "name": "db", "address": "127.0.0.1:5432", "protocol": "tcp", "connections": 1,
+        "name": "db", "address": "127.0.0.1:5432", "protocol": "tcp", "connections": 1, "answered": 0, "failed": 0,
     }  # fmt: skip
     assert status["clusters"][0]["endpoints"][0] == {"address": "127.0.0.1:9000", "in_flight": 1, "idle": 0}
     downstream, upstream = world.proxy.connections()

@@ -35,7 +35,7 @@ def test_work_under_way_is_finished(stage: Stage, edge: Edge, upstreams: Upstrea
         busy.get(f"/hold?token={how}")
         upstreams.held(how)
         if how == "drain":
-            assert edge.instance.hotswap("drain", "edge").returncode == 0
+            assert edge.instance.hotswap("drain", "edge", "--no-wait").returncode == 0
         else:
             edge.instance.kill(owner, signal.SIGTERM)
         assert idle.ended()
@@ -51,7 +51,7 @@ def test_a_draining_generation_refuses_a_successor(edge: Edge, upstreams: Upstre
     with Client(edge.web) as busy:
         busy.get("/hold?token=draining")
         upstreams.held("draining")
-        assert edge.instance.hotswap("drain", "edge").returncode == 0
+        assert edge.instance.hotswap("drain", "edge", "--no-wait").returncode == 0
         assert edge.instance.upgrade().exit_code == errors.Refused.exit_code
         upstreams.release("draining")
         assert busy.response().status == 200

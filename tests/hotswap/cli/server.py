@@ -66,6 +66,8 @@ class FakeServer:
         self.events: list[Json] = [*PROGRESS, DONE]
         self.break_off = False  # in the middle of the stream, after `events`
         self.failure: Exception | None = None  # raised by POST
+        self.failures: list[Exception] = []  # raised by POST /reload, one after the other
+        self.reloaded: Json = {"ok": True, "before": "a", "config_id": "b", "changes": []}
         self.orders: list[Json] = []
         self._serving = Serving(unix_listener(runtime_dir / name / "control.sock"), self._routes())
 
@@ -76,6 +78,7 @@ class FakeServer:
             ("GET", "/history"): self._answer(lambda: {"history": self.history}),
             ("POST", "/upgrade"): self._upgrade,
             ("POST", "/drain"): self._drain,
+            ("POST", "/reload"): self._reload,
         }
 
     def _answer(self, value: Callable[[], Json]) -> Route:
@@ -98,11 +101,27 @@ class FakeServer:
             stream.end()
         return stream
 
-    async def _drain(self, request: Request) -> Response:
-        self.orders.append(request.json(dict[str, Any]))
+    async def _drain(self, request: Request) -> Response | EventStream:
+        order = request.json(dict[str, Any])
+        self.orders.append(order)
         if self.failure is not None:
             raise self.failure
-        return Response.json({"draining": True})
+        if not order.get("watch"):
+            return Response.json({"draining": True, "in_flight": 2})
+        stream = EventStream()
+        for event in self.events:
+            stream.send(event)
+        if self.break_off:
+            stream.broken = True
+        else:
+            stream.end()
+        return stream
+
+    async def _reload(self, request: Request) -> Response:
+        self.orders.append(request.json(dict[str, Any]))
+        if self.failures:
+            raise self.failures.pop(0)
+        return Response.json(self.reloaded)
 
     def __enter__(self) -> Self:
         self._serving.__enter__()

@@ -49,8 +49,8 @@ def test_progress_goes_to_standard_error(edge: FakeServer) -> None:
 
 
 def test_events_of_later_versions_are_shown_as_they_are(edge: FakeServer) -> None:
-    edge.events = [{"event": "baking", "seconds": 3, "why": "\x1b[31m"}, DONE]
-    assert edge.run("upgrade", "edge").stderr == "edge: baking seconds=3 why=\\x1b[31m\n"
+    edge.events = [{"event": "simmering", "seconds": 3, "why": "\x1b[31m"}, DONE]
+    assert edge.run("upgrade", "edge").stderr == "edge: simmering seconds=3 why=\\x1b[31m\n"
 
 
 def test_what_stays_is_said_with_its_reason(edge: FakeServer) -> None:
@@ -72,6 +72,8 @@ def test_the_order_says_everything(edge: FakeServer) -> None:
             "dry_run": False,
             "require_all": True,
             "rollback": False,
+            "force": False,
+            "bake": None,
         }
     ]
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from proxy.config.keys import ELSEWHERE, SECTIONS
+from proxy.config.elsewhere import ELSEWHERE
+from proxy.config.keys import SECTIONS
 from proxy.config.loader import Loaded, loads
 from proxy.config.problems import InvalidConfig
 from proxy.config.schema import json_schema

@@ -12,10 +12,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.config import model
-from proxy.config.keys import ELSEWHERE, LISTENER, SECTIONS, Items, Key, Section
+from proxy.config.elsewhere import ELSEWHERE
+from proxy.config.keys import LISTENER, SECTIONS
 from proxy.config.loader import loads
 from proxy.config.reference import page
 from proxy.config.schema import json_schema, printed
+from proxy.config.sections import Items, Key, Section
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))

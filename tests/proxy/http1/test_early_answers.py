@@ -191,14 +191,23 @@ def test_malformed_chunk_after_the_response_began_breaks_it_off(world: World) ->
 
 def test_draining_says_close(world: World) -> None:
     client, server = exchange(world)
-    idle = world.connect("web")
+    idle, other = exchange(world)
+    other.send(HELLO)
+    idle.take()
+    fresh = world.connect("web")
     world.proxy.drain(world.kernel.clock() + 100)
     world.settle()
     assert idle.ended
+    assert not fresh.ended, "it may ask once"
     server.send(HELLO)
     assert client.take() == HELLO_LAST
     assert client.ended
     assert server.closed
-    client.fin()
-    idle.fin()
+    fresh.send(GET)
+    server = world.dialled()
+    server.accept()
+    server.send(HELLO)
+    assert fresh.take() == HELLO_LAST
+    for one in (client, idle, fresh):
+        one.fin()
     assert world.proxy.idle()

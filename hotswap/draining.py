@@ -1,0 +1,121 @@
+"""A drain: how a serving generation ends on purpose.
+
+    announced ---delay---> closed ---everything finished, or the deadline---> ended
+    /ready fails,          listeners closed,
+    clients are told       idle connections ended
+
+Load balancers stop sending once /ready fails; the delay lets them notice while the listeners still accept. The
+deadline counts from the order, so it bounds the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from hotswap.errors import DeadlinePassed
+from hotswap.http import EventStream
+from hotswap.log import fields
+from hotswap.swappable import Swappable
+
+log = logging.getLogger("hotswap")
+
+_LOOK_SECONDS = 0.05
+_REPORT_SECONDS = 0.2
+
+
+class DrainOrder(msgspec.Struct, frozen=True):
+    """The body of POST /drain. None: as configured."""
+
+    deadline: float | None = None  # seconds from now
+    delay: float | None = None  # seconds until the listeners close
+    watch: bool = False  # answer by a stream of events, the last one when it is over
+
+
+class Draining:
+    """One drain under way. `finished` is called once, with the exit code."""
+
+    def __init__(self, server: Swappable, deadline: float, delay: float, finished: Callable[[int], None]) -> None:
+        self._server = server
+        self._finished = finished
+        self._loop = asyncio.get_running_loop()
+        self._began = time.monotonic()
+        self._until = self._began + deadline
+        self._reported = 0.0
+        self._left = len(server.values())
+        self._watchers: list[EventStream] = []
+        self.closed = False
+        """The listeners are closed."""
+        delay = min(delay, deadline)
+        log.info(
+            "draining", extra=fields(deadline=f"{deadline:g}s", delay=f"{delay:g}s", in_flight=server.in_flight())
+        )
+        server.announce_drain()
+        if delay > 0:
+            self._loop.call_later(delay, self._close)
+        else:
+            self._close()
+
+    def watch(self) -> EventStream:
+        """What happens from now on, as events; the last one is the result."""
+        stream = EventStream()
+        self._watchers.append(stream)
+        stream.send(self._figures())
+        return stream
+
+    def _close(self) -> None:
+        self.closed = True
+        self._server.drain(self._until)
+        self._report()
+        self._look()
+
+    def _look(self) -> None:
+        before, self._left = self._left, len(self._server.values())
+        now = time.monotonic()
+        if self._server.idle():
+            # The server ends what is left at the deadline by itself, perhaps just before this look.
+            self._end(before if now >= self._until else 0)
+        elif now >= self._until:
+            self._end(self._left or before)
+        else:
+            if now - self._reported >= _REPORT_SECONDS:
+                self._report()
+            self._loop.call_later(_LOOK_SECONDS, self._look)
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "event": "draining",
+            "listeners": "closed" if self.closed else "open",
+            "connections": len(self._server.values()),
+            "in_flight": self._server.in_flight(),
+            "left_s": max(self._until - time.monotonic(), 0.0),
+        }
+
+    def _report(self) -> None:
+        self._reported = time.monotonic()
+        if self._watchers:
+            figures = self._figures()
+            for stream in self._watchers:
+                stream.send(figures)
+
+    def _end(self, cut: int) -> None:
+        took = time.monotonic() - self._began
+        log.info("drained", extra=fields(took=f"{took:.2f}s", cut=cut))
+        words = f"{cut} connections were ended at the deadline" if cut else "everything was finished"
+        result = {
+            "event": "result",
+            "ok": not cut,
+            "exit_code": DeadlinePassed.exit_code if cut else 0,
+            "message": words,
+            "cut": cut,
+            "took_s": took,
+        }
+        for stream in self._watchers:
+            stream.send(result)
+            stream.end()
+        self._finished(0)

@@ -1,0 +1,138 @@
+r"""How a line of the access log looks: a text with fields in braces, compiled once.
+
+As ``text`` the template is filled in: a value that is not there is ``-``, and what could be mistaken for something
+else (quotes, backslashes, control characters, all that is not ASCII) is written ``\xHH``, so a line is always one
+line. As ``json`` each line is an object with the fields of the template in their order; whatever stands between them
+has no meaning, values that are not there are null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from proxy.accesslog.record import Record
+
+
+class End(NamedTuple):
+    """What is known of an exchange only at its end, and where it was."""
+
+    listener: str
+    protocol: str
+    client: str
+    outcome: str
+    began: float
+    """Seconds since 1970."""
+    duration: float
+    """Seconds."""
+
+
+Value = str | int | float | None
+Get = Callable[[Record, End], Value]
+
+
+def _time(began: float) -> str:
+    return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+FIELDS: Final[dict[str, tuple[Get, str]]] = {
+    "time": (lambda _, end: _time(end.began), "When it began, UTC: `2026-01-31T12:00:00.000Z`."),
+    "listener": (lambda _, end: end.listener, "The name of the listener."),
+    "protocol": (lambda _, end: end.protocol, "The protocol of the listener."),
+    "client": (lambda _, end: end.client, "The host of the client; `unix` on a unix socket."),
+    "method": (lambda record, _: record.method or None, "The method."),
+    "target": (lambda record, _: record.target or None, "The path with its query, as it came."),
+    "host": (lambda record, _: record.host or None, "The host that was asked for, with its port if that was said."),
+    "version": (lambda record, _: f"HTTP/1.{record.minor}" if record.minor >= 0 else None, "The client's version."),
+    "request_id": (lambda record, _: record.request_id or None, "`X-Request-Id`: the client's, else the proxy's."),
+    "status": (lambda record, _: record.status or None, "The status of the response; none if there was none."),
+    "received": (lambda record, _: record.received, "Bytes of the request body; tcp and tunnels: all of the client's."),
+    "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp and tunnels: all of the upstream's."),
+    "duration": (lambda _, end: round(end.duration * 1000, 3), "From the complete head to the end, milliseconds."),
+    "cluster": (lambda record, _: record.cluster or None, "Where it went."),
+    "endpoint": (lambda record, _: record.endpoint or None, "The upstream that answered, or was asked last."),
+    "outcome": (lambda _, end: end.outcome, "How it ended, see below."),
+}
+"""Name -> how to get it, and what it is. `header.NAME` is understood as well."""
+
+HEADER: Final = "header."
+USUAL: Final = {
+    "http1": (
+        '{time} {listener} {client} "{method} {target} {version}" {status} {received} {sent} {duration} '
+        "{cluster} {endpoint} {outcome} {request_id}"
+    ),
+    "tcp": "{time} {listener} {client} {received} {sent} {duration} {cluster} {endpoint} {outcome}",
+}
+"""Protocol -> the template where none is configured."""
+
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_UNSAFE: Final = re.compile(r"[^ !#-\[\]-~]")
+_encode = msgspec.json.Encoder().encode
+
+
+class Unknown(ValueError):
+    """A field that there is not; ``args[0]`` is what stands in the braces."""
+
+
+def names_of(template: str) -> list[str]:
+    """The fields of a template in their order. Raises `Unknown`, or `ValueError` for a brace without its other one."""
+    names = _FIELD.findall(template)
+    rest = _FIELD.sub("", template)
+    if "{" in rest or "}" in rest:
+        raise ValueError("a brace without its other one")
+    for name in names:
+        header = name.removeprefix(HEADER) if name.startswith(HEADER) else None
+        if name not in FIELDS and (header is None or not _NAME.fullmatch(header)):
+            raise Unknown(name)
+    return names
+
+
+class Template:
+    """A compiled template."""
+
+    __slots__ = ("_format", "_gets", "_names", "headers")
+
+    def __init__(self, template: str, *, json: bool) -> None:
+        """Takes what `names_of` takes."""
+        names = names_of(template)
+        self.headers = frozenset(name.removeprefix(HEADER) for name in names if name.startswith(HEADER))
+        """The request's fields that a record must keep."""
+        self._gets = tuple(_get(name) for name in names)
+        self._names = names if json else None
+        self._format = "%s".join(part.replace("%", "%%") for part in _FIELD.split(template)[::2]) + "\n"
+
+    def line(self, record: Record, end: End) -> bytes:
+        """The whole line with its end."""
+        values = [get(record, end) for get in self._gets]
+        if self._names is not None:
+            return _encode(dict(zip(self._names, values, strict=True))) + b"\n"
+        return (self._format % tuple([_plain(value) for value in values])).encode("ascii", "backslashreplace")
+
+
+def _get(name: str) -> Get:
+    if name.startswith(HEADER):
+        header = name.removeprefix(HEADER)
+        return lambda record, _: record.headers.get(header)
+    return FIELDS[name][0]
+
+
+def _plain(value: Value) -> str:
+    if value is None:
+        return "-"
+    text = str(value)
+    return text if _UNSAFE.search(text) is None else _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02X}"
+
+
+def rows() -> list[tuple[str, str]]:
+    """Every field with what it is, for the reference."""
+    described: list[tuple[str, Any]] = [(name, about) for name, (_, about) in FIELDS.items()]
+    return [*described, ("header.NAME", "A field of the request, NAME in lower case: `{header.user-agent}`.")]

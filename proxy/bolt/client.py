@@ -1,0 +1,247 @@
+"""A bolt client as the upstream side sees it: whom answers and requests are delivered to, and who is paused.
+
+It holds the way back for requests of servers, `pushes`: by our id, who asked and with what id.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.bolt.frame import CLOSED, BadFrame, error
+from proxy.bolt.state import CallState, DownstreamState
+from proxy.bolt.stream import Framed
+from proxy.connection import HIGH, Downstream
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.bolt.frame import Head
+    from proxy.bolt.ledger import Call, Ledger
+    from proxy.connection import Connection
+    from proxy.plane import Places, Plane
+
+MAX_UNREAD = 2
+"""Longest frames that may wait for a client that does not read; then it is reset."""
+
+Push = tuple["Ledger | None", int, float, int, int]
+"""Who asked, with what id, deadline, codec, ver1."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DownstreamState).decode
+
+
+class Client(Framed, Downstream):
+    """A client connection, as far as the upstream side knows it."""
+
+    __slots__ = (
+        "awaited",
+        "blockers",
+        "heard",
+        "inbox",
+        "last_id",
+        "leaving",
+        "pushes",
+        "skip",
+        "soonest",
+        "uses",
+        "wanted",
+    )
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.uses: dict[Ledger, None] = {}
+        """Upstream connections that may have calls of this client. Derived."""
+        self.blockers: dict[Ledger, None] = {}
+        """Upstream connections that must drain before this one is read again. Derived, they save it."""
+        self.pushes: dict[int, Push] = {}
+        """Requests of servers under way here, by our id."""
+        self.last_id = 0
+        self.soonest = inf
+        """No push's deadline is earlier. Derived."""
+        self.leaving = False
+        """It ends after the last answer."""
+        self.awaited: dict[int, list[int]] = {}
+        """While being restored: upstreams, by serial, that are still to come, with their pushes."""
+
+    # ---- what comes back ----
+
+    def deliver(self, buffer: bytearray, begun: int, end: int) -> None:
+        """Answers to this client, ready to go."""
+        run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+        out = self.outbox
+        if self.fd < 0:
+            return
+        if not out:
+            self.outbox = run
+            self.plane.unflushed.append(self)
+        else:
+            if isinstance(out, bytes):
+                out = self.outbox = bytearray(out)
+            out += run
+            self.changes += 1
+        if len(self.outbox) > HIGH:
+            self._slow()
+        if self.leaving:
+            self._leave()
+
+    def use(self, upstream: Ledger) -> None:
+        """Calls of this client go there from now on."""
+        self.uses = {one: None for one in self.uses if not one.closed}
+        self.uses[upstream] = None
+
+    def fail(self, call: Call, status: int) -> None:
+        """A call of this client came to nothing."""
+        self.listener.answered += 1
+        self.listener.failed += 1
+        if not self.closed:
+            self.send(error(call[1], call[3], call[4], status))
+            if self.clogged:
+                self._slow()
+            if self.leaving:
+                self._leave()
+
+    def push(self, upstream: Ledger, frame: bytearray, head: Head) -> None:
+        """Pass a server's request on."""
+        raise NotImplementedError
+
+    def owes(self, upstream: Ledger) -> bool:
+        """It has a request of that connection's server under way."""
+        return any(push[0] is upstream for push in self.pushes.values())
+
+    def _slow(self) -> None:
+        """It does not read: neither do we, and there is a limit to what waits for it."""
+        if not self.clogged:
+            self.clogged = self.stale = True
+        self.pause()
+        if len(self.outbox) > HIGH + MAX_UNREAD * self.listener.config.max_frame:
+            self.reset()
+            self._gone()
+
+    def drained(self) -> None:
+        """It read what it was sent."""
+        if not self.blockers:
+            self.resume()
+
+    def block(self, upstream: Ledger) -> None:
+        """That connection cannot get rid of its calls."""
+        self.blockers[upstream] = None
+        upstream.feeders[self] = None
+        upstream.changes += 1
+        self.pause()
+
+    def unblock(self, upstream: Ledger) -> None:
+        """It can again, or is gone: go on with what is here."""
+        if self.blockers.pop(upstream, self) is self or self.blockers or self.closed:
+            return
+        buffer = self.inbox
+        if buffer:
+            self.inbox = bytearray()
+            self.changes += 1
+            try:
+                self.take(buffer)
+            except BadFrame as why:
+                self.give_up(str(why))
+                return
+        if not self.blockers and not self.clogged:
+            self.resume()
+        if self.leaving:
+            self._leave()
+
+    # ---- the end ----
+
+    def _leave(self) -> None:
+        """End if nothing is under way any more."""
+        if not self.busy and not self.inbox and not self.skip:
+            self.shut()
+
+    @property
+    def busy(self) -> bool:
+        """A call of this client is under way, or a server's request to it."""
+        return bool(self.pushes) or any(call[0] is self for upstream in self.uses for call in upstream.calls.values())
+
+    def _gone(self) -> None:
+        """The connection is closed: servers that wait for its answers wait no longer."""
+        pushes = self.pushes
+        self.pushes = {}
+        for upstream, number, _, codec, ver1 in pushes.values():
+            if upstream is not None and not upstream.closed:
+                upstream.send(error(number, codec, ver1, CLOSED))
+        for upstream in self.uses:
+            upstream.end_if_done()
+
+    def detached(self) -> None:
+        """It ended, or lives elsewhere now: what names it is no longer as it was saved."""
+        super().detached()
+        for upstream in self.uses:
+            upstream.disown(self)
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.bolt.state.DownstreamState`."""
+        return _encode(
+            DownstreamState(
+                self.transport(now),
+                self.listener.name,
+                self.listener.address,
+                self.remote,
+                bytes(self.inbox),
+                self.skip,
+                self.last_id,
+                tuple(
+                    CallState(number, upstream.serial, theirs, until - now, codec, ver1)
+                    for number, (upstream, theirs, until, codec, ver1) in self.pushes.items()
+                    if upstream is not None and upstream.fd >= 0
+                ),
+                self.leaving,
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        self.listener = places.listener(saved.listener, saved.address, "bolt")
+        self.load_transport(saved.transport, now, places)
+        self.remote = saved.remote
+        self.inbox = bytearray(saved.inbox)
+        self.wanted = 0
+        self.skip = saved.skip
+        self.last_id = saved.last_id
+        self.leaving = saved.leaving
+        self.awaited = {}
+        self.pushes = {}
+        self.soonest = inf
+        if saved.calls:
+            self._load_pushes(saved.calls, now, places)
+
+    def _load_pushes(self, saved: tuple[CallState, ...], now: float, places: Places) -> None:
+        there: dict[int, Any] = places.expect(self, {call.caller for call in saved})
+        for call in saved:
+            self.pushes[call.id] = (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
+            self.soonest = min(self.soonest, now + call.left)
+            if call.caller not in there:
+                self.awaited.setdefault(call.caller, []).append(call.id)
+        for upstream in there.values():
+            upstream.asked[self] = None
+
+    def met(self, other: Connection) -> None:
+        """An upstream that the saved state names is there. See `proxy.plane.Places.expect`."""
+        upstream: Any = other
+        upstream.asked[self] = None
+        for number in self.awaited.pop(upstream.serial, ()):
+            self.pushes[number] = (upstream, *self.pushes[number][1:])
+
+    def bonds(self) -> tuple[Connection, ...]:
+        """The upstream connections with calls of this client, and those whose servers wait for it."""
+        found: dict[Connection, None] = {
+            upstream: None
+            for upstream in self.uses
+            if not upstream.closed and any(call[0] is self for call in upstream.calls.values())
+        }
+        for push in self.pushes.values():
+            if push[0] is not None and not push[0].closed:
+                found[push[0]] = None
+        return tuple(found)

@@ -1,0 +1,324 @@
+"""The record of the calls under way on one upstream connection, and the value that it is.
+
+    downstream --call, its id 7--> [calls: 12 = downstream, 7, deadline] --id 12--> server
+    downstream <--id 7, the same downstream------------------------------- id 12 <-- server, in any order
+
+`calls` is the only record of a call under way; it ends by an answer, its deadline, or with this connection. An
+answer to a call that is not there (any more) is dropped.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from proxy.bolt.frame import ONEWAY, U32, write_crc
+from proxy.bolt.pool import SharedPool
+from proxy.bolt.state import CallState, UpstreamState
+from proxy.bolt.stream import Framed, torn_by
+from proxy.connection import HIGH, Upstream, deadline, remaining
+from proxy.kernel import IN
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.bolt.client import Client
+    from proxy.bolt.frame import Head
+    from proxy.connection import Connection
+    from proxy.plane import Places, Plane, Write
+
+LAST_ID: Final = 0x7FFFFFFF
+"""Ids are signed numbers to many peers."""
+
+Call = tuple["Client | None", int, float, int, int]
+"""Who called, with what id, deadline, codec, ver1."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(UpstreamState).decode
+
+
+class Ledger(Framed, Upstream):
+    """A connection to an endpoint, as far as it is a record of calls."""
+
+    __slots__ = (
+        "again",
+        "asked",
+        "awaited",
+        "beaten",
+        "caller",
+        "caller_awaited",
+        "calls",
+        "connect_by",
+        "feeders",
+        "feeders_awaited",
+        "heard",
+        "inbox",
+        "last_id",
+        "retiring",
+        "skip",
+        "soonest",
+        "spoke",
+        "torn",
+        "unanswered",
+        "unsent",
+        "version",
+        "wanted",
+    )
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.version = 1
+        self.calls: dict[int, Call] = {}
+        """Under way here, by our id."""
+        self.again: dict[int, tuple[int, tuple[str, ...]]] = {}
+        """Those that were on another connection before: attempts, endpoints that could not be connected to."""
+        self.last_id = 0
+        self.soonest = inf
+        """No call's deadline is earlier. Derived."""
+        self.caller: Client | None = None
+        """Who called last."""
+        self.asked: dict[Client, None] = {}
+        """Clients that were sent requests of this server. Derived."""
+        self.feeders: dict[Client, None] = {}
+        """Paused until the outbox has drained."""
+        self.connect_by = inf
+        self.spoke = plane.now
+        """When bytes were last sent."""
+        self.beaten = plane.now
+        """When the last heartbeat was sent, or the connection was made."""
+        self.unanswered = 0
+        """Heartbeats since it was last heard."""
+        self.torn = 0
+        """Bytes of the outbox that are the rest of a frame under way."""
+        self.retiring = False
+        """It takes no further calls, and ends with the last."""
+        self.unsent: bytes | bytearray = b""
+        """At the end: frames of which not a byte was sent."""
+        self.awaited: dict[int, list[int]] = {}
+        """While being restored: the downstreams, by serial, that are still to come, with their calls."""
+        self.caller_awaited = 0
+        self.feeders_awaited: frozenset[int] = frozenset()
+
+    # ---- what goes to the server ----
+
+    def append(
+        self,
+        buffer: bytearray,
+        begun: int,
+        end: int,
+        caller: Client | None,
+        calls: int,
+        last: int,
+        soonest: float,
+    ) -> None:
+        """Send a run of requests out of a buffer that is given away; `calls` of them stand in `self.calls` already."""
+        self.last_id = last
+        out = self.outbox
+        if not out:
+            self.outbox = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+            self.plane.unflushed.append(self)
+        else:
+            if isinstance(out, bytes):
+                out = self.outbox = bytearray(out)
+            out += buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+            self.changes += 1
+        self.endpoint.in_flight += calls
+        if soonest < self.soonest:
+            self.soonest = soonest
+            if soonest < self.alarm:
+                self.plane.wake(self, soonest)
+        if self.connecting:
+            self.changes += 1
+        if caller is not None:
+            self.caller = caller
+            if self not in caller.uses:
+                caller.use(self)
+            if len(self.outbox) > HIGH:
+                if not self.clogged:
+                    self.clogged = self.stale = True
+                caller.block(self)
+
+    def disown(self, client: Client) -> None:
+        """This client is gone: nobody waits for the answers to its calls."""
+        if self.closed:
+            return
+        calls = self.calls
+        for number in [number for number, call in calls.items() if call[0] is client]:
+            del calls[number]
+            self.again.pop(number, None)
+            self.endpoint.in_flight -= 1
+        if self.caller is client:
+            self.caller = None
+        self.feeders.pop(client, None)
+        self.asked.pop(client, None)
+        self.changes += 1
+
+    def end_if_done(self) -> None:
+        """End if it is retiring and the last call is over."""
+        raise NotImplementedError
+
+    def retire(self) -> None:
+        """Take no further calls and end with the last."""
+        raise NotImplementedError
+
+    def next_id(self) -> int:
+        """A fresh id for a frame on this connection."""
+        number = self.last_id
+        while True:
+            number = number + 1 if number < LAST_ID else 1
+            if number not in self.calls:
+                self.last_id = number
+                return number
+
+    def add(self, frame: bytearray, head: Head, call: Call, again: tuple[int, tuple[str, ...]] = (0, ())) -> None:
+        """Send one whole request under a fresh id."""
+        number = self.next_id()
+        U32.pack_into(frame, head.layout.id_at, number)
+        if head.has_crc:
+            write_crc(frame, 0, len(frame))
+        if again[0] or again[1]:
+            self.again[number] = again
+        if head.type == ONEWAY:
+            self.append(frame, 0, len(frame), call[0], 0, number, inf)
+            return
+        self.calls[number] = call
+        self.append(frame, 0, len(frame), call[0], 1, number, call[2])
+
+    def flush(self, write: Write, now: float) -> None:
+        """See `Connection.flush`; remembers where a frame was torn, so that whole ones can be sent elsewhere."""
+        out = self.outbox
+        if out and not self.connecting:
+            self.changes += 1
+            try:
+                count = write(self.fd, out)
+            except OSError as failure:
+                self.plane.io_failed(self, failure)
+            else:
+                self.active = self.spoke = now
+                if count == len(out):
+                    self.outbox = b""
+                    self.torn = 0
+                    if self.interest == IN and not self.stale:
+                        return
+                else:
+                    self.torn = torn_by(out, self.torn, count)
+                    self.outbox = out[count:]
+        self.plane.follow(self)
+
+    # ---- the value ----
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.bolt.state.UpstreamState`."""
+        endpoint = self.endpoint
+        again = self.again
+        return _encode(
+            UpstreamState(
+                self.transport(now),
+                endpoint.cluster.name,
+                endpoint.name,
+                self.version,
+                bytes(self.inbox),
+                self.skip,
+                self.last_id,
+                tuple(
+                    CallState(number, client.serial, caller_id, until - now, codec, ver1, *again.get(number, ()))
+                    for number, (client, caller_id, until, codec, ver1) in self.calls.items()
+                    if client is not None
+                )
+                + tuple(
+                    CallState(number, 0, 0, 0.0, 0, 0, *a) for number, a in again.items() if number not in self.calls
+                ),
+                0 if self.caller is None else self.caller.serial,
+                tuple(client.serial for client in self.feeders),
+                remaining(self.connect_by, now),
+                now - self.heard,
+                now - self.spoke,
+                now - self.beaten,
+                self.unanswered,
+                self.torn,
+                self.retiring,
+            )
+        )
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        endpoint = places.endpoint(saved.cluster, saved.endpoint)
+        for client in self.feeders:
+            client.blockers.pop(self, None)
+        self.endpoint = endpoint
+        self.load_transport(saved.transport, now, places)
+        self.version = saved.version
+        self.inbox = bytearray(saved.inbox)
+        self.wanted = 0
+        self.skip = saved.skip
+        self.last_id = saved.last_id
+        self.connect_by = deadline(saved.connect_left, now)
+        self.heard = now - saved.deaf
+        self.spoke = now - saved.mute
+        self.beaten = now - saved.beaten
+        self.unanswered = saved.unanswered
+        self.torn = saved.torn
+        self.retiring = saved.retiring
+        under_way = [call for call in saved.calls if call.caller]  # the others are oneway
+        serials = {call.caller for call in under_way}
+        serials.update(saved.feeders)
+        if saved.caller:
+            serials.add(saved.caller)
+        there: dict[int, Any] = places.expect(self, serials)
+        before = len(self.calls)
+        self.calls = {
+            call.id: (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
+            for call in under_way
+        }
+        self.again = {call.id: (call.attempts, call.tried) for call in saved.calls if call.attempts or call.tried}
+        self.soonest = min((call[2] for call in self.calls.values()), default=inf)
+        self.awaited = {}
+        for call in under_way:
+            if call.caller not in there:
+                self.awaited.setdefault(call.caller, []).append(call.id)
+        self.caller = None
+        self.feeders = {}
+        self.caller_awaited = saved.caller
+        self.feeders_awaited = frozenset(saved.feeders)
+        for client in there.values():
+            self.met(client)
+        endpoint.in_flight += len(self.calls) - before
+        pool = endpoint.shared.get(self.version)
+        if pool is None:
+            pool = endpoint.shared[self.version] = SharedPool()
+        if self.retiring:
+            pool.discard(self)
+        else:
+            pool.add(self)
+
+    def met(self, other: Connection) -> None:
+        """A downstream that the saved state names is there. See `proxy.plane.Places.expect`."""
+        client: Any = other
+        client.uses[self] = None
+        for number in self.awaited.pop(client.serial, ()):
+            self.calls[number] = (client, *self.calls[number][1:])
+        if client.serial == self.caller_awaited:
+            self.caller = client
+        if client.serial in self.feeders_awaited:
+            self.feeders[client] = None
+            client.blockers[self] = None
+
+    def bonds(self) -> tuple[Connection, ...]:
+        """The clients with calls under way here, in either direction."""
+        found: dict[Connection, None] = {}
+        for call in self.calls.values():
+            if call[0] is not None:
+                found[call[0]] = None
+        found.update((client, None) for client in self.asked if client.owes(self))
+        return tuple(found)
+
+    def in_flight(self) -> int:
+        """The calls, counted here and not at the clients."""
+        return len(self.calls)
+
+    def describe(self) -> dict[str, Any]:
+        """With its version and calls."""
+        return {**super().describe(), "version": self.version, "calls": len(self.calls)}

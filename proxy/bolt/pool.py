@@ -1,0 +1,65 @@
+"""The upstream connections to one endpoint, of one version of bolt, that all clients share.
+
+There are `shared_connections` of them at most. Within one tick all calls take the same one, the one with the fewest
+calls under way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least
+busy one is not idle; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.kernel import IN
+
+if TYPE_CHECKING:
+    from proxy.bolt.ledger import Ledger
+
+PAUSE: Final = 1.0
+"""Seconds after a failed dial in which no further connection is added to those that are there."""
+
+
+class SharedPool:
+    """The connections that take calls. Membership follows from the connections' own states."""
+
+    __slots__ = ("_chosen", "members", "not_before")
+
+    def __init__(self) -> None:
+        self.members: dict[int, Ledger] = {}
+        """By serial."""
+        self.not_before = 0.0
+        """When another connection may be added, monotonic seconds."""
+        self._chosen: Ledger | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def choose(self) -> Ledger | None:
+        """The connection for a call; None if there is none."""
+        chosen = self._chosen
+        if chosen is not None and chosen.outbox and chosen.interest == IN and not chosen.clogged:
+            return chosen  # it will be written to at the end of this tick anyway
+        best = None
+        fewest = 0
+        for one in self.members.values():
+            busy = len(one.calls) + (one.connecting or one.clogged) * (1 << 32)
+            if best is None or busy < fewest:
+                best = one
+                fewest = busy
+        self._chosen = best
+        return best
+
+    def grows(self, chosen: Ledger, now: float) -> bool:
+        """Whether another connection is wanted beside the least busy one."""
+        if not chosen.calls or now < self.not_before:
+            return False
+        return not any(one.connecting for one in self.members.values())
+
+    def add(self, connection: Ledger) -> None:
+        """Let it take calls."""
+        self.members[connection.serial] = connection
+
+    def discard(self, connection: Ledger) -> None:
+        """No further calls for it; no harm if it is not there."""
+        self.members.pop(connection.serial, None)
+        if self._chosen is connection:
+            self._chosen = None

@@ -1,0 +1,80 @@
+"""Which cluster serves a call: the first route, in the order of the configuration, that matches.
+
+    service   the header `service`, or `sofa_head_target_service` where that is missing, as a pattern with * and ?
+    headers   every one of them is there with exactly this value
+
+A listener whose first route takes everything never looks into a header. Otherwise decisions are remembered by
+the bytes of the header map, for clients repeat themselves; those with a trace id in every call are read each time.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Final
+
+from proxy.bolt.headers import read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxy.config.model import MatchConfig, RouteConfig
+
+MAX_MEMO: Final = 1024
+MAX_MEMO_KEY: Final = 256
+
+
+class Route:
+    """One compiled route."""
+
+    __slots__ = ("_exact", "_headers", "_pattern", "cluster")
+
+    def __init__(self, cluster: str, match: MatchConfig) -> None:
+        self.cluster = cluster
+        service = match.service
+        globbed = service is not None and ("*" in service or "?" in service)
+        self._exact = service.encode() if service is not None and not globbed else None
+        plain = "" if service is None else service.replace("[", "[[]")
+        self._pattern = re.compile(translate(plain).encode()) if globbed else None
+        self._headers = tuple((name.lower().encode(), value.encode()) for name, value in match.headers)
+
+    @property
+    def takes_all(self) -> bool:
+        """It has no condition."""
+        return self._exact is None and self._pattern is None and not self._headers
+
+    def matches(self, headers: Mapping[bytes, bytes]) -> bool:
+        """True if every condition holds."""
+        service = headers.get(b"service") or headers.get(b"sofa_head_target_service") or b""
+        if self._exact is not None and service != self._exact:
+            return False
+        if self._pattern is not None and self._pattern.match(service) is None:
+            return False
+        return all(headers.get(name) == value for name, value in self._headers)
+
+
+class ServiceTable:
+    """The routes of one bolt listener."""
+
+    __slots__ = ("_memo", "only", "routes")
+
+    def __init__(self, routes: Sequence[RouteConfig]) -> None:
+        self.routes = tuple(Route(route.cluster, route.match) for route in routes)
+        self.only = self.routes[0].cluster if self.routes and self.routes[0].takes_all else None
+        """The cluster of every call, where there is no choice."""
+        self._memo: dict[bytes, str] = {}
+
+    def find(self, header: bytes) -> str | None:
+        """The name of the cluster for a call with this header map, None if no route matches. Raises `ValueError`."""
+        found = self._memo.get(header)
+        if found is not None:
+            return found
+        headers = read_headers(header)
+        for route in self.routes:
+            if route.matches(headers):
+                if len(header) <= MAX_MEMO_KEY:
+                    if len(self._memo) >= MAX_MEMO:
+                        self._memo.clear()
+                    self._memo[header] = route.cluster
+                return route.cluster
+        return None

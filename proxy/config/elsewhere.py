@@ -1,0 +1,37 @@
+"""What people coming from other proxies write, and what it is called here."""
+
+from __future__ import annotations
+
+ELSEWHERE = {
+    "listen": "address",
+    "bind": "address",
+    "port": "address",
+    "socket_address": "address",
+    "listener": "listeners",
+    "servers": "listeners",
+    "upstream": "cluster",
+    "proxy_pass": "cluster",
+    "default_backend": "cluster",
+    "upstreams": "clusters",
+    "backends": "clusters",
+    "backend": "clusters",
+    "hosts": "endpoints",
+    "targets": "endpoints",
+    "lb_policy": "balance",
+    "load_balancing": "balance",
+    "server_name": "host",
+    "domain": "host",
+    "domains": "host",
+    "location": "match",
+    "client_header_timeout": "header_timeout",
+    "client_body_timeout": "body_timeout",
+    "request_headers_timeout": "header_timeout",
+    "client_max_body_size": "max_body",
+    "large_client_header_buffers": "max_header_bytes",
+    "proxy_connect_timeout": "connect_timeout",
+    "proxy_read_timeout": "idle_timeout",
+    "stream_idle_timeout": "idle_timeout",
+    "keepalive": "max_idle",
+    "num_retries": "retries",
+    "max_stream_duration": "max_duration",
+}

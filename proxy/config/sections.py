@@ -1,0 +1,63 @@
+"""What the table of keys is made of: sections of keys, and lists of sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxy.config.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list with at least one item, each of the same section."""
+
+    section: Section
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key.
+
+    `absent` says what leaving it out means where there is no default; `only` names the protocols of the listeners
+    on which the key may stand, none for all.
+    """
+
+    name: str
+    kind: Kind | Section | Items
+    about: str
+    required: bool = False
+    example: str = ""
+    absent: str = ""
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping with known keys. `shorthand` names the key that is meant when a plain value stands in its place."""
+
+    title: str
+    struct: type[msgspec.Struct]
+    about: str
+    keys: tuple[Key, ...]
+    shorthand: str = ""
+
+    @property
+    def a_title(self) -> str:
+        """The title with its article."""
+        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
+
+    def key(self, name: str) -> Key | None:
+        """The key of this name."""
+        return next((key for key in self.keys if key.name == name), None)
+
+    def default(self, key: Key) -> Any:
+        """The default of an optional key; None where leaving it out means something that cannot be written."""
+        field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)
+        return (
+            None
+            if field is None or field.required or not isinstance(field.default, str | int | float)
+            else field.default
+        )

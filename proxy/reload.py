@@ -1,0 +1,112 @@
+"""A changed configuration for a proxy that serves: read, compared, and applied between two ticks.
+
+What is under way is treated as by an upgrade with the changed file, since both are documented as one:
+
+    a listener that stays       keeps its queue and its connections; its settings and routes hold from now on, for the
+                                next request of a connection that is there already, too
+    one that goes               its queue is served out; its connections finish their calls and end, within
+                                ``upgrade.drain_timeout``; so do those of one that now speaks another protocol
+    a cluster that stays        keeps the pools, the balance and the counts of the endpoints that stay; streams that
+                                use one that went finish on it, then their connections close
+    one that goes               the same for all of its endpoints
+    deadlines                   those that run already stay; silence is measured by the new setting
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotswap.errors import Refused
+from hotswap.swappable import ListenerSpec
+from proxy.cluster import Cluster
+from proxy.config.difference import difference
+from proxy.listener import Listener
+from proxy.protocols import DOWNSTREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol
+
+    from hotswap.address import Address
+    from hotswap.handover.rounds import Limits
+    from hotswap.reload import Change
+    from proxy.config.model import Config, ListenerConfig
+    from proxy.server import ProxyServer
+
+    class Source(Protocol):
+        """Where the configuration comes from, and comes from again."""
+
+        def read(self) -> Config:
+            """As it is now. Raises `HotswapError`."""
+
+        def limits(self, config: Config) -> Limits:
+            """The bounds of handover and drain that follow from it."""
+
+
+_FIXED = ("name", "runtime_dir")
+
+
+class ProxyReload:
+    """Implements `hotswap.reload.Reload`."""
+
+    def __init__(self, server: ProxyServer, config: Config, limits: Limits) -> None:
+        """Raises `Refused` for what a process cannot change about itself."""
+        for key in _FIXED:
+            was, now = getattr(server.config, key), getattr(config, key)
+            if was != now:
+                raise Refused(f"{key} was {was or 'not set'} and is now {now or 'not set'}: that takes a restart")
+        server.sinks.open(config.listeners)
+        self._server = server
+        self._config = config
+        self.config_id = config.id
+        self.changes: Sequence[Change] = difference(server.config, config)
+        self.wanted: Sequence[ListenerSpec] = [listener_spec(one) for one in config.listeners]
+        self.admin: Address | None = config.admin
+        self.limits: Limits | None = limits
+
+    def apply(self, added: Mapping[str, int]) -> None:
+        """See `hotswap.reload.Reload`."""
+        server, config = self._server, self._config
+        old_clusters = dict(server.clusters)
+        self._change_clusters()
+        before = {listener.address: listener for listener in server.listeners.values()}
+        until = server.reactor.kernel.clock() + config.upgrade.drain_timeout
+        server.listeners.clear()
+        for one in config.listeners:
+            fresh = Listener(one, server.clusters, DOWNSTREAMS[one.protocol], server.sinks)
+            known = before.pop(fresh.address, None)
+            if known is None:
+                fresh.fd = added[fresh.name]
+                server.reactor.acceptor.add(fresh)
+            elif known.config.protocol == one.protocol:
+                known.follow(fresh)
+                fresh = known
+            else:
+                server.reactor.acceptor.succeed(known, fresh)
+                known.clusters = old_clusters
+                server.reactor.acceptor.part(known, until)
+            server.listeners[fresh.name] = fresh
+        for listener in before.values():
+            listener.clusters = old_clusters  # its routes may name what is gone
+            server.reactor.acceptor.leave(listener, until)
+        server.config = config
+        server.reconfigured()
+
+    def _change_clusters(self) -> None:
+        """In place: listeners and streams hold on to the clusters, and to the mapping of their names."""
+        clusters = self._server.clusters
+        wanted = {one.name: one for one in self._config.clusters}
+        for name in [*clusters]:
+            if name not in wanted:
+                clusters.pop(name).close()
+        for name, one in wanted.items():
+            known = clusters.get(name)
+            if known is None:
+                clusters[name] = Cluster(one)
+            elif known.config != one:
+                known.follow(one)
+
+
+def listener_spec(config: ListenerConfig) -> ListenerSpec:
+    """What `hotswap` has to bind for it."""
+    return ListenerSpec(config.name, config.address, config.backlog)

@@ -1,0 +1,52 @@
+// sofa-rpc-node as a client: node client.js HOST:PORT VERSION CLIENTS DEPTH
+// Calls until its stdin ends, then prints {"calls": n, "failures": [...]}; "ready" once every client was answered.
+'use strict';
+const bolt = require('sofa-bolt-node');
+const { RpcClient } = require('sofa-rpc-node').client;
+
+const [ address, version, clients, depth ] = process.argv.slice(2);
+const quiet = { info() {}, warn() {}, error() {}, debug() {} };
+const protocol = version === '1' ? bolt : Object.assign({}, bolt, {
+  encoder(options) {
+    return Object.assign(bolt.encoder(options), { protocolType: 'bolt2', boltVersion: 2, crcEnable: true });
+  },
+});
+const report = { calls: 0, failures: [] };
+let going = true;
+process.stdin.resume().on('end', () => { going = false; });
+
+async function repeat(consumer, name) {
+  for (let number = 0; going; number++) {
+    const text = `${name} ${number}`;
+    try {
+      const answer = await consumer.invoke('echo', [ text, Math.floor(Math.random() * 400) ], { responseTimeout: 20000 });
+      if (answer !== text) report.failures.push(`${answer} came for ${text}`);
+    } catch (error) {
+      report.failures.push(String(error));
+      return;
+    }
+    report.calls++;
+  }
+}
+
+async function main() {
+  const consumers = [];
+  for (let number = 0; number < Number(clients); number++) {
+    const client = new RpcClient({ logger: quiet, protocol });
+    const consumer = client.createConsumer({ interfaceName: 'test.Echo', serverHost: address });
+    await consumer.ready();
+    await consumer.invoke('echo', [ 'first', 0 ], { responseTimeout: 20000 });
+    consumers.push(consumer);
+  }
+  console.log('ready');
+  const loops = consumers.flatMap((consumer, client) =>
+    Array.from({ length: Number(depth) }, (_, loop) => repeat(consumer, `${client}-${loop}`)));
+  await Promise.all(loops);
+  console.log(JSON.stringify(report));
+  process.exit(0);
+}
+
+main().catch(error => {
+  console.log(JSON.stringify({ calls: 0, failures: [ String(error) ] }));
+  process.exit(1);
+});

@@ -1,0 +1,65 @@
+"""Which cluster serves a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.bolt.routes import MAX_MEMO, ServiceTable
+from proxy.config.model import MatchConfig, RouteConfig
+from tests.kit.bolt import headers
+
+
+def table(*matches: MatchConfig) -> ServiceTable:
+    return ServiceTable([RouteConfig(cluster=str(number), match=match) for number, match in enumerate(matches)])
+
+
+@pytest.mark.parametrize(
+    ("service", "taken", "left"),
+    [
+        ("com.acme.Orders:1.0", ["com.acme.Orders:1.0"], ["com.acme.Orders:1.00", "com.acme.Orders", "x", ""]),
+        ("com.acme.*", ["com.acme.Orders:1.0", "com.acme."], ["com.acme", "xcom.acme.a", "comXacme.a"]),
+        ("*:1.0", ["a:1.0"], ["a:1.0 ", "a:1X0"]),
+        ("a?c", ["abc"], ["ac", "abbc"]),
+        ("a[b]*", ["a[b]", "a[b]c"], ["ab"]),
+        ("*", ["", "anything"], []),
+    ],
+)
+def test_service_is_a_pattern(service: str, taken: list[str], left: list[str]) -> None:
+    routes = table(MatchConfig(service=service))
+    for one in taken:
+        assert routes.find(headers(service=one)) == "0", one
+    for one in left:
+        assert routes.find(headers(service=one)) is None, one
+
+
+def test_target_service_counts_where_service_is_missing() -> None:
+    routes = table(MatchConfig(service="a"), MatchConfig(service="b"))
+    assert routes.find(headers(sofa_head_target_service="b")) == "1"
+    assert routes.find(headers(sofa_head_target_service="b", service="a")) == "0"
+
+
+def test_every_other_header_must_be_there_with_its_value() -> None:
+    routes = table(MatchConfig(service="a", headers=(("x-lane", "blue"), ("app", "shop"))))
+    assert routes.find(headers(service="a", app="shop", **{"X-Lane": "blue"})) == "0"
+    assert routes.find(headers(service="a", app="shop", **{"x-lane": "Blue"})) is None
+    assert routes.find(headers(service="a", **{"x-lane": "blue"})) is None
+
+
+def test_first_route_that_matches_decides() -> None:
+    routes = table(MatchConfig(service="a.*"), MatchConfig(service="*"))
+    assert routes.find(headers(service="a.b")) == "0"
+    assert routes.find(headers(service="b")) == "1"
+    assert routes.find(b"") == "1"
+
+
+def test_no_header_is_read_where_there_is_no_choice() -> None:
+    assert table(MatchConfig(), MatchConfig(service="a")).only == "0"
+    assert table(MatchConfig(service="a"), MatchConfig()).only is None
+
+
+def test_memory_of_decisions_is_bounded() -> None:
+    routes = table(MatchConfig(service="*"))
+    for number in range(3 * MAX_MEMO):
+        routes.find(headers(service=f"{number}"))
+    routes.find(headers(service="x" * 1000))
+    assert len(routes._memo) <= MAX_MEMO

@@ -1,0 +1,88 @@
+"""Bolt peers that nobody here wrote, on both sides of the proxy, through upgrades."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.kit.bolt_peers import Absent, Peer, Report, anthunder, node
+from tests.kit.ports import free_port, loopback, port_of
+from tests.kit.processes import Instance
+from tests.kit.stage import Stage
+from tests.kit.waiting import eventually
+
+pytestmark = [pytest.mark.all, pytest.mark.timeout(400)]
+UPGRADES = 3
+
+
+def have(program: Callable[[], list[str]]) -> list[str]:
+    """Its command line, or a skip; with HOTSWAP_REQUIRE_PEERS=1 its absence is an error."""
+    try:
+        return program()
+    except Absent as reason:
+        if os.environ.get("HOTSWAP_REQUIRE_PEERS") == "1":
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+
+
+def edge(stage: Stage, behind: str) -> tuple[Instance, str]:
+    address = loopback()
+    instance = stage.instance(
+        {
+            "name": "edge",
+            "listeners": [
+                {
+                    "name": "rpc",
+                    "address": address,
+                    "protocol": "bolt",
+                    "routes": [{"match": {"service": "test.Echo:*"}, "cluster": "calls"}],
+                }
+            ],
+            "clusters": [{"name": "calls", "endpoints": [behind]}],
+        }
+    )
+    instance.start()
+    return instance, address
+
+
+def through_upgrades(instance: Instance, *clients: Peer) -> list[Report]:
+    for _ in range(UPGRADES):
+        eventually(lambda: instance.status().in_flight > 0, within=20, what="calls are under way")
+        done = instance.upgrade("--require-all")
+        assert done.exit_code == 0, done.text
+    return [client.finish() for client in clients]
+
+
+@pytest.mark.parametrize("versions", [(1,), (2,), (1, 2)])
+def test_sofa_rpc_node_calls_sofa_rpc_node(stage: Stage, versions: tuple[int, ...]) -> None:
+    program = have(node)
+    port = free_port()
+    with Peer(program, "server.js", port) as _:
+        instance, address = edge(stage, f"127.0.0.1:{port}")
+        clients = [Peer(program, "client.js", address, version, 5, 16) for version in versions]
+        try:
+            for client in clients:
+                client.wait()
+            reports = through_upgrades(instance, *clients)
+        finally:
+            for client in clients:
+                client.__exit__(None, None, None)
+    for report in reports:
+        assert report.failures == []
+        assert report.calls > 100
+
+
+def test_anthunder_notices_nothing(stage: Stage) -> None:
+    program = have(anthunder)
+    upstreams = stage.upstreams(("bolt", "127.0.0.1:0"))
+    instance, address = edge(stage, upstreams.addresses[0])
+    with Peer(program, "caller.py", port_of(address), 16) as client:
+        for _ in range(UPGRADES):
+            done = instance.upgrade("--require-all")
+            assert done.exit_code == 0, done.text
+        report = client.finish()
+    assert report.failures == []
+    assert report.calls > 100
+    assert upstreams.record().wrong == []
