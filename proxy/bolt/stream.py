@@ -41,8 +41,9 @@ class Framed(Connection):
         self.wanted = 0
 
     def readable(self, read: Read, now: float) -> None:
-        """See `Connection.readable`. Many frames come at a time here: one large read, and epoll tells of more."""
+        """See `Connection.readable`. Many frames come at a time here: one large read, the rest in another batch."""
         if self.paused:
+            self.plane.unread(self)
             return
         try:
             data = read(self.fd, CHUNK)
@@ -51,6 +52,8 @@ class Framed(Connection):
             return
         self.active = self.heard = now
         self.changes += 1
+        if len(data) == CHUNK:
+            self.plane.unread(self)
         if data:
             self.received(data)
         else:
