@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.bolt.routes import ServiceTable
+from proxy.filters.chain import Chain
 from proxy.route import RouteTable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Listener:
         "draining",
         "failed",
         "fd",
+        "filters",
         "name",
         "polled",
         "routes",
@@ -49,6 +51,7 @@ class Listener:
         self.config = config
         self.access_log = sinks.log(config)
         """None where none is configured."""
+        self.filters = Chain(config.filters, config.protocol) if config.filters else None
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
@@ -75,6 +78,8 @@ class Listener:
 
     def follow(self, changed: Listener) -> None:
         """Take the settings of another for the same address. What is under way stays."""
+        if self.filters is not None and changed.filters is not None:
+            changed.filters.load(self.filters.save(0.0), 0.0)
         for slot in Listener.__slots__:
             if slot not in _OWN:
                 setattr(self, slot, getattr(changed, slot))

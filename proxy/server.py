@@ -18,6 +18,7 @@ from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
+from proxy.filters.chain import load_all, save_all
 from proxy.heartbeat import Heartbeat
 from proxy.kernel import Kernel
 from proxy.links import Links
@@ -167,8 +168,8 @@ class ProxyServer:
         reactor = self.reactor
         left = remaining(reactor.stop_at, now)
         watches = {one.name: one.healing.save(now) for one in self.clusters.values() if one.healing is not None}
-        shared = SharedState(reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
-        return msgspec.msgpack.encode(shared)
+        fixed = (reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
+        return msgspec.msgpack.encode(SharedState(*fixed, save_all(self.listeners.values(), now)))
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -181,6 +182,7 @@ class ProxyServer:
                 endpoint.current = numbers.get(endpoint.name, 0)
             if cluster.healing is not None:
                 cluster.healing.load(shared.watches.get(cluster.name, {}), now)
+        load_all(self.listeners.values(), shared.filters, now)
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining

@@ -11,6 +11,7 @@ from hotswap.address import MAX_UNIX_PATH, Address
 from proxy.config.keys import ROUTED
 from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
+from proxy.filters.registry import FILTERS, build
 
 if TYPE_CHECKING:
     from proxy.config.reader import Found, Part
@@ -29,6 +30,7 @@ def check(root: Part, problems: Problems) -> None:
     for listener in listeners:
         _protocol(listener, problems)
         _routes(listener.parts("routes"), problems)
+        _filters(listener, problems)
     for cluster in clusters:
         _endpoints(cluster, problems)
     _references(listeners, clusters, root, problems)
@@ -100,6 +102,27 @@ def _foreign(part: Part, protocol: str, problems: Problems) -> None:
             one = " or ".join(key.only)
             remedy = "write cluster: NAME instead" if key.name == "routes" else f"remove it, or write protocol: {one}"
             problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
+
+
+def _filters(listener: Part, problems: Problems) -> None:
+    """Filters that are not there, do not take their config, or have nothing to look at."""
+    for part in listener.parts("filters"):
+        name = part.value("name")
+        if name is None:
+            continue
+        kind = FILTERS.get(name)
+        if kind is None:
+            meant = nearest(name, list(FILTERS))
+            remedy = f"did you mean {meant}?" if meant else f"the filters are {', '.join(sorted(FILTERS))}"
+            problems.error(*part.place("name"), f"there is no filter {shown(name)}; {remedy}")
+            continue
+        try:
+            build(name, part.value("config") or {})
+        except ValueError as error:
+            problems.error(*part.place("config"), f"{name}: {error}")
+        protocol = listener.value("protocol")
+        if protocol not in (None, "http1") and not kind.has("accepted"):
+            problems.error(*part.place("name"), f"{name} looks at requests of http1, not at {protocol}; remove it")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:

@@ -25,7 +25,7 @@ from proxy.config.kinds import (
     Size,
     SocketAddress,
 )
-from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.listener_keys import ACCESS_LOG, FILTER
 from proxy.config.sections import Items, Key, Section
 
 HTTP1 = ("http1",)
@@ -176,6 +176,7 @@ LISTENER = Section(
             only=BOLT,
         ),
         Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
+        Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
     ),
 )
 
@@ -357,4 +358,4 @@ ROOT = Section(
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, HEALTH_CHECK, UPGRADE, APP)
+SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, FILTER, CLUSTER, ENDPOINT, OUTLIER, HEALTH_CHECK, UPGRADE, APP)

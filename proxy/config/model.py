@@ -124,6 +124,13 @@ class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None = None
 
 
+class FilterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter by its name in `proxy.filters.registry`; ``config`` is what it takes."""
+
+    name: str
+    config: dict[str, Any] = {}
+
+
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
@@ -148,6 +155,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int | None = None
     max_frame: int = 16 * 1024 * 1024
     access_log: AccessLogConfig | None = None
+    filters: tuple[FilterConfig, ...] = ()
 
     @property
     def cluster(self) -> str:

@@ -9,7 +9,7 @@ import sys
 
 from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
 from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
-from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.listener_keys import ACCESS_LOG, FILTER
 from proxy.config.sections import Items, Key, Section
 
 HEAD = """\
@@ -59,6 +59,7 @@ TITLES = (
     (ROUTE, "listeners: routes"),
     (MATCH, "listeners: routes: match"),
     (ACCESS_LOG, "listeners: access_log"),
+    (FILTER, "listeners: filters"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (OUTLIER, "clusters: outlier"),

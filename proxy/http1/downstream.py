@@ -19,7 +19,8 @@ from proxy.connection import deadline, remaining
 from proxy.http1 import forward
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
-from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED, Exchange
+from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED
+from proxy.http1.filtered import Filtered
 from proxy.http1.head import CHUNKED, find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
@@ -27,6 +28,7 @@ from proxy.http1.states import MOVES, Event, Step
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxy.filters.api import Verdict
     from proxy.http1.head import RequestHead
     from proxy.plane import Places
 
@@ -35,14 +37,15 @@ MAX_REPEATABLE: Final = 65536
 
 IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
 BOTH, REPLY, DISCARD, TUNNEL, LINGER = Step.BOTH, Step.REPLY, Step.DISCARD, Step.TUNNEL, Step.LINGER
-_EXCHANGE: Final = frozenset({DIAL, SEND, WAIT, BOTH, REPLY})
-_WITH_CLUSTER: Final = _EXCHANGE | {TUNNEL}
+DELAY = Step.DELAY
+_EXCHANGE: Final = frozenset({DELAY, DIAL, SEND, WAIT, BOTH, REPLY})
+_WITH_CLUSTER: Final = _EXCHANGE - {DELAY} | {TUNNEL}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
 
 
-class Http1Downstream(Exchange):
+class Http1Downstream(Filtered):
     """A client connection."""
 
     __slots__ = ()
@@ -109,7 +112,10 @@ class Http1Downstream(Exchange):
                 if end < 0:
                     self._await_head(data)
                     return
-                data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+                if self.listener.filters is None:
+                    data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+                else:
+                    data = self._filter(data[:end], data[end + 4 :])
             except BadMessage as why:
                 self._reply(why.status, why.reason, keep=False)
                 return
@@ -130,7 +136,7 @@ class Http1Downstream(Exchange):
         if self.eof:
             self._last()
 
-    def _serve(self, head: RequestHead, data: bytes) -> bytes:
+    def _serve(self, head: RequestHead, data: bytes, verdict: Verdict = None) -> bytes:
         """Begin an exchange; ``data`` is what follows the head. Returns what follows the request."""
         start = head.start
         self.inbox = b""
@@ -143,10 +149,13 @@ class Http1Downstream(Exchange):
         self.timed_out = False
         self.requests += 1
         listener = self.listener
-        if listener.access_log is not None:
+        if listener.access_log is not None and self.record is None:
             self.record = listener.access_log.request(head, self.plane.now)
         if head.length:
             self._begin_body(head)
+        if verdict is not None:
+            self._refuse(verdict)
+            return self._take_body(data) if self.left else data
         name = listener.routes.find(head.host, start.path, head.lines)
         if name is None:
             self.step = MOVES[Event.REQUEST][self.step]
@@ -295,6 +304,8 @@ class Http1Downstream(Exchange):
             self._reply(408, "the request body did not come in time", keep=False)
         elif step is DIAL or step is WAIT or step is SEND:
             self._overdue(now)
+        elif step is DELAY:
+            self._go_on()
         elif step is TUNNEL:
             upstream = self.peer
             if upstream is not None:
@@ -342,6 +353,7 @@ class Http1Downstream(Exchange):
                 self.timed_out,
                 self.spendable,
                 save_record(self.record, now),
+                (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
             )
         )
 
@@ -373,6 +385,7 @@ class Http1Downstream(Exchange):
         self.timed_out = saved.timed_out
         self.spendable = saved.spendable
         self.record = load_record(saved.record, now)
+        self.filtered, self.notes = saved.passage or (0, {})
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.accesslog.record import Record
 from proxy.connection import HIGH, Downstream
 from proxy.http1 import forward
+from proxy.http1.errors import BadMessage
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
@@ -31,6 +32,7 @@ from proxy.relay import Relay
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
+    from proxy.filters.chain import Notes
     from proxy.http1.body import Chunks
     from proxy.http1.head import ResponseHead
     from proxy.plane import Plane
@@ -43,7 +45,7 @@ MAX_DISCARD: Final = 262144
 """Bytes of a request body read and dropped after an early response, to keep the connection."""
 
 IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
-DISCARD, LINGER = Step.DISCARD, Step.LINGER
+DISCARD, LINGER, DELAY = Step.DISCARD, Step.LINGER, Step.DELAY
 _SENT, _RESPONSE, _COMPLETE = MOVES[Event.SENT], MOVES[Event.RESPONSE], MOVES[Event.COMPLETE]
 
 
@@ -57,12 +59,14 @@ class Exchange(Relay, Downstream):
         "deadline",
         "expects",
         "expires",
+        "filtered",
         "held",
         "inbox",
         "keep",
         "left",
         "method",
         "minor",
+        "notes",
         "record",
         "requests",
         "scanned",
@@ -112,6 +116,10 @@ class Exchange(Relay, Downstream):
         """The last of these did not answer in time."""
         self.spendable = 0
         """Bytes that DISCARD may still read."""
+        self.filtered = 0
+        """In DELAY: the filter that is next."""
+        self.notes: Notes = {}
+        """What filters remember of the request under way."""
         self.record: Record | None = None
         """Of the request under way, for the access log; None where none is kept."""
         self.tail = b""
@@ -204,7 +212,7 @@ class Exchange(Relay, Downstream):
             return min(self.deadline, self.expires)
         if step is IDLE:
             return self.active + config.keepalive_timeout if self.requests else self.deadline
-        if step is HEAD:
+        if step is HEAD or step is DELAY:
             return self.deadline
         if step is DIAL:
             return self.expires  # the dial has a deadline of its own
@@ -239,6 +247,15 @@ class Exchange(Relay, Downstream):
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return forward.response_head(head, self.minor, self.keep)
+
+    def filter_response(self, head: ResponseHead) -> None:
+        """Have filters edit the final response's head. 500 as `BadMessage` if one of them fails."""
+        chain = self.listener.filters
+        if chain is not None and chain.responses:
+            edited = chain.response(head.raw, self.notes, self.plane.now)
+            if edited is None:
+                raise BadMessage(500, "a filter failed")
+            head.raw = edited
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx response. HTTP/1.0 knows none."""
@@ -286,9 +303,9 @@ class Exchange(Relay, Downstream):
         if self.inbox or self.paused or self.eof:
             self._proceed()
 
-    def bad_gateway(self, detail: str) -> None:
+    def bad_gateway(self, detail: str, status: int = 502) -> None:
         """The upstream's answer is none; nothing of it was forwarded."""
-        self._reply(502, detail)
+        self._reply(status, detail)
         self._proceed()
 
     def break_off(self, *, bare: bool) -> None:
@@ -301,8 +318,8 @@ class Exchange(Relay, Downstream):
         else:
             self._last()
 
-    def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
-        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""
+    def _reply(self, status: int, detail: str, *, keep: bool = True, text: str = "", fields: str = "") -> None:
+        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted; ``text`` is the body."""
         self._drop_upstream()
         self.listener.answered += 1
         if status >= 500:
@@ -315,7 +332,8 @@ class Exchange(Relay, Downstream):
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
         keep = keep and self.keep and not (self.listener.draining or self.expects or self.left > MAX_DISCARD)
-        self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
+        head_only = self.method == b"HEAD"
+        self.send(reply(status, detail, head_only=head_only, minor=self.minor, keep=keep, text=text, fields=fields))
         if not keep:
             self._last()
         elif self.left:

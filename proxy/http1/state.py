@@ -5,6 +5,8 @@ Times are remaining seconds (None: no deadline), links are serials, everything e
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from proxy.accesslog.record import Record
@@ -48,6 +50,8 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     timed_out: bool
     spendable: int
     record: Record | None = None
+    passage: tuple[int, dict[str, dict[str, Any]]] | None = None
+    """Which filter is next after a delay, and what filters remember of the request under way."""
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

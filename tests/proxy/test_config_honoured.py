@@ -446,6 +446,14 @@ def test_outlier_ejects_an_endpoint_that_fails(proxy: Build) -> None:
     assert ports == [9001] * 4
 
 
+@honours("listener.filters")
+def test_filters_decide_about_requests(proxy: Build) -> None:
+    """Their own keys: tests/proxy/filters."""
+    client = proxy("filters: [{name: fault, config: {abort_percent: 100}}]").connect("web")
+    client.send(GET)
+    assert status(client) == 503
+
+
 @honours("listener.access_log")
 def test_access_log_has_a_line_for_each_request(proxy: Build) -> None:
     """Its own keys: tests/proxy/accesslog."""
