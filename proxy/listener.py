@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.bolt.routes import ServiceTable
 from proxy.filters.chain import Chain
 from proxy.route import RouteTable
+from proxy.split import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,7 @@ class Listener:
         "polled",
         "routes",
         "services",
+        "splits",
         "turning_away",
     )
 
@@ -56,7 +58,8 @@ class Listener:
         self.address = str(config.address)
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
-        self.routes = RouteTable(config.routes)
+        self.splits = Splits(config.routes)
+        self.routes = RouteTable(config.routes, self.splits)
         """Which of them serves a request (http1)."""
         self.services = ServiceTable(config.routes)
         """Which of them serves a call (bolt)."""
@@ -80,6 +83,7 @@ class Listener:
         """Take the settings of another for the same address. What is under way stays."""
         if self.filters is not None and changed.filters is not None:
             changed.filters.load(self.filters.save(0.0), 0.0)
+        changed.splits.load(self.splits.save())
         for slot in Listener.__slots__:
             if slot not in _OWN:
                 setattr(self, slot, getattr(changed, slot))

@@ -107,3 +107,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """Cluster name -> endpoint address -> what is known of its health."""
     filters: dict[str, dict[str, Any]] = {}
     """Listener address -> filter -> what it keeps."""
+    splits: dict[str, dict[str, dict[str, int]]] = {}
+    """Listener address -> conditions of the route -> cluster name -> the balance's number."""

@@ -93,6 +93,7 @@ def _protocol(listener: Part, problems: Problems) -> None:
         match: Part | None = route.value("match")
         if match is not None:
             _foreign(match, protocol, problems)
+        _foreign(route, protocol, problems)
 
 
 def _foreign(part: Part, protocol: str, problems: Problems) -> None:
@@ -128,6 +129,17 @@ def _filters(listener: Part, problems: Problems) -> None:
 def _routes(routes: list[Part], problems: Problems) -> None:
     earlier: list[tuple[Part, MatchConfig]] = []
     for route in routes:
+        shares = route.parts("clusters")
+        if "cluster" in route.written and "clusters" in route.written:
+            problems.error(*route.place("clusters"), "cluster and clusters stand together; keep the one that is meant")
+        elif not {"cluster", "clusters"} & route.written:
+            problems.error(route.line, route.path, "cluster is missing; add cluster: NAME, where its requests go")
+        names = [share.value("name") for share in shares]
+        for number, share in enumerate(shares):
+            if names[number] in names[:number]:
+                problems.error(
+                    *share.place("name"), f"{names[number]} has a share already; give it the sum of the weights"
+                )
         part: Part | None = route.value("match")
         if part is not None and {"path", "prefix"} <= part.written:
             problems.error(*part.place("path"), "path and prefix stand together; keep the one that is meant")
@@ -179,13 +191,16 @@ def _references(listeners: list[Part], clusters: list[Part], root: Part, problem
     """Clusters that are named and not there, or there and not named."""
     known = {cluster.value("name"): cluster for cluster in clusters if "name" in cluster.fields}
     used: set[str] = set()
-    for part in [*listeners, *(route for listener in listeners for route in listener.parts("routes"))]:
-        name = part.value("cluster")
+    routes = [route for listener in listeners for route in listener.parts("routes")]
+    named = [(part, "cluster") for part in [*listeners, *routes]]
+    named += [(share, "name") for route in routes for share in route.parts("clusters")]
+    for part, key in named:
+        name = part.value(key)
         if name is None:
             continue
         used.add(name)
         if name not in known and "clusters" in root.fields:
-            problems.error(*part.place("cluster"), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
+            problems.error(*part.place(key), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
     for name, cluster in known.items():
         if name not in used:
             problems.warn(

@@ -156,12 +156,14 @@ class Http1Downstream(Filtered):
         if verdict is not None:
             self._refuse(verdict)
             return self._take_body(data) if self.left else data
-        name = listener.routes.find(head.host, start.path, head.lines)
-        if name is None:
+        route = listener.routes.find(head.host, start.path, head.lines)
+        if route is None:
             self.step = MOVES[Event.REQUEST][self.step]
             self._reply(404, "no route matches")
             return self._take_body(data) if self.left else data
+        name = route.cluster if route.split is None else route.split.next()
         self.cluster = cluster = listener.clusters[name]
+        self.terms = None if route.plain else route.terms(cluster.config)
         if cluster.config.max_duration is not None:
             self.expires = self.plane.now + cluster.config.max_duration
             self.wake(self.expires)
@@ -354,6 +356,7 @@ class Http1Downstream(Filtered):
                 self.spendable,
                 save_record(self.record, now),
                 (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
+                self.terms,
             )
         )
 
@@ -363,6 +366,7 @@ class Http1Downstream(Filtered):
         self.listener = places.listener(saved.listener, saved.address, "http1")
         if saved.cluster:
             self.cluster = places.cluster(saved.cluster)
+            self.cluster.claim(self)
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
         self.tail = forward.request_tail(saved.remote)
@@ -372,12 +376,8 @@ class Http1Downstream(Filtered):
         self.requests = saved.requests
         self.deadline = deadline(saved.deadline, now)
         self.expires = deadline(saved.expires, now)
-        self.method = saved.method
-        self.minor = saved.minor
-        self.keep = saved.keep
-        self.expects = saved.expects
-        self.upgrade = saved.upgrade
-        self.left = saved.left
+        self.method, self.minor, self.keep = saved.method, saved.minor, saved.keep
+        self.expects, self.upgrade, self.left = saved.expects, saved.upgrade, saved.left
         self.chunks = load_chunks(saved.chunks)
         self.held = saved.held
         self.attempts = saved.attempts
@@ -386,6 +386,7 @@ class Http1Downstream(Filtered):
         self.spendable = saved.spendable
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
+        self.terms = saved.terms
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""

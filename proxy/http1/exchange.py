@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.http1.body import Chunks
     from proxy.http1.head import ResponseHead
     from proxy.plane import Plane
+    from proxy.route import Terms
 
 LINGER_TIME: Final = 2.0
 """Seconds that a client has to go once it was sent the last response and a FIN."""
@@ -73,6 +74,7 @@ class Exchange(Relay, Downstream):
         "spendable",
         "step",
         "tail",
+        "terms",
         "timed_out",
         "tried",
         "upgrade",
@@ -112,6 +114,8 @@ class Exchange(Relay, Downstream):
         """How often this request was lost with its upstream connection."""
         self.tried: tuple[str, ...] = ()
         """Endpoints that could not be connected to for this request."""
+        self.terms: Terms | None = None
+        """What the route of this request says itself; else the cluster's settings hold."""
         self.timed_out = False
         """The last of these did not answer in time."""
         self.spendable = 0
@@ -132,7 +136,14 @@ class Exchange(Relay, Downstream):
 
         A request that was LOST goes on a fresh connection: another idle one may be as dead as the first.
         """
-        endpoint = self.cluster.pick(self.tried)
+        cluster = self.cluster
+        endpoint = cluster.pick(self.tried, self.terms.subset if self.terms is not None else ())
+        if endpoint is not None and cluster.limits is not None:
+            excess = cluster.limits.admit(self, dials=event is not Event.REQUEST or not len(endpoint.pool))
+            if excess:
+                self.step = MOVES[event][self.step]
+                self._reply(503, excess)
+                return
         if endpoint is None:
             status = 504 if self.timed_out else 503
             self.step = MOVES[event][self.step]
@@ -146,7 +157,7 @@ class Exchange(Relay, Downstream):
             return
         self.step = MOVES[event][self.step]
         self.touch()
-        Http1Upstream(self.plane).dial_for(self, endpoint, self.cluster.config.connect_timeout)
+        Http1Upstream(self.plane).dial_for(self, endpoint, cluster.config.connect_timeout)
 
     def _send_held(self, upstream: Http1Upstream) -> None:
         upstream.send(self.held)
@@ -164,7 +175,7 @@ class Exchange(Relay, Downstream):
         """The request is complete: from now on the upstream is due to answer."""
         self.step = step = _SENT[self.step]
         if step is Step.WAIT:
-            self.deadline = when = self.plane.now + self.cluster.config.request_timeout
+            self.deadline = when = self.plane.now + (self.terms or self.cluster.config).request_timeout
             self.wake(when)
 
     def dialled(self, upstream: Http1Upstream) -> None:
@@ -186,7 +197,8 @@ class Exchange(Relay, Downstream):
 
     def lost(self) -> None:
         """The upstream connection ended before a byte of the response: send it again if that is safe."""
-        if self.held and self.method in IDEMPOTENT and self.attempts < self.cluster.config.retries:
+        again = self.attempts < (self.terms or self.cluster.config).retries
+        if self.held and self.method in IDEMPOTENT and again and self.cluster.may_retry(self):
             self.attempts += 1
             self._dispatch(Event.LOST)
         else:
@@ -200,6 +212,16 @@ class Exchange(Relay, Downstream):
             self.peer.endpoint.lost(now)
         self._reply(504, "the upstream did not answer in time")
         self._proceed()
+
+    @property
+    def waiting(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return self.step is DIAL and self.fd >= 0
+
+    @property
+    def retrying(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return self.attempts > 0 and self.step in {DIAL, SEND, WAIT} and self.fd >= 0
 
     # ---- deadlines ----
 
@@ -223,7 +245,7 @@ class Exchange(Relay, Downstream):
         if step is SEND and not self._upstream_is_slow:
             return min(self.active + config.body_timeout, self.expires)
         silent_since = self.active if upstream is None else max(self.active, upstream.active)
-        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
+        return min(silent_since + (self.terms or self.cluster.config).idle_timeout, self.expires)
 
     @property
     def _upstream_is_slow(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from proxy.accesslog.record import Record
 from proxy.http1.body import Chunks, Phase
+from proxy.route import Terms
 from proxy.state import Transport
 
 
@@ -52,6 +53,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     record: Record | None = None
     passage: tuple[int, dict[str, dict[str, Any]]] | None = None
     """Which filter is next after a delay, and what filters remember of the request under way."""
+    terms: Terms | None = None
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

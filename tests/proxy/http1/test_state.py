@@ -19,8 +19,8 @@ from tests.proxy.http1.test_states import Pair
 from tests.proxy.simulation import World
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots"
-NEWEST = SNAPSHOTS / "http1-2.txt"  # 2: with the record for the access log
-GOLDENS = [SNAPSHOTS / "http1-1.txt", NEWEST]
+NEWEST = SNAPSHOTS / "http1-3.txt"  # 2: with the record for the access log, 3: with the terms of the route
+GOLDENS = [SNAPSHOTS / "http1-1.txt", SNAPSHOTS / "http1-2.txt", NEWEST]
 
 
 def snapshots() -> dict[str, bytes]:
