@@ -207,7 +207,10 @@ class Acceptor:
             connection.remote = remote
             reactor.attach(connection, fd)
             try:
-                connection.begin()
+                if listener.filters is None or listener.filters.admits(remote, reactor.now):
+                    connection.begin()
+                else:
+                    connection.reset()
             except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
                 reactor.broken(connection, bug)
             if fd >= self._ceiling:

@@ -13,6 +13,7 @@ from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
 from proxy.health.healing import Healing
+from proxy.limits import Limits
 from proxy.pool import Pool
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.bolt.pool import SharedPool
     from proxy.config.model import ClusterConfig
     from proxy.health.watch import Watch
+    from proxy.limits import Claimant
 
 
 class Endpoint:
@@ -32,14 +34,29 @@ class Endpoint:
     `answered` or `lost`.
     """
 
-    __slots__ = ("address", "calls", "cluster", "current", "in_flight", "name", "pool", "shared", "watch", "weight")
+    __slots__ = (
+        "address",
+        "calls",
+        "cluster",
+        "current",
+        "in_flight",
+        "labels",
+        "name",
+        "pool",
+        "shared",
+        "watch",
+        "weight",
+    )
 
-    def __init__(self, cluster: Cluster, address: Address, weight: int) -> None:
+    def __init__(
+        self, cluster: Cluster, address: Address, weight: int, labels: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.cluster = cluster
         self.address = address
         self.name = str(address)
         """The canonical text of the address: the endpoint's identity across generations."""
         self.weight = weight
+        self.labels = frozenset(labels)
         self.in_flight = 0
         self.current = 0
         """The balance's own number, see `proxy.balance`."""
@@ -81,8 +98,15 @@ class Endpoint:
 
     def follow(self, settings: Endpoint) -> None:
         """Take the settings of another."""
-        self.weight = settings.weight
+        self.weight, self.labels = settings.weight, settings.labels
         self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
+
+    @property
+    def connections(self) -> int:
+        """In use, being made, idle, shared."""
+        if self.shared:
+            return sum(len(pool) for pool in self.shared.values())
+        return self.in_flight + len(self.pool)
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people: what is under way, and how it does where that is watched."""
@@ -103,17 +127,21 @@ class Endpoint:
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
 
-    __slots__ = ("_former", "_pick", "_used", "config", "endpoints", "healing", "name")
+    __slots__ = ("_former", "_pick", "_used", "config", "endpoints", "healing", "limits", "name")
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
         self.name = config.name
         self._pick = BALANCES[config.balance]
         weighted = config.balance == "weighted"
-        self.endpoints = tuple(Endpoint(self, one.address, one.weight if weighted else 1) for one in config.endpoints)
+        self.endpoints = tuple(
+            Endpoint(self, one.address, one.weight if weighted else 1, one.labels) for one in config.endpoints
+        )
         self._former: dict[str, Endpoint] = {}
         self._used = self.endpoints
         self.healing: Healing | None = None
+        self.limits = Limits(self) if Limits.wanted(config) else None
+        """None if it has none."""
         self._heal()
 
     def _heal(self) -> None:
@@ -125,6 +153,25 @@ class Cluster:
             return
         self.healing = self.healing or Healing(self)
         self.healing.follow()
+
+    @property
+    def in_flight(self) -> int:
+        """Streams under way, those on endpoints that were dropped, too."""
+        return sum(endpoint.in_flight for endpoint in (*self.endpoints, *self._former.values()))
+
+    @property
+    def connections(self) -> int:
+        """To all endpoints: in use, being made, idle, shared."""
+        return sum(endpoint.connections for endpoint in (*self.endpoints, *self._former.values()))
+
+    def claim(self, claimant: Claimant) -> None:
+        """This one is restored: it may wait for a connection, or try again."""
+        if self.limits is not None:
+            self.limits.claim(claimant)
+
+    def may_retry(self, claimant: Claimant) -> bool:
+        """This one's request may be sent again, as far as the budget is concerned."""
+        return self.limits is None or self.limits.may_retry(claimant)
 
     def use(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Pick from these: `Healing` knows which of them work."""
@@ -141,6 +188,7 @@ class Cluster:
             old.follow(endpoint)
             endpoints.append(old)
         self.config = config
+        self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
         self._former = {endpoint.name: endpoint for endpoint in known.values() if endpoint.leave()}
@@ -155,8 +203,13 @@ class Cluster:
         """For people."""
         return {"name": self.name, "endpoints": [endpoint.describe(now) for endpoint in self.endpoints]}
 
-    def pick(self, tried: Collection[str] = ()) -> Endpoint | None:
-        """The endpoint for the next stream, none of those whose names were `tried`; None if none is left."""
+    def pick(self, tried: Collection[str] = (), subset: tuple[tuple[str, str], ...] = ()) -> Endpoint | None:
+        """The endpoint for the next stream; None if none is left.
+
+        None of those whose names were `tried`, and only one with all labels of the `subset`.
+        """
+        if subset:
+            return self._pick_of(subset, tried)
         candidates = self._used
         if tried:
             candidates = tuple(endpoint for endpoint in candidates if endpoint.name not in tried)
@@ -167,6 +220,14 @@ class Cluster:
         if len(candidates) == 1:
             return candidates[0]
         return self._pick(candidates) if candidates else None
+
+    def _pick_of(self, subset: tuple[tuple[str, str], ...], tried: Collection[str]) -> Endpoint | None:
+        wanted = frozenset(subset)
+        for endpoints in (self._used, self.endpoints):
+            fit = [one for one in endpoints if one.labels >= wanted and one.name not in tried]
+            if fit:
+                return self._pick(fit)
+        return None
 
     def endpoint(self, address: str) -> Endpoint:
         """The endpoint of that address.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.bolt.routes import ServiceTable
+from proxy.filters.chain import Chain
 from proxy.route import RouteTable
+from proxy.split import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,10 +37,12 @@ class Listener:
         "draining",
         "failed",
         "fd",
+        "filters",
         "name",
         "polled",
         "routes",
         "services",
+        "splits",
         "turning_away",
     )
 
@@ -49,11 +53,13 @@ class Listener:
         self.config = config
         self.access_log = sinks.log(config)
         """None where none is configured."""
+        self.filters = Chain(config.filters, config.protocol) if config.filters else None
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
-        self.routes = RouteTable(config.routes)
+        self.splits = Splits(config.routes)
+        self.routes = RouteTable(config.routes, self.splits)
         """Which of them serves a request (http1)."""
         self.services = ServiceTable(config.routes)
         """Which of them serves a call (bolt)."""
@@ -75,6 +81,9 @@ class Listener:
 
     def follow(self, changed: Listener) -> None:
         """Take the settings of another for the same address. What is under way stays."""
+        if self.filters is not None and changed.filters is not None:
+            changed.filters.load(self.filters.save(0.0), 0.0)
+        changed.splits.load(self.splits.save())
         for slot in Listener.__slots__:
             if slot not in _OWN:
                 setattr(self, slot, getattr(changed, slot))

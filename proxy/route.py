@@ -14,10 +14,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from proxy.split import Splits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.config.model import MatchConfig, RouteConfig
+    from proxy.config.model import ClusterConfig, RouteConfig
+    from proxy.split import Split
 
 MAX_MEMO: Final = 2048
 MAX_MEMO_KEY: Final = 512
@@ -54,13 +59,29 @@ def _decode(match: re.Match[bytes]) -> bytes:
     return bytes((octet,)) if octet in _PLAIN else b"%" + match[1].upper()
 
 
+class Terms(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a route says itself, as it travels with a request. Times are seconds."""
+
+    request_timeout: float
+    idle_timeout: float
+    retries: int
+    subset: tuple[tuple[str, str], ...] = ()
+
+
 class Route:
     """One compiled route. Conditions that are not there are None."""
 
-    __slots__ = ("_below", "_headers", "_host", "_path", "_prefix", "_segment", "cluster")
+    __slots__ = ("_below", "_config", "_headers", "_host", "_path", "_prefix", "_segment", "cluster", "plain", "split")
 
-    def __init__(self, cluster: str, match: MatchConfig) -> None:
-        self.cluster = cluster
+    def __init__(self, config: RouteConfig, split: Split | None = None) -> None:
+        match = config.match
+        self._config = config
+        self.cluster = config.cluster
+        self.split = split
+        """Chooses the cluster, if there are several."""
+        own = (config.request_timeout, config.idle_timeout, config.retries)
+        self.plain = not config.subset and own == (None, None, None)
+        """It has no terms of its own."""
         host = None if match.host is None else match.host.encode()
         self._below = host[1:] if host is not None and host.startswith(b"*.") else None
         self._host = host if self._below is None else None
@@ -73,6 +94,18 @@ class Route:
     def needs_headers(self) -> bool:
         """The decision depends on more than host and path."""
         return bool(self._headers)
+
+    def terms(self, cluster: ClusterConfig) -> Terms | None:
+        """What holds for a request to that cluster, None if that is what the cluster says."""
+        if self.plain:
+            return None
+        one = self._config
+        return Terms(
+            cluster.request_timeout if one.request_timeout is None else one.request_timeout,
+            cluster.idle_timeout if one.idle_timeout is None else one.idle_timeout,
+            cluster.retries if one.retries is None else one.retries,
+            one.subset,
+        )
 
     def matches(self, host: bytes, path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """True if every condition holds. ``host`` and ``path`` are in normal form, names in lower case."""
@@ -96,13 +129,14 @@ class RouteTable:
 
     __slots__ = ("_memo", "_remember", "routes")
 
-    def __init__(self, routes: Sequence[RouteConfig]) -> None:
-        self.routes = tuple(Route(route.cluster, route.match) for route in routes)
+    def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
+        splits = splits or Splits(routes)
+        self.routes = tuple(Route(route, splits.of(route)) for route in routes)
         self._remember = not any(route.needs_headers for route in self.routes)
-        self._memo: dict[tuple[bytes, bytes], str | None] = {}
+        self._memo: dict[tuple[bytes, bytes], Route] = {}
 
-    def find(self, authority: bytes, path: bytes, lines: Sequence[bytes]) -> str | None:
-        """The name of the cluster for a request, None if no route matches.
+    def find(self, authority: bytes, path: bytes, lines: Sequence[bytes]) -> Route | None:
+        """The route of a request, None if no route matches.
 
         ``authority`` is the Host value as it came, ``path`` the target without its query, ``lines`` the head's lines.
         """
@@ -114,7 +148,7 @@ class RouteTable:
         host, normal = host_name(authority), normal_path(path)
         for route in self.routes:
             if route.matches(host, normal, headers):
-                found = route.cluster
+                found = route
                 break
         if found is not None and self._remember and len(authority) + len(path) <= MAX_MEMO_KEY:
             if len(self._memo) >= MAX_MEMO:

@@ -18,6 +18,7 @@ from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
+from proxy.filters.chain import load_all, save_all
 from proxy.heartbeat import Heartbeat
 from proxy.kernel import Kernel
 from proxy.links import Links
@@ -25,6 +26,7 @@ from proxy.listener import Listener
 from proxy.protocols import DOWNSTREAMS, KINDS
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
+from proxy.split import load_splits, save_splits
 from proxy.state import SharedState
 from proxy.ticker import Ticker
 
@@ -164,16 +166,14 @@ class ProxyServer:
 
     def save_shared(self, now: float) -> bytes:
         """See `proxy.state.SharedState`."""
-        balance = {
-            cluster.name: {endpoint.name: endpoint.current for endpoint in cluster.endpoints}
-            for cluster in self.clusters.values()
-        }
+        clusters = self.clusters.values()
+        balance = {cluster.name: {one.name: one.current for one in cluster.endpoints} for cluster in clusters}
         counters = {"accepted": self.reactor.acceptor.accepted}
-        reactor = self.reactor
-        left = remaining(reactor.stop_at, now)
-        watches = {one.name: one.healing.save(now) for one in self.clusters.values() if one.healing is not None}
-        shared = SharedState(reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
-        return msgspec.msgpack.encode(shared)
+        reactor, left = self.reactor, remaining(self.reactor.stop_at, now)
+        watches = {one.name: one.healing.save(now) for one in clusters if one.healing is not None}
+        own = (reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
+        there = self.listeners.values()
+        return msgspec.msgpack.encode(SharedState(*own, save_all(there, now), save_splits(there)))
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
@@ -186,6 +186,8 @@ class ProxyServer:
                 endpoint.current = numbers.get(endpoint.name, 0)
             if cluster.healing is not None:
                 cluster.healing.load(shared.watches.get(cluster.name, {}), now)
+        load_all(self.listeners.values(), shared.filters, now)
+        load_splits(self.listeners.values(), shared.splits)
         self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
         self.reactor.stop_at = deadline(shared.drain_left, now)
         self.reactor.draining = shared.draining

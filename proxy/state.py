@@ -9,6 +9,8 @@ own, `Transport`, so that it can grow without moving the fields of the layers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from proxy.accesslog.record import Record
@@ -103,3 +105,7 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     app: AppState | None = None
     watches: dict[str, dict[str, WatchState]] = {}
     """Cluster name -> endpoint address -> what is known of its health."""
+    filters: dict[str, dict[str, Any]] = {}
+    """Listener address -> filter -> what it keeps."""
+    splits: dict[str, dict[str, dict[str, int]]] = {}
+    """Listener address -> conditions of the route -> cluster name -> the balance's number."""

@@ -88,6 +88,9 @@ class TcpDownstream(Counted, Downstream):
 
     def _dial(self) -> None:
         endpoint = self.cluster.pick(self.tried)
+        limits = self.cluster.limits
+        if limits is not None and limits.admit(self, dials=True):
+            endpoint = None
         if endpoint is None:
             self.listener.answered += 1
             self.listener.failed += 1
@@ -101,6 +104,16 @@ class TcpDownstream(Counted, Downstream):
         self.touch()
         self.plane.dial(upstream, endpoint.address)
         self.wake(self.due())
+
+    @property
+    def waiting(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return self.connect_by != inf and self.fd >= 0
+
+    @property
+    def retrying(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return False
 
     def dialled(self) -> None:
         """The upstream is connected: let bytes flow."""
@@ -189,6 +202,7 @@ class TcpDownstream(Counted, Downstream):
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
         self.connect_by = deadline(saved.connect_left, now)
+        self.cluster.claim(self)
         self.until = deadline(saved.duration_left, now)
         self.tried = saved.tried
         self.record = load_record(saved.record, now)

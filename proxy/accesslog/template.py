@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -36,7 +37,13 @@ Get = Callable[[Record, End], Value]
 
 
 def _time(began: float) -> str:
-    return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    milliseconds = int(began * 1000 + 0.5)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)  # most lines of a second share it, and formatting takes longer than all the rest of a line
+def _second(began: int) -> str:
+    return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 FIELDS: Final[dict[str, tuple[Get, str]]] = {
@@ -124,8 +131,9 @@ def _get(name: str) -> Get:
 def _plain(value: Value) -> str:
     if value is None:
         return "-"
-    text = str(value)
-    return text if _UNSAFE.search(text) is None else _UNSAFE.sub(_escaped, text)
+    if not isinstance(value, str):
+        return str(value)
+    return value if _UNSAFE.search(value) is None else _UNSAFE.sub(_escaped, value)
 
 
 def _escaped(match: re.Match[str]) -> str:

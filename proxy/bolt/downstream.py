@@ -132,7 +132,7 @@ class BoltDownstream(Client):
                         break
                     upstream = chosen
                     cluster = upstream.endpoint.cluster
-                    choosing = services.only is None or len(cluster.endpoints) > 1
+                    choosing = services.only is None or len(cluster.endpoints) > 1 or cluster.limits is not None
                     patience = cluster.config.request_timeout
                     calls, last, count, soonest = upstream.calls, upstream.last_id, 0, inf
             until = now + (timeout * 0.001 if timeout > 0 else patience)
@@ -164,6 +164,8 @@ class BoltDownstream(Client):
             if name is None:
                 return NO_PROCESSOR
         cluster = self.listener.clusters[name]
+        if cluster.limits is not None and cluster.limits.excess(dials=False):
+            return BUSY
         if last is not None and last.endpoint.cluster is cluster and len(cluster.endpoints) == 1:
             return last
         chosen = connect(self.plane, cluster, version)

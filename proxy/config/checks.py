@@ -11,6 +11,7 @@ from hotswap.address import MAX_UNIX_PATH, Address
 from proxy.config.keys import ROUTED
 from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
+from proxy.filters.registry import FILTERS, build
 
 if TYPE_CHECKING:
     from proxy.config.reader import Found, Part
@@ -29,6 +30,7 @@ def check(root: Part, problems: Problems) -> None:
     for listener in listeners:
         _protocol(listener, problems)
         _routes(listener.parts("routes"), problems)
+        _filters(listener, problems)
     for cluster in clusters:
         _endpoints(cluster, problems)
     _references(listeners, clusters, root, problems)
@@ -91,6 +93,7 @@ def _protocol(listener: Part, problems: Problems) -> None:
         match: Part | None = route.value("match")
         if match is not None:
             _foreign(match, protocol, problems)
+        _foreign(route, protocol, problems)
 
 
 def _foreign(part: Part, protocol: str, problems: Problems) -> None:
@@ -102,9 +105,41 @@ def _foreign(part: Part, protocol: str, problems: Problems) -> None:
             problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
+def _filters(listener: Part, problems: Problems) -> None:
+    """Filters that are not there, do not take their config, or have nothing to look at."""
+    for part in listener.parts("filters"):
+        name = part.value("name")
+        if name is None:
+            continue
+        kind = FILTERS.get(name)
+        if kind is None:
+            meant = nearest(name, list(FILTERS))
+            remedy = f"did you mean {meant}?" if meant else f"the filters are {', '.join(sorted(FILTERS))}"
+            problems.error(*part.place("name"), f"there is no filter {shown(name)}; {remedy}")
+            continue
+        try:
+            build(name, part.value("config") or {})
+        except ValueError as error:
+            problems.error(*part.place("config"), f"{name}: {error}")
+        protocol = listener.value("protocol")
+        if protocol not in (None, "http1") and not kind.has("accepted"):
+            problems.error(*part.place("name"), f"{name} looks at requests of http1, not at {protocol}; remove it")
+
+
 def _routes(routes: list[Part], problems: Problems) -> None:
     earlier: list[tuple[Part, MatchConfig]] = []
     for route in routes:
+        shares = route.parts("clusters")
+        if "cluster" in route.written and "clusters" in route.written:
+            problems.error(*route.place("clusters"), "cluster and clusters stand together; keep the one that is meant")
+        elif not {"cluster", "clusters"} & route.written:
+            problems.error(route.line, route.path, "cluster is missing; add cluster: NAME, where its requests go")
+        names = [share.value("name") for share in shares]
+        for number, share in enumerate(shares):
+            if names[number] in names[:number]:
+                problems.error(
+                    *share.place("name"), f"{names[number]} has a share already; give it the sum of the weights"
+                )
         part: Part | None = route.value("match")
         if part is not None and {"path", "prefix"} <= part.written:
             problems.error(*part.place("path"), "path and prefix stand together; keep the one that is meant")
@@ -156,13 +191,16 @@ def _references(listeners: list[Part], clusters: list[Part], root: Part, problem
     """Clusters that are named and not there, or there and not named."""
     known = {cluster.value("name"): cluster for cluster in clusters if "name" in cluster.fields}
     used: set[str] = set()
-    for part in [*listeners, *(route for listener in listeners for route in listener.parts("routes"))]:
-        name = part.value("cluster")
+    routes = [route for listener in listeners for route in listener.parts("routes")]
+    named = [(part, "cluster") for part in [*listeners, *routes]]
+    named += [(share, "name") for route in routes for share in route.parts("clusters")]
+    for part, key in named:
+        name = part.value(key)
         if name is None:
             continue
         used.add(name)
         if name not in known and "clusters" in root.fields:
-            problems.error(*part.place("cluster"), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
+            problems.error(*part.place(key), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
     for name, cluster in known.items():
         if name not in used:
             problems.warn(

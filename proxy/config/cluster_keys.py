@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.kinds import Choice, Count, Duration, RequestPath
+from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.sections import Key, Section
+
+LABELS = HeaderValues("mapping of label to value")
 
 OUTLIER = Section(
     "outlier",
@@ -65,5 +67,56 @@ HEALTH_CHECK = Section(
             "If fewer than so many percent of the endpoints are healthy, all are used: then the checks are more likely "
             "wrong than the endpoints. With 0, requests get 503 when none is healthy.",
         ),
+    ),
+)
+
+LIMITS = Section(
+    "limits",
+    model.LimitsConfig,
+    "How much of a cluster is used at a time. What exceeds it is refused at once: http1 by 503 with a reason, bolt by "
+    "status 4, tcp by a reset. Bolt knows `max_requests` only; calls that come in one read count together.",
+    (
+        Key(
+            "max_connections",
+            Count(1, 10_000_000),
+            "Connections to all endpoints together, idle ones included. A request that finds an idle one is served.",
+            example="1000",
+            absent="no limit",
+        ),
+        Key(
+            "max_pending",
+            Count(1, 10_000_000),
+            "Requests, or tcp connections, that wait for a connection to be made.",
+            example="100",
+            absent="no limit",
+        ),
+        Key(
+            "max_requests",
+            Count(1, 10_000_000),
+            "Requests under way; for tcp connections.",
+            example="1000",
+            absent="no limit",
+        ),
+    ),
+)
+
+RETRY_BUDGET = Section(
+    "retry_budget",
+    model.RetryBudgetConfig,
+    "Requests are sent again (`retries`) only as long as few are at a time, so that retries never bury a cluster that "
+    "is struggling; `{}` takes the defaults.",
+    (
+        Key("percent", Count(0, 100), "Of the requests under way on the cluster."),
+        Key("at_least", Count(0, 10_000), "So many are always allowed."),
+    ),
+)
+
+SHARE = Section(
+    "share",
+    model.ShareConfig,
+    "A cluster and its share of the requests: one in twenty for weight 5 beside 95.",
+    (
+        Key("name", Name(), "The cluster.", required=True, example="app"),
+        Key("weight", Count(1, 1000), "Its share."),
     ),
 )

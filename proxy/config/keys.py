@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
+from proxy.config.cluster_keys import HEALTH_CHECK, LABELS, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.kinds import (
     DIRECTORY,
     HOST,
@@ -25,7 +25,7 @@ from proxy.config.kinds import (
     Size,
     SocketAddress,
 )
-from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.listener_keys import ACCESS_LOG, FILTER
 from proxy.config.sections import Items, Key, Section
 
 HTTP1 = ("http1",)
@@ -89,7 +89,26 @@ ROUTE = Section(
     "The first route that matches decides; without a match the answer is 404, for bolt status 6.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
-        Key("cluster", Name(), "The cluster they go to.", required=True, example="app"),
+        Key("cluster", Name(), "The cluster they go to; this or `clusters`.", example="app", absent="see `clusters`"),
+        Key(
+            "clusters",
+            Items(SHARE),
+            "Several clusters, each with its share of the requests; evenly spread, also over an upgrade.",
+            example="[{name: app, weight: 95}, {name: next, weight: 5}]",
+            absent="see `cluster`",
+            only=HTTP1,
+        ),
+        Key(
+            "subset",
+            LABELS,
+            "Only endpoints with all of these labels.",
+            example="{version: v2}",
+            absent="any endpoint",
+            only=HTTP1,
+        ),
+        Key("request_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key("idle_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key("retries", Count(0, 10), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
     ),
 )
 
@@ -176,6 +195,7 @@ LISTENER = Section(
             only=BOLT,
         ),
         Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
+        Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
     ),
 )
 
@@ -192,6 +212,7 @@ ENDPOINT = Section(
             example="127.0.0.1:9000",
         ),
         Key("weight", Count(1, 1000), "Its share with `balance: weighted`."),
+        Key("labels", LABELS, "What the `subset` of a route asks for.", example="{version: v2}", absent="none"),
     ),
     shorthand="address",
 )
@@ -262,6 +283,8 @@ CLUSTER = Section(
         ),
         Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
         Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),
+        Key("limits", LIMITS, "Bounds what is under way.", absent="no limits"),
+        Key("retry_budget", RETRY_BUDGET, "Bounds what is sent again.", absent="`retries` alone decides"),
     ),
 )
 
@@ -357,4 +380,20 @@ ROOT = Section(
     ),
 )
 
-SECTIONS = (ROOT, LISTENER, ROUTE, MATCH, ACCESS_LOG, CLUSTER, ENDPOINT, OUTLIER, HEALTH_CHECK, UPGRADE, APP)
+SECTIONS = (
+    ROOT,
+    LISTENER,
+    ROUTE,
+    MATCH,
+    ACCESS_LOG,
+    FILTER,
+    CLUSTER,
+    ENDPOINT,
+    OUTLIER,
+    HEALTH_CHECK,
+    LIMITS,
+    RETRY_BUDGET,
+    SHARE,
+    UPGRADE,
+    APP,
+)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config import document
 from proxy.config.checks import check
-from proxy.config.keys import LISTENER, ROOT
+from proxy.config.keys import LISTENER, ROOT, ROUTE
 from proxy.config.model import Config, MatchConfig, RouteConfig
 from proxy.config.problems import InvalidConfig, Problem, Problems
 from proxy.config.reader import Part, read_section
@@ -89,4 +89,6 @@ def _build(part: Part) -> Any:
             fields[name] = found.value
     if part.section is LISTENER and "cluster" in fields:
         fields["routes"] = (RouteConfig(cluster=fields.pop("cluster"), match=MatchConfig()),)
+    if part.section is ROUTE and "clusters" in fields:
+        fields["cluster"] = fields["clusters"][0].name
     return part.section.struct(**fields)

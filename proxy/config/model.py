@@ -28,6 +28,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     address: Address
     weight: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class OutlierConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,21 @@ class HealthCheckConfig(msgspec.Struct, frozen=True, kw_only=True):
     panic: int = 50
 
 
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a cluster is used at a time; what exceeds it is refused at once. None: no limit."""
+
+    max_connections: int | None = None
+    max_pending: int | None = None
+    max_requests: int | None = None
+
+
+class RetryBudgetConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests may be sent again as long as these are few: ``percent`` of those under way, or ``at_least``."""
+
+    percent: int = 20
+    at_least: int = 3
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Equivalent upstreams, and how to talk to them.
 
@@ -88,6 +104,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_interval: float = 15.0
     outlier: OutlierConfig | None = None
     health_check: HealthCheckConfig | None = None
+    limits: LimitsConfig | None = None
+    retry_budget: RetryBudgetConfig | None = None
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,11 +124,27 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     service: str | None = None
 
 
+class ShareConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster's share in a route."""
+
+    name: str
+    weight: int = 1
+
+
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The first route of a listener that matches decides."""
+    """The first route of a listener that matches decides.
+
+    With ``clusters`` the traffic is divided among these, and ``cluster`` is the first of them. ``subset`` are labels
+    that the endpoint must have. What is None is as the cluster says.
+    """
 
     cluster: str
     match: MatchConfig = MatchConfig()
+    clusters: tuple[ShareConfig, ...] = ()
+    subset: tuple[tuple[str, str], ...] = ()
+    request_timeout: float | None = None
+    idle_timeout: float | None = None
+    retries: int | None = None
 
 
 class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +156,13 @@ class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     format: LogFormat = "text"
     template: str | None = None
+
+
+class FilterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter by its name in `proxy.filters.registry`; ``config`` is what it takes."""
+
+    name: str
+    config: dict[str, Any] = {}
 
 
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +189,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int | None = None
     max_frame: int = 16 * 1024 * 1024
     access_log: AccessLogConfig | None = None
+    filters: tuple[FilterConfig, ...] = ()
 
     @property
     def cluster(self) -> str:

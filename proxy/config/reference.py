@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.cluster_keys import HEALTH_CHECK, OUTLIER
+from proxy.config.cluster_keys import HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
-from proxy.config.listener_keys import ACCESS_LOG
+from proxy.config.listener_keys import ACCESS_LOG, FILTER
 from proxy.config.sections import Items, Key, Section
 
 HEAD = """\
@@ -59,10 +59,14 @@ TITLES = (
     (ROUTE, "listeners: routes"),
     (MATCH, "listeners: routes: match"),
     (ACCESS_LOG, "listeners: access_log"),
+    (FILTER, "listeners: filters"),
+    (SHARE, "listeners: routes: clusters"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (OUTLIER, "clusters: outlier"),
     (HEALTH_CHECK, "clusters: health_check"),
+    (LIMITS, "clusters: limits"),
+    (RETRY_BUDGET, "clusters: retry_budget"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
 )

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from proxy.config.keys import LISTENER, ROOT, ROUTED, SECTIONS
+from proxy.config.keys import LISTENER, ROOT, ROUTE, ROUTED, SECTIONS
 from proxy.config.model import Protocol
 from proxy.config.sections import Items, Key, Section
 
@@ -31,6 +31,8 @@ def _definition(section: Section) -> dict[str, Any]:
     schema = _object(section)
     if section is LISTENER:
         schema |= _by_protocol()
+    if section is ROUTE:
+        schema["allOf"] = [{"oneOf": [{"required": ["cluster"]}, {"required": ["clusters"]}]}]
     shorthand = section.key(section.shorthand)
     return {"oneOf": [_key(section, shorthand), schema]} if shorthand else schema
 

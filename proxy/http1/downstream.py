@@ -19,7 +19,8 @@ from proxy.connection import deadline, remaining
 from proxy.http1 import forward
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
-from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED, Exchange
+from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED
+from proxy.http1.filtered import Filtered
 from proxy.http1.head import CHUNKED, find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
@@ -27,6 +28,7 @@ from proxy.http1.states import MOVES, Event, Step
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxy.filters.api import Verdict
     from proxy.http1.head import RequestHead
     from proxy.plane import Places
 
@@ -35,14 +37,15 @@ MAX_REPEATABLE: Final = 65536
 
 IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
 BOTH, REPLY, DISCARD, TUNNEL, LINGER = Step.BOTH, Step.REPLY, Step.DISCARD, Step.TUNNEL, Step.LINGER
-_EXCHANGE: Final = frozenset({DIAL, SEND, WAIT, BOTH, REPLY})
-_WITH_CLUSTER: Final = _EXCHANGE | {TUNNEL}
+DELAY = Step.DELAY
+_EXCHANGE: Final = frozenset({DELAY, DIAL, SEND, WAIT, BOTH, REPLY})
+_WITH_CLUSTER: Final = _EXCHANGE - {DELAY} | {TUNNEL}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
 
 
-class Http1Downstream(Exchange):
+class Http1Downstream(Filtered):
     """A client connection."""
 
     __slots__ = ()
@@ -109,7 +112,10 @@ class Http1Downstream(Exchange):
                 if end < 0:
                     self._await_head(data)
                     return
-                data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+                if self.listener.filters is None:
+                    data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+                else:
+                    data = self._filter(data[:end], data[end + 4 :])
             except BadMessage as why:
                 self._reply(why.status, why.reason, keep=False)
                 return
@@ -130,7 +136,7 @@ class Http1Downstream(Exchange):
         if self.eof:
             self._last()
 
-    def _serve(self, head: RequestHead, data: bytes) -> bytes:
+    def _serve(self, head: RequestHead, data: bytes, verdict: Verdict = None) -> bytes:
         """Begin an exchange; ``data`` is what follows the head. Returns what follows the request."""
         start = head.start
         self.inbox = b""
@@ -143,16 +149,21 @@ class Http1Downstream(Exchange):
         self.timed_out = False
         self.requests += 1
         listener = self.listener
-        if listener.access_log is not None:
+        if listener.access_log is not None and self.record is None:
             self.record = listener.access_log.request(head, self.plane.now)
         if head.length:
             self._begin_body(head)
-        name = listener.routes.find(head.host, start.path, head.lines)
-        if name is None:
+        if verdict is not None:
+            self._refuse(verdict)
+            return self._take_body(data) if self.left else data
+        route = listener.routes.find(head.host, start.path, head.lines)
+        if route is None:
             self.step = MOVES[Event.REQUEST][self.step]
             self._reply(404, "no route matches")
             return self._take_body(data) if self.left else data
+        name = route.cluster if route.split is None else route.split.next()
         self.cluster = cluster = listener.clusters[name]
+        self.terms = None if route.plain else route.terms(cluster.config)
         if cluster.config.max_duration is not None:
             self.expires = self.plane.now + cluster.config.max_duration
             self.wake(self.expires)
@@ -299,6 +310,8 @@ class Http1Downstream(Exchange):
             self._reply(408, "the request body did not come in time", keep=False)
         elif step is DIAL or step is WAIT or step is SEND:
             self._overdue(now)
+        elif step is DELAY:
+            self._go_on()
         elif step is TUNNEL:
             upstream = self.peer
             if upstream is not None:
@@ -339,6 +352,8 @@ class Http1Downstream(Exchange):
                 self.timed_out,
                 self.spendable,
                 save_record(self.record, now),
+                (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
+                self.terms,
             )
         )
 
@@ -348,6 +363,7 @@ class Http1Downstream(Exchange):
         self.listener = places.listener(saved.listener, saved.address, "http1")
         if saved.cluster:
             self.cluster = places.cluster(saved.cluster)
+            self.cluster.claim(self)
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
         self.tail = forward.request_tail(saved.remote)
@@ -357,12 +373,8 @@ class Http1Downstream(Exchange):
         self.requests = saved.requests
         self.deadline = deadline(saved.deadline, now)
         self.expires = deadline(saved.expires, now)
-        self.method = saved.method
-        self.minor = saved.minor
-        self.keep = saved.keep
-        self.expects = saved.expects
-        self.upgrade = saved.upgrade
-        self.left = saved.left
+        self.method, self.minor, self.keep = saved.method, saved.minor, saved.keep
+        self.expects, self.upgrade, self.left = saved.expects, saved.upgrade, saved.left
         self.chunks = load_chunks(saved.chunks)
         self.held = saved.held
         self.attempts = saved.attempts
@@ -370,6 +382,8 @@ class Http1Downstream(Exchange):
         self.timed_out = saved.timed_out
         self.spendable = saved.spendable
         self.record = load_record(saved.record, now)
+        self.filtered, self.notes = saved.passage or (0, {})
+        self.terms = saved.terms
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.accesslog.record import Record
 from proxy.connection import HIGH, Downstream
 from proxy.http1 import forward
+from proxy.http1.errors import BadMessage
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
@@ -31,9 +32,11 @@ from proxy.relay import Relay
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
+    from proxy.filters.chain import Notes
     from proxy.http1.body import Chunks
     from proxy.http1.head import ResponseHead
     from proxy.plane import Plane
+    from proxy.route import Terms
 
 LINGER_TIME: Final = 2.0
 """Seconds that a client has to go once it was sent the last response and a FIN."""
@@ -43,7 +46,7 @@ MAX_DISCARD: Final = 262144
 """Bytes of a request body read and dropped after an early response, to keep the connection."""
 
 IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
-DISCARD, LINGER = Step.DISCARD, Step.LINGER
+DISCARD, LINGER, DELAY = Step.DISCARD, Step.LINGER, Step.DELAY
 _SENT, _RESPONSE, _COMPLETE = MOVES[Event.SENT], MOVES[Event.RESPONSE], MOVES[Event.COMPLETE]
 
 
@@ -57,18 +60,21 @@ class Exchange(Relay, Downstream):
         "deadline",
         "expects",
         "expires",
+        "filtered",
         "held",
         "inbox",
         "keep",
         "left",
         "method",
         "minor",
+        "notes",
         "record",
         "requests",
         "scanned",
         "spendable",
         "step",
         "tail",
+        "terms",
         "timed_out",
         "tried",
         "upgrade",
@@ -108,10 +114,16 @@ class Exchange(Relay, Downstream):
         """How often this request was lost with its upstream connection."""
         self.tried: tuple[str, ...] = ()
         """Endpoints that could not be connected to for this request."""
+        self.terms: Terms | None = None
+        """What the route of this request says itself; else the cluster's settings hold."""
         self.timed_out = False
         """The last of these did not answer in time."""
         self.spendable = 0
         """Bytes that DISCARD may still read."""
+        self.filtered = 0
+        """In DELAY: the filter that is next."""
+        self.notes: Notes = {}
+        """What filters remember of the request under way."""
         self.record: Record | None = None
         """Of the request under way, for the access log; None where none is kept."""
         self.tail = b""
@@ -124,7 +136,14 @@ class Exchange(Relay, Downstream):
 
         A request that was LOST goes on a fresh connection: another idle one may be as dead as the first.
         """
-        endpoint = self.cluster.pick(self.tried)
+        cluster = self.cluster
+        endpoint = cluster.pick(self.tried, self.terms.subset if self.terms is not None else ())
+        if endpoint is not None and cluster.limits is not None:
+            excess = cluster.limits.admit(self, dials=event is not Event.REQUEST or not len(endpoint.pool))
+            if excess:
+                self.step = MOVES[event][self.step]
+                self._reply(503, excess)
+                return
         if endpoint is None:
             status = 504 if self.timed_out else 503
             self.step = MOVES[event][self.step]
@@ -138,7 +157,7 @@ class Exchange(Relay, Downstream):
             return
         self.step = MOVES[event][self.step]
         self.touch()
-        Http1Upstream(self.plane).dial_for(self, endpoint, self.cluster.config.connect_timeout)
+        Http1Upstream(self.plane).dial_for(self, endpoint, cluster.config.connect_timeout)
 
     def _send_held(self, upstream: Http1Upstream) -> None:
         upstream.send(self.held)
@@ -156,7 +175,7 @@ class Exchange(Relay, Downstream):
         """The request is complete: from now on the upstream is due to answer."""
         self.step = step = _SENT[self.step]
         if step is Step.WAIT:
-            self.deadline = when = self.plane.now + self.cluster.config.request_timeout
+            self.deadline = when = self.plane.now + (self.terms or self.cluster.config).request_timeout
             self.wake(when)
 
     def dialled(self, upstream: Http1Upstream) -> None:
@@ -178,7 +197,8 @@ class Exchange(Relay, Downstream):
 
     def lost(self) -> None:
         """The upstream connection ended before a byte of the response: send it again if that is safe."""
-        if self.held and self.method in IDEMPOTENT and self.attempts < self.cluster.config.retries:
+        again = self.attempts < (self.terms or self.cluster.config).retries
+        if self.held and self.method in IDEMPOTENT and again and self.cluster.may_retry(self):
             self.attempts += 1
             self._dispatch(Event.LOST)
         else:
@@ -193,6 +213,16 @@ class Exchange(Relay, Downstream):
         self._reply(504, "the upstream did not answer in time")
         self._proceed()
 
+    @property
+    def waiting(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return self.step is DIAL and self.fd >= 0
+
+    @property
+    def retrying(self) -> bool:
+        """See `proxy.limits.Claimant`."""
+        return self.attempts > 0 and self.step in {DIAL, SEND, WAIT} and self.fd >= 0
+
     # ---- deadlines ----
 
     def due(self) -> float:
@@ -204,7 +234,7 @@ class Exchange(Relay, Downstream):
             return min(self.deadline, self.expires)
         if step is IDLE:
             return self.active + config.keepalive_timeout if self.requests else self.deadline
-        if step is HEAD:
+        if step is HEAD or step is DELAY:
             return self.deadline
         if step is DIAL:
             return self.expires  # the dial has a deadline of its own
@@ -215,7 +245,7 @@ class Exchange(Relay, Downstream):
         if step is SEND and not self._upstream_is_slow:
             return min(self.active + config.body_timeout, self.expires)
         silent_since = self.active if upstream is None else max(self.active, upstream.active)
-        return min(silent_since + self.cluster.config.idle_timeout, self.expires)
+        return min(silent_since + (self.terms or self.cluster.config).idle_timeout, self.expires)
 
     @property
     def _upstream_is_slow(self) -> bool:
@@ -239,6 +269,15 @@ class Exchange(Relay, Downstream):
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return forward.response_head(head, self.minor, self.keep)
+
+    def filter_response(self, head: ResponseHead) -> None:
+        """Have filters edit the final response's head. 500 as `BadMessage` if one of them fails."""
+        chain = self.listener.filters
+        if chain is not None and chain.responses:
+            edited = chain.response(head.raw, self.notes, self.plane.now)
+            if edited is None:
+                raise BadMessage(500, "a filter failed")
+            head.raw = edited
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx response. HTTP/1.0 knows none."""
@@ -286,9 +325,9 @@ class Exchange(Relay, Downstream):
         if self.inbox or self.paused or self.eof:
             self._proceed()
 
-    def bad_gateway(self, detail: str) -> None:
+    def bad_gateway(self, detail: str, status: int = 502) -> None:
         """The upstream's answer is none; nothing of it was forwarded."""
-        self._reply(502, detail)
+        self._reply(status, detail)
         self._proceed()
 
     def break_off(self, *, bare: bool) -> None:
@@ -309,8 +348,8 @@ class Exchange(Relay, Downstream):
             upstream.drop()
             self.break_off(bare=bare)
 
-    def _reply(self, status: int, detail: str, *, keep: bool = True) -> None:
-        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted."""
+    def _reply(self, status: int, detail: str, *, keep: bool = True, text: str = "", fields: str = "") -> None:
+        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted; ``text`` is the body."""
         self._drop_upstream()
         self.listener.answered += 1
         if status >= 500:
@@ -323,7 +362,8 @@ class Exchange(Relay, Downstream):
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
         keep = keep and self.keep and not (self.listener.draining or self.expects or self.left > MAX_DISCARD)
-        self.send(reply(status, detail, head_only=self.method == b"HEAD", minor=self.minor, keep=keep))
+        head_only = self.method == b"HEAD"
+        self.send(reply(status, detail, head_only=head_only, minor=self.minor, keep=keep, text=text, fields=fields))
         if not keep:
             self._last()
         elif self.left:

@@ -10,12 +10,15 @@ from typing import Final
 
 REASONS: Final = {
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
     417: "Expectation Failed",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
     501: "Not Implemented",
     502: "Bad Gateway",
     503: "Service Unavailable",
@@ -24,10 +27,15 @@ REASONS: Final = {
 }
 
 
-def reply(status: int, detail: str, *, head_only: bool, minor: int, keep: bool) -> bytes:
-    """A whole response. ``minor`` is the client's HTTP version, ``keep`` whether the connection goes on."""
-    reason = REASONS[status]
-    body = f"{status} {reason}: {detail}\n".encode()
+def reply(
+    status: int, detail: str, *, head_only: bool, minor: int, keep: bool, text: str = "", fields: str = ""
+) -> bytes:
+    """A whole response. ``minor`` is the client's HTTP version, ``keep`` whether the connection goes on.
+
+    ``text`` is the body where the usual one is not wanted, ``fields`` are further header lines with their ends.
+    """
+    reason = REASONS.get(status, "Refused")
+    body = (text or f"{status} {reason}: {detail}\n").encode()
     connection = "Connection: close\r\n"
     if keep:
         connection = "" if minor else "Connection: keep-alive\r\n"
@@ -35,6 +43,6 @@ def reply(status: int, detail: str, *, head_only: bool, minor: int, keep: bool) 
         f"HTTP/1.1 {status} {reason}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n"
-        f"{connection}\r\n"
+        f"{fields}{connection}\r\n"
     ).encode()
     return head if head_only else head + body

@@ -5,11 +5,14 @@ Times are remaining seconds (None: no deadline), links are serials, everything e
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from proxy.accesslog.record import Record
 from proxy.http1.body import Chunks, Phase
 from proxy.http1.states import Step, Use
+from proxy.route import Terms
 from proxy.state import Transport
 
 
@@ -49,6 +52,9 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     timed_out: bool
     spendable: int
     record: Record | None = None
+    passage: tuple[int, dict[str, dict[str, Any]]] | None = None
+    """Which filter is next after a delay, and what filters remember of the request under way."""
+    terms: Terms | None = None
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -7,6 +7,8 @@ Downstream, one `Step` at a time. The upper row is a request without a body, or 
                     `------> SEND -----------> BOTH -> DISCARD -> IDLE
                              body under way    ... and the response too
 
+A request that a filter delays goes from IDLE or HEAD to DELAY, and from there where it would have gone at once.
+
 A step that is skipped is passed through in the same moment: a complete head with an idle upstream at
 hand goes from IDLE to WAIT at once. An event that the table does not name for a step cannot happen there:
 `KeyError` is a bug.
@@ -46,6 +48,8 @@ class Step(IntEnum):
     """Bytes both ways after 101."""
     LINGER = 9
     """The last response is written, or broken off: a FIN follows, and what still comes is dropped."""
+    DELAY = 10
+    """A filter holds the request back until a deadline. The next filters, the route and the body wait."""
 
 
 class Event(IntEnum):
@@ -73,17 +77,20 @@ class Event(IntEnum):
     """The end of what is sent: a response after which the connection ends, or one broken off."""
     SWITCH = 10
     """101 was forwarded."""
+    DELAY = 11
+    """A filter wants the request to wait."""
 
 
 S = Step
 MOVES: Final[dict[Event, dict[Step, Step]]] = {
     Event.PART: {S.IDLE: S.HEAD, S.HEAD: S.HEAD},
     Event.NOTHING: {S.IDLE: S.IDLE, S.HEAD: S.IDLE},
-    Event.REQUEST: {S.IDLE: S.DIAL, S.HEAD: S.DIAL},
-    Event.SENT_HEAD: {S.IDLE: S.SEND, S.HEAD: S.SEND, S.DIAL: S.SEND},
+    Event.REQUEST: {S.IDLE: S.DIAL, S.HEAD: S.DIAL, S.DELAY: S.DIAL},
+    Event.SENT_HEAD: {S.IDLE: S.SEND, S.HEAD: S.SEND, S.DELAY: S.SEND, S.DIAL: S.SEND},
     Event.SENT: {
         S.IDLE: S.WAIT,
         S.HEAD: S.WAIT,
+        S.DELAY: S.WAIT,
         S.DIAL: S.WAIT,
         S.SEND: S.WAIT,
         S.BOTH: S.REPLY,
@@ -95,6 +102,7 @@ MOVES: Final[dict[Event, dict[Step, Step]]] = {
     Event.EARLY: {S.DIAL: S.DISCARD, S.SEND: S.DISCARD, S.BOTH: S.DISCARD},
     Event.LAST: {step: S.LINGER for step in Step if step not in {S.LINGER, S.TUNNEL}},
     Event.SWITCH: {S.WAIT: S.TUNNEL},
+    Event.DELAY: {S.IDLE: S.DELAY, S.HEAD: S.DELAY, S.DELAY: S.DELAY},
 }
 
 

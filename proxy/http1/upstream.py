@@ -53,14 +53,12 @@ class Http1Upstream(Relay, Upstream):
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
         self.use = DIAL
-        self.inbox = b""
-        """A part of a response head."""
+        self.inbox = b""  # a part of a response head
         self.scanned = 0
         """Bytes of `inbox` known to hold no end of a head. Derived."""
         self.uses = 0
         """Requests that went this way."""
-        self.deadline = inf
-        """Of the dial."""
+        self.deadline = inf  # of the dial
         self.keep = False
         """The upstream keeps the connection after this response."""
         self.answered = False
@@ -151,8 +149,10 @@ class Http1Upstream(Relay, Upstream):
                     self.scanned = len(data)
                     return
                 head = parse_response(data[:end], exchange.method, MAX_FIELDS)
+                if head.status >= 200:
+                    exchange.filter_response(head)
             except BadMessage as why:
-                self._fail(f"the upstream's response is malformed: {why.reason}")
+                self._fail(f"the upstream's response is malformed: {why.reason}", why.status)
                 return
             self.scanned = 0
             self.inbox = b""
@@ -248,11 +248,11 @@ class Http1Upstream(Relay, Upstream):
             self.close()
         exchange.complete()
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, detail: str, status: int = 502) -> None:
         exchange = self.peer
         self.drop()
         if exchange is not None:
-            exchange.bad_gateway(detail)
+            exchange.bad_gateway("a filter failed" if status == 500 else detail, 500 if status == 500 else 502)
 
     def _break_off(self, exchange: Exchange) -> None:
         bare = self.bare

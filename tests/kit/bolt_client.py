@@ -58,7 +58,8 @@ class Bolt(Client):
     def call(self) -> None:
         """One more; now and then something else beside it."""
         self.sent += 1
-        self.begin(bolt.call, Wish(delay=round(self.random.uniform(0, 2 * self.hold)), push=self.sent % PUSHES == 0))
+        push = self.sent % PUSHES == 0 and not self.plan.reconnect  # a server whose client is lost would complain
+        self.begin(Wish(delay=round(self.random.uniform(0, 2 * self.hold)), push=push))
         if self.sent % ONEWAYS == 0:
             self.writer.write(bolt.call(self.dialect, self.fresh(), Wish().content(b"oneway"), oneway=True))
         if self.sent % HEARTBEATS == 0:
@@ -66,7 +67,7 @@ class Bolt(Client):
             self.waiting[number] = (None, asyncio.get_running_loop().time())
             self.writer.write(bolt.heartbeat(self.dialect, number))
 
-    def begin(self, make: object, wish: Wish) -> None:
+    def begin(self, wish: Wish) -> None:
         content = wish.content(self.random.randbytes(self.random.randrange(1, 2000)))
         number = self.fresh()
         self.waiting[number] = (content, asyncio.get_running_loop().time())
@@ -98,7 +99,7 @@ class Bolt(Client):
 
     async def prove(self) -> None:
         await self.answers(len(self.waiting))
-        self.begin(bolt.call, Wish())
+        self.begin(Wish())
         await self.answers(1)
 
     async def listen_once_more(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
@@ -446,6 +447,14 @@ def test_outlier_ejects_an_endpoint_that_fails(proxy: Build) -> None:
     assert ports == [9001] * 4
 
 
+@honours("listener.filters")
+def test_filters_decide_about_requests(proxy: Build) -> None:
+    """Their own keys: tests/proxy/filters."""
+    client = proxy("filters: [{name: fault, config: {abort_percent: 100}}]").connect("web")
+    client.send(GET)
+    assert status(client) == 503
+
+
 @honours("listener.access_log")
 def test_access_log_has_a_line_for_each_request(proxy: Build) -> None:
     """Its own keys: tests/proxy/accesslog."""
@@ -460,6 +469,32 @@ def test_health_check_asks_every_endpoint(proxy: Build) -> None:
     """Its keys: tests/proxy/health/test_checks.py."""
     world = proxy("", "health_check: {}", endpoints="127.0.0.1:9000, 127.0.0.1:9001")
     assert sorted(str(dial.address) for dial in world.dials) == ["127.0.0.1:9000", "127.0.0.1:9001"]
+
+
+@honours("cluster.limits", "cluster.retry_budget")
+def test_limits_refuse_what_exceeds_them(proxy: Build) -> None:
+    """Their keys: tests/proxy/test_limits.py."""
+    world = proxy("", "limits: {max_requests: 1}, retry_budget: {}")
+    world.connect("web").send(GET)
+    client = world.connect("web")
+    client.send(GET)
+    assert status(client) == 503
+
+
+@honours("route.clusters", "route.subset", "endpoint.labels", "route.retries")
+@honours("route.request_timeout", "route.idle_timeout")
+def test_routes_have_terms_of_their_own() -> None:
+    """One by one: tests/proxy/test_split.py."""
+    route = "{clusters: [{name: app}], subset: {version: v2}, retries: 0, request_timeout: 1s, idle_timeout: 1s}"
+    config = loads(text().replace("cluster: app}", f"routes: [{route}]}}", 1)).config
+    world = World(config)
+    client = world.connect("web")
+    client.send(GET)
+    assert status(client) == 503
+    labelled = "{address: 127.0.0.1:9000, labels: {version: v2}}"
+    world.move(msgspec.structs.replace(config, clusters=loads(text(endpoints=labelled)).config.clusters))
+    client.send(GET)
+    assert len(world.dials) == 1
 
 
 def test_no_key_is_forgotten() -> None:

@@ -15,7 +15,8 @@ def table(**matches: MatchConfig) -> RouteTable:
 
 
 def find(routes: RouteTable, path: str, host: str = "a", *lines: bytes) -> str | None:
-    return routes.find(host.encode(), path.encode(), [b"GET / HTTP/1.1", *lines])
+    route = routes.find(host.encode(), path.encode(), [b"GET / HTTP/1.1", *lines])
+    return None if route is None else route.cluster
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the
 
 @pytest.fixture(scope="module")
 def upstreams() -> Iterator[Upstreams]:
-    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0")) as running:
+    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0")) as running:
         yield running
 
 
@@ -43,7 +43,8 @@ class Trial:
         deadline = SCANT if failure in {"stop", "hang"} else AMPLE
         self.edge = stage.edge(upstreams, upgrade={"deadline": deadline})
         self.source = self.edge.instance.status().pid
-        self.load: Load = self.edge.load(msgspec.structs.replace(BREEZE, reconnect=not outcome.keeps))
+        plan = msgspec.structs.replace(BREEZE, bolt=4, bolt_calls=4, bolt_rate=40, reconnect=not outcome.keeps)
+        self.load: Load = self.edge.load(plan)
 
     def begin(self) -> subprocess.Popen[str]:
         """Order the upgrade that will fail."""

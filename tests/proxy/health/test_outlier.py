@@ -10,6 +10,7 @@ import pytest
 
 from proxy.config.cluster_keys import OUTLIER
 from proxy.config.loader import loads
+from tests.kit import bolt
 from tests.proxy.simulation import Socket, World
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -163,6 +164,27 @@ def test_tcp_connections_count_too(proxy: Build) -> None:
     assert health(world, 0)["ejections"] == 1
     world.connect("raw")
     assert port(world.dialled()) == 9001
+
+
+def test_bolt_counts_lost_and_late_calls_and_dials(moving: bool) -> None:
+    for failure, count in (("refuse", "connect_failures"), ("rst", "lost"), ("wait", "lost")):
+        text = f"""\
+name: edge
+listeners: [{{name: rpc, address: 127.0.0.1:80, protocol: bolt, cluster: app}}]
+clusters: [{{name: app, endpoints: [127.0.0.1:9000, 127.0.0.1:9001], outlier: {{{count}: 1}}}}]
+"""
+        world = World(loads(text).config, moving=moving)
+        world.connect("rpc").send(bolt.call(bolt.DIALECTS[0], 1, b"x"))
+        first = world.dialled()
+        if failure != "refuse":
+            first.accept()
+        if failure == "wait":
+            world.wait(61.0)
+        else:
+            getattr(first, failure)()
+        ejected = [health(world, number)["ejections"] for number in (0, 1)]
+        assert ejected[port(first) - 9000] == 1
+        assert sum(ejected) == 1
 
 
 def test_a_dial_that_takes_too_long_counts(proxy: Build) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.config.model import FilterConfig
+from proxy.filters.chain import Chain
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.states import MOVES, USES, Event, Step, Use
 from proxy.http1.upstream import Http1Upstream
@@ -65,6 +67,12 @@ class Pair:
     def __init__(self, world: World, step: Step) -> None:
         self.world = world
         self.server: Socket | None = None
+        if step is Step.DELAY:
+            fault = FilterConfig(name="fault", config={"delay": 30})
+            self.client = world.connect("web")
+            world.proxy.listeners["web"].filters = Chain([fault], "http1")
+            self.client.send(GET)
+            return
         if step in {Step.IDLE, Step.HEAD, Step.DIAL}:
             self.client = world.connect("web")
             self.client.send({Step.IDLE: b"", Step.HEAD: GET[:9], Step.DIAL: GET}[step])

@@ -1,0 +1,121 @@
+"""The filters of one listener, sorted by what they look at. A filter that raises costs one request, and is logged."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from hotswap.log import fields
+from proxy.filters.api import Abort, Answer, Client, Filter, Request, Response, Verdict
+from proxy.filters.registry import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxy.config.model import FilterConfig
+    from proxy.listener import Listener
+
+log = logging.getLogger("proxy")
+
+BROKEN: Final = Answer(500, "500 Internal Server Error: a filter failed\n")
+
+Notes = dict[str, dict[str, Any]]
+"""Filter -> what it remembers of a request."""
+
+
+class Chain:
+    """Filters in the order of the configuration; responses pass them in reverse."""
+
+    __slots__ = ("_accepts", "_all", "_protocol", "_requests", "_responses", "requests", "responses")
+
+    def __init__(self, configs: Sequence[FilterConfig], protocol: str) -> None:
+        self._protocol = protocol
+        self._all: dict[str, Filter] = {}
+        for one in configs:
+            same = sum(key.partition("#")[0] == one.name for key in self._all)
+            self._all[f"{one.name}#{same}" if same else one.name] = build(one.name, one.config)
+        self._accepts = [(key, one) for key, one in self._all.items() if one.has("accepted")]
+        self._requests = [(key, one) for key, one in self._all.items() if one.has("request")]
+        self._responses = [(key, one) for key, one in reversed(self._all.items()) if one.has("response")]
+        self.requests = bool(self._requests)
+        """Any of them looks at requests."""
+        self.responses = bool(self._responses)
+
+    def admits(self, host: str, now: float) -> bool:
+        """Whether a connection may stay."""
+        client = Client(host, self._protocol)
+        for key, one in self._accepts:
+            try:
+                if isinstance(one.accepted(client, now), Abort):
+                    return False
+            except Exception as bug:  # noqa: BLE001 - strangers write filters
+                broken(key, bug)
+                return False
+        return True
+
+    def request(self, text: bytes, client: str, notes: Notes, first: int, now: float) -> tuple[Verdict, int, bytes]:
+        """Pass a request through the filters from number `first`; `notes` is altered.
+
+        Returns the first verdict that is not None with the number of its filter, and the head as it is then.
+        """
+        number = first
+        for key, one in self._requests[first:]:
+            request = Request(text, notes.get(key, {}), client)
+            try:
+                verdict = one.request(request, now)
+                if request.edited:
+                    text = request.text()
+            except Exception as bug:  # noqa: BLE001
+                broken(key, bug)
+                verdict = BROKEN
+            if request.notes:
+                notes[key] = request.notes
+            if verdict is not None:
+                return verdict, number, text
+            number += 1
+        return None, number, text
+
+    def response(self, text: bytes, notes: Notes, now: float) -> bytes | None:
+        """Pass a response's head through; None if a filter failed."""
+        for key, one in self._responses:
+            response = Response(text, notes.get(key, {}))
+            try:
+                one.response(response, now)
+                if response.edited:
+                    text = response.text()
+            except Exception as bug:  # noqa: BLE001
+                broken(key, bug)
+                return None
+        return text
+
+    def save(self, now: float) -> dict[str, Any]:
+        """What the filters keep."""
+        saved = {key: one.save(now) for key, one in self._all.items()}
+        return {key: state for key, state in saved.items() if state is not None}
+
+    def load(self, saved: dict[str, Any], now: float) -> None:
+        """The counterpart; filters that are new begin anew."""
+        for key, state in saved.items():
+            one = self._all.get(key)
+            if one is not None:
+                try:
+                    one.load(state, now)
+                except Exception as bug:  # noqa: BLE001 - it begins anew
+                    broken(key, bug)
+
+
+def broken(key: str, bug: Exception) -> None:
+    """A filter raised."""
+    log.error("a filter failed", exc_info=bug, extra=fields(filter=key))
+
+
+def save_all(listeners: Iterable[Listener], now: float) -> dict[str, dict[str, Any]]:
+    """What all filters keep, by the address of their listener."""
+    return {one.address: one.filters.save(now) for one in listeners if one.filters is not None}
+
+
+def load_all(listeners: Iterable[Listener], saved: dict[str, dict[str, Any]], now: float) -> None:
+    """The counterpart."""
+    for one in listeners:
+        if one.filters is not None:
+            one.filters.load(saved.get(one.address, {}), now)

@@ -1,0 +1,54 @@
+"""Filters by name. Those of other distributions are imported here, before anything is served, never later."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hotswap.log import fields
+from proxy.filters.access import Rbac
+from proxy.filters.api import Filter
+from proxy.filters.fault import Fault
+from proxy.filters.fields import Headers
+from proxy.filters.limit import RateLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("proxy")
+
+GROUP: Final = "hotswap.filters"
+
+BUILT_IN: Final[dict[str, type[Filter]]] = {
+    "fault": Fault,
+    "headers": Headers,
+    "rate_limit": RateLimit,
+    "rbac": Rbac,
+}
+
+
+def _installed() -> dict[str, type[Filter]]:
+    found: dict[str, type[Filter]] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            loaded = point.load()
+        except Exception as error:  # noqa: BLE001 - one that nobody configured must harm nobody
+            log.warning("a filter cannot be imported", extra=fields(name=point.name, reason=repr(error)))
+            continue
+        if isinstance(loaded, type) and issubclass(loaded, Filter):
+            found[point.name] = loaded
+        else:
+            log.warning("not a subclass of proxy.filters.Filter", extra=fields(name=point.name))
+    return found
+
+
+FILTERS: Final[dict[str, type[Filter]]] = {**_installed(), **BUILT_IN}
+
+
+def build(name: str, config: Mapping[str, Any]) -> Filter:
+    """A configured filter. Raises `KeyError` for an unknown name, `ValueError` for a config that does not fit."""
+    kind = FILTERS[name]
+    return kind(msgspec.convert(dict(config), kind.Config))

@@ -1,0 +1,87 @@
+"""The filters of a listener in the life of a request (docs/filters.md).
+
+head --> filters --verdict--> none: route, and on        answer: reply        abort: reset
+           ^          `-----> delay: DELAY, with the head in `held`
+           `----- the deadline passed: on with the next filter
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.filters.api import Abort, Delay
+from proxy.filters.chain import BROKEN, broken
+from proxy.http1.errors import BadMessage
+from proxy.http1.exchange import Exchange
+from proxy.http1.head import parse_request
+from proxy.http1.states import MOVES, Event, Step
+
+if TYPE_CHECKING:
+    from proxy.filters.api import Verdict
+    from proxy.http1.head import RequestHead
+
+
+class Filtered(Exchange):
+    """A client connection whose listener may have filters."""
+
+    __slots__ = ()
+
+    def _filter(self, text: bytes, data: bytes, first: int = 0) -> bytes:
+        """Pass the head ``text`` through the filters from ``first`` on; ``data`` follows it. See `_serve`."""
+        limit = self.listener.config.max_headers
+        head = parse_request(text, limit)
+        now = self.plane.now
+        log_to = self.listener.access_log
+        if self.record is None and log_to is not None:
+            self.record = log_to.request(head, now)
+        if not first:
+            self.notes = {}
+        chain = self.listener.filters
+        if chain is None or not chain.requests:
+            return self._serve(head, data)
+        verdict, number, edited = chain.request(text, self.remote, self.notes, first, now)
+        if edited != text:
+            try:
+                head = parse_request(edited, limit)
+            except BadMessage as why:
+                broken("the edits of a filter", why)
+                verdict = BROKEN
+        if isinstance(verdict, Delay):
+            self.held = edited
+            self.filtered = number + 1
+            self.step = MOVES[Event.DELAY][self.step]
+            self.deadline = now + verdict.seconds
+            self.wake(self.deadline)
+            return data
+        return self._serve(head, data, verdict)
+
+    def _go_on(self) -> None:
+        """The delay is over: on with the next filter."""
+        text, self.held = self.held, b""
+        data, self.inbox = self.inbox, b""
+        self.resume()
+        try:
+            data = self._filter(text, data, self.filtered)
+        except BadMessage as why:  # the limits were changed meanwhile
+            self._reply(why.status, why.reason, keep=False)
+        if self.step is not Step.LINGER:
+            self._take(data)
+            if self.left and self.eof:
+                self.ended()
+
+    def _refuse(self, verdict: Verdict) -> None:
+        """The request is not for an upstream: a filter decided so."""
+        if isinstance(verdict, Abort):
+            self.step = MOVES[Event.LAST][self.step]
+            self.left = 0
+            self.reset()
+        elif verdict is not None and not isinstance(verdict, Delay):
+            self.step = MOVES[Event.REQUEST][self.step]
+            fields = "".join(f"{name}: {value}\r\n" for name, value in verdict.headers)
+            self._reply(verdict.status, "refused here", text=verdict.text, fields=fields)
+
+    def _serve(self, head: RequestHead, data: bytes, verdict: Verdict = None) -> bytes:
+        raise NotImplementedError
+
+    def _take(self, data: bytes) -> None:
+        raise NotImplementedError
