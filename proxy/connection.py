@@ -106,26 +106,22 @@ class Connection:
 
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
-        self.serial = 0
-        """64-bit identity, given by the plane, never reused."""
+        self.serial = 0  # 64-bit identity, given by the plane, never reused
         self.fd = -1  # the plane's descriptor; layers only test `closed`
         self.changes = 0
         self.active = plane.now  # when bytes last came or went, monotonic seconds
-        self.alarm = inf
-        """When the plane looks at `due` next."""
+        self.alarm = inf  # when the plane looks at `due` next
         self.outbox: bytes | bytearray = b""
         self.peer: Any = None
         """The other side of a relay or of the exchange under way; typed by the layers that set it."""
-        self.interest = -1
-        """The mask registered with epoll; -1: not registered. The plane's own, never saved."""
+        self.interest = -1  # the mask registered with epoll; -1: not registered. The plane's own, never saved
         self.connecting = False
         self.paused = False
         self.eof = False  # the peer's FIN came: nothing more will be received
         self.shutting = False  # a FIN follows the outbox
         self.fin_sent = False
         self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
-        self.stale = False
-        """A flag changed since the plane last looked at them. The plane's own, never saved."""
+        self.stale = False  # A flag changed since the plane last looked at them. The plane's own, never saved
 
     # ---- the plane's hot path, see `__init_subclass__` ----
 

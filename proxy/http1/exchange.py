@@ -89,31 +89,21 @@ class Exchange(Relay, Downstream):
         self.step = Step.IDLE
         self.inbox = b""
         """Bytes not yet parsed: a part of a head, pipelined requests, a body whose upstream is being dialled."""
-        self.scanned = 0
-        """Bytes of `inbox` known to hold no end of a head. Derived."""
+        self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
         self.requests = 0
         self.deadline = inf
         """Of the step: HEAD the complete head, WAIT the first byte of the response, LINGER the end."""
-        self.expires = inf
-        """The end of the cluster's max_duration for this exchange."""
+        self.expires = inf  # the end of the cluster's max_duration for this exchange
         self.method = b""
-        self.minor = 1
-        """The client's HTTP version is 1.`minor`."""
-        self.keep = True
-        """The connection goes on after this exchange."""
-        self.expects = False
-        """The client waits for 100 before it sends its body."""
-        self.upgrade = False
-        """The client asked for a tunnel, and the upstream was told."""
-        self.left = 0
-        """Bytes of the request body still to come, or CHUNKED while `chunks` is not done."""
+        self.minor = 1  # the client's HTTP version is 1.`minor`
+        self.keep = True  # the connection goes on after this exchange
+        self.expects = False  # the client waits for 100 before it sends its body
+        self.upgrade = False  # the client asked for a tunnel, and the upstream was told
+        self.left = 0  # bytes of the request body still to come, or CHUNKED while `chunks` is not done
         self.chunks: Chunks | None = None
-        self.held = b""
-        """The request as it goes upstream, as long as it may have to be sent (again)."""
-        self.attempts = 0
-        """How often this request was lost with its upstream connection."""
-        self.tried: tuple[str, ...] = ()
-        """Endpoints that could not be connected to for this request."""
+        self.held = b""  # the request as it goes upstream, as long as it may have to be sent (again)
+        self.attempts = 0  # how often this request was lost with its upstream connection
+        self.tried: tuple[str, ...] = ()  # endpoints that could not be connected to for this request
         self.terms: Terms | None = None
         """What the route of this request says itself; else the cluster's settings hold."""
         self.timed_out = False

@@ -54,13 +54,10 @@ class Http1Upstream(Relay, Upstream):
         super().__init__(plane)
         self.use = DIAL
         self.inbox = b""  # a part of a response head
-        self.scanned = 0
-        """Bytes of `inbox` known to hold no end of a head. Derived."""
-        self.uses = 0
-        """Requests that went this way."""
+        self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
+        self.uses = 0  # requests that went this way
         self.deadline = inf  # of the dial
-        self.keep = False
-        """The upstream keeps the connection after this response."""
+        self.keep = False  # the upstream keeps the connection after this response
         self.answered = False
         """An interim response came: the request is not sent again."""
         self.left = 0

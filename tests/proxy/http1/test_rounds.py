@@ -76,9 +76,12 @@ def test_every_change_is_counted(step: Step, disturbance: str) -> None:
     rounds.check()
 
 
+TOGETHER = [step for step in Step if step is not Step.DELAY]  # its filter would delay the others, too
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    steps=st.lists(st.sampled_from(list(Step)), min_size=1, max_size=3),
+    steps=st.lists(st.sampled_from(TOGETHER), min_size=1, max_size=3),
     script=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([*DISTURBANCES, "copy", "copy"])), max_size=15),
 )
 def test_rounds_amount_to_one_copy_at_the_freeze(steps: list[Step], script: list[tuple[int, str]]) -> None:
