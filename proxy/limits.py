@@ -6,11 +6,14 @@ the downstream connections themselves, which are asked anew for each decision.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
     from proxy.config.model import ClusterConfig
+
+
+_SPARE: Final = 64
 
 
 class Claimant(Protocol):
@@ -30,11 +33,13 @@ class Claimant(Protocol):
 class Limits:
     """Those of one cluster. Claims are derived, hence not saved: `claim` is called again by `load`."""
 
-    __slots__ = ("_claimants", "_cluster")
+    __slots__ = ("_bound", "_claimants", "_cluster")
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._claimants: dict[int, Claimant] = {}
+        self._bound = _SPARE
+        """When claims are looked through for those that are over, even if nobody asks."""
 
     @staticmethod
     def wanted(config: ClusterConfig) -> bool:
@@ -44,11 +49,14 @@ class Limits:
     def claim(self, claimant: Claimant) -> None:
         """It waits for a connection, or tries again; no harm if it does not."""
         self._claimants[claimant.serial] = claimant
+        if len(self._claimants) > self._bound:
+            self._prune()
+            self._bound = 2 * len(self._claimants) + _SPARE
 
     def admit(self, claimant: Claimant, *, dials: bool) -> str:
         """Why its request cannot be served; empty if it can, and it counts from here on."""
         excess = self.excess(dials=dials)
-        if not excess:
+        if dials and not excess:
             self.claim(claimant)
         return excess
 

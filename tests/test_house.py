@@ -32,6 +32,7 @@ FOREIGN = ["/wo" + "rk/", "/ro" + "ot/", "/fa" + "rm/", "DESIGN" + ".md", "../sh
 
 SKIPPED = {
     ".git",
+    ".cache",
     ".venv",
     ".mypy_cache",
     ".ruff_cache",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -14,7 +14,6 @@ import pytest
 from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
 from proxy.config.loader import loads
 from proxy.server import ProxyServer
-from tests.kit import bolt
 from tests.proxy.simulation import Socket, World
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -368,71 +367,8 @@ def test_keepalive_timeout_of_a_cluster_closes_an_idle_upstream(proxy: Build) ->
     assert not client.ended
 
 
-# -- bolt -----------------------------------------------------------------------------------------------
-
-
-def rpc(listener: str = "cluster: app", cluster: str = "", *, moving: bool) -> World:
-    """A bolt listener `rpc`, the clusters `app` and `other`."""
-    return World(
-        loads(
-            f"""\
-name: edge
-listeners:
-  - {{name: rpc, address: 127.0.0.1:80, protocol: bolt, {listener}}}
-clusters:
-  - {{name: app, endpoints: [127.0.0.1:9000]{cluster}}}
-  - {{name: other, endpoints: [127.0.0.1:9001]}}
-"""
-        ).config,
-        moving=moving,
-    )
-
-
-def call(number: int, size: int = 1, **more: Any) -> bytes:
-    return bolt.call(bolt.DIALECTS[0], number, bytes(size), **more)
-
-
-@honours("match.service")
-def test_service_of_a_match_takes_calls_by_a_pattern(moving: bool) -> None:
-    world = rpc("routes: [{match: {service: com.acme.*}, cluster: app}, {cluster: other}]", moving=moving)
-    world.connect("rpc").send(call(1, service="com.acme.Orders:1.0"))
-    assert str(world.dialled().address) == "127.0.0.1:9000"
-    world.connect("rpc").send(call(1, service="com.other"))
-    assert str(world.dialled().address) == "127.0.0.1:9001"
-
-
-@honours("listener.max_frame")
-def test_max_frame_is_the_limit_of_a_call(moving: bool) -> None:
-    world = rpc("cluster: app, max_frame: 128KB", moving=moving)
-    client = world.connect("rpc")
-    client.send(call(1, 128 * 1024))
-    assert client.take() == bolt.encode(bolt.DIALECTS[0], bolt.RESPONSE, bolt.ANSWER, 1, 9)
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-@honours("cluster.shared_connections")
-def test_shared_connections_is_how_many_all_calls_share(moving: bool, limit: int) -> None:
-    world = rpc(cluster=f", shared_connections: {limit}", moving=moving)
-    dialled = 0
-    for number in range(8):
-        world.connect("rpc").send(call(number))
-        while world.dials:
-            world.dialled().accept()
-            dialled += 1
-    assert dialled == limit
-
-
-@honours("cluster.heartbeat_interval")
-def test_heartbeat_interval_is_the_longest_silence_of_a_shared_connection(moving: bool) -> None:
-    world = rpc(cluster=", heartbeat_interval: 5s", moving=moving)
-    world.connect("rpc").send(call(1, oneway=True))
-    server = world.dialled()
-    server.accept()
-    server.take()
-    world.wait(4.9)
-    assert server.take() == b""
-    world.wait(0.2)
-    assert server.take() == bolt.encode(bolt.DIALECTS[0], bolt.REQUEST, bolt.HEARTBEAT, 2, -1)
+# tests/proxy/bolt/test_config.py shows these.
+_HONOURED |= {"match.service", "listener.max_frame", "cluster.shared_connections", "cluster.heartbeat_interval"}
 
 
 @honours("cluster.outlier")

@@ -124,6 +124,22 @@ def test_a_budget_bounds_how_many_requests_are_sent_again_at_a_time(proxy: Build
     assert not any(one.retrying for one in limits._claimants.values())
 
 
+def test_connections_that_are_gone_are_not_held_on_to() -> None:
+    text = """\
+name: edge
+listeners: [{name: raw, address: 127.0.0.1:81, protocol: tcp, cluster: app}]
+clusters: [{name: app, endpoints: [127.0.0.1:9000], limits: {max_requests: 10}}]
+"""
+    world = World(loads(text).config)
+    for _ in range(200):
+        client = world.connect("raw")
+        world.dialled().accept()
+        client.rst()
+    limits = world.proxy.clusters["app"].limits
+    assert limits is not None
+    assert len(limits._claimants) <= 65
+
+
 def test_no_key_is_forgotten() -> None:
     text = Path(__file__).read_text()
     assert [key.name for key in (*LIMITS.keys, *RETRY_BUDGET.keys) if f"{key.name}: " not in text] == []

@@ -43,7 +43,8 @@ class Trial:
         deadline = SCANT if failure in {"stop", "hang"} else AMPLE
         self.edge = stage.edge(upstreams, upgrade={"deadline": deadline})
         self.source = self.edge.instance.status().pid
-        plan = msgspec.structs.replace(BREEZE, bolt=4, bolt_calls=4, bolt_rate=40, reconnect=not outcome.keeps)
+        calls = 0 if way_to(point).few_files else 4  # the few are spoken for
+        plan = msgspec.structs.replace(BREEZE, bolt=calls, bolt_calls=4, bolt_rate=40, reconnect=not outcome.keeps)
         self.load: Load = self.edge.load(plan)
 
     def begin(self) -> subprocess.Popen[str]:
