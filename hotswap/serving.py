@@ -176,10 +176,7 @@ class Serving:
         """A caller said HELLO."""
         upgrade = self._upgrade if self._upgrade is not None and hello.token == self._upgrade.spawned.token else None
         attempt = SourceAttempt(
-            channel,
-            hello,
-            self.server,
-            self,
+            channel, hello, self.server, self,
             limits=self._limits,
             faults=Faults.armed(),
             generation=self.generation + 1,
@@ -189,15 +186,8 @@ class Serving:
         self._attempt = attempt
         attempt.over.add_done_callback(lambda future: self._attempt_over(attempt, future.result()))
         try:
-            chosen = judge(
-                hello,
-                self.server,
-                self.chain,
-                listeners=len(self.estate.server),
-                draining=self.draining,
-                spawned=upgrade is not None,
-                awaited=self._upgrade is not None,
-            )
+            facts = {"draining": self.draining, "spawned": upgrade is not None, "awaited": self._upgrade is not None}
+            chosen = judge(hello, self.server, self.chain, listeners=len(self.estate.server), **facts)
         except HotswapError as refusal:
             os.close(pidfd)
             attempt.refuse(refusal)

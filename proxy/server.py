@@ -20,6 +20,7 @@ from proxy.cluster import Cluster
 from proxy.connection import Downstream, deadline, remaining
 from proxy.filters.chain import load_all, save_all
 from proxy.heartbeat import Heartbeat
+from proxy.homes import Homes
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from proxy.app import Heart
-    from proxy.cluster import Endpoint
     from proxy.config.model import Config
     from proxy.connection import Connection
     from proxy.reload import Source
@@ -43,7 +43,7 @@ APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
 
 
-class ProxyServer:
+class ProxyServer(Homes):
     """A proxy for one configuration, inert until `start`."""
 
     def __init__(
@@ -193,36 +193,6 @@ class ProxyServer:
         self.reactor.draining = shared.draining
         self._tell_clients(shared.draining)
         self.app.load(shared.app)
-
-    # ---- Places: where restored connections find what they belong to ----
-
-    def listener(self, name: str, address: str, protocol: str) -> Listener:
-        """See `proxy.plane.Places`."""
-        listener = self._by_address.get(address)
-        if listener is None:
-            raise CannotRestore(f"listener {name!r} ({address}) is not in the new configuration")
-        if listener.config.protocol != protocol:
-            raise CannotRestore(f"listener {name!r} spoke {protocol} and now speaks {listener.config.protocol}")
-        return listener
-
-    def cluster(self, name: str) -> Cluster:
-        """See `proxy.plane.Places`."""
-        cluster = self.clusters.get(name)
-        if cluster is None:
-            raise CannotRestore(f"cluster {name!r} is not in the new configuration")
-        return cluster
-
-    def endpoint(self, cluster: str, address: str) -> Endpoint:
-        """See `proxy.plane.Places`."""
-        return self.cluster(cluster).endpoint(address)
-
-    def link(self, connection: Connection, serial: int) -> None:
-        """See `proxy.plane.Places`."""
-        self._links.link(connection, serial)
-
-    def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
-        """See `proxy.plane.Places`."""
-        return self._links.expect(connection, serials)
 
     # ---- who owns ----
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 import pytest
@@ -14,37 +13,8 @@ import pytest
 from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
 from proxy.config.loader import loads
 from proxy.server import ProxyServer
-from tests.proxy.simulation import Socket, World
-
-F = TypeVar("F", bound=Callable[..., None])
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-_HONOURED: set[str] = set()
-
-
-def honours(*keys: str) -> Callable[[F], F]:
-    """Names the keys that a test shows, so that none is forgotten."""
-    _HONOURED.update(keys)
-    return lambda test: test
-
-
-def text(listener: str = "", cluster: str = "", *, routes: str = "", endpoints: str = "127.0.0.1:9000") -> str:
-    """One http1 listener `web`, one tcp listener `raw`, one cluster `app`; with further keys."""
-    target = f"routes: [{routes}]" if routes else "cluster: app"
-    names = [word.split("}")[0] for word in routes.split("cluster: ")[1:]] or ["app"]
-    clusters = "".join(
-        f"  - {{name: {name}, endpoints: [{endpoints.replace('9000', str(9000 + number))}]{cluster}}}\n"
-        for number, name in enumerate(names)
-    )
-    return f"""\
-name: edge
-listeners:
-  - {{name: web, address: 127.0.0.1:80, protocol: http1, {target}{listener}}}
-  - {{name: raw, address: 127.0.0.1:81, protocol: tcp, cluster: {names[0]}}}
-clusters:
-{clusters}"""
+from tests.proxy.honoured import GET, HONOURED, OK, ask, honours, status, text
+from tests.proxy.simulation import World
 
 
 @pytest.fixture
@@ -59,22 +29,6 @@ def proxy(moving: bool) -> Callable[..., World]:
 
 
 Build = Callable[..., World]
-
-
-def status(client: Socket) -> int:
-    """The status of the response that came."""
-    data = client.take()
-    assert data.startswith(b"HTTP/1.1 "), data
-    return int(data[9:12])
-
-
-def ask(world: World, request: bytes = GET) -> tuple[Socket, Socket]:
-    """A client with a request, and the server it was dialled for, connected."""
-    client = world.connect("web")
-    client.send(request)
-    server = world.dialled()
-    server.accept()
-    return client, server
 
 
 # -- listeners ------------------------------------------------------------------------------------------
@@ -368,7 +322,7 @@ def test_keepalive_timeout_of_a_cluster_closes_an_idle_upstream(proxy: Build) ->
 
 
 # tests/proxy/bolt/test_config.py shows these.
-_HONOURED |= {"match.service", "listener.max_frame", "cluster.shared_connections", "cluster.heartbeat_interval"}
+HONOURED |= {"match.service", "listener.max_frame", "cluster.shared_connections", "cluster.heartbeat_interval"}
 
 
 @honours("cluster.outlier")
@@ -437,5 +391,5 @@ def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
     sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)
     of_the_data_plane = {f"{section.title}.{key.name}" for section in sections for key in section.keys}
-    assert of_the_data_plane <= _HONOURED, "tests/proxy/cli/test_run.py shows those of the process"
-    assert of_the_data_plane | of_the_process >= _HONOURED
+    assert of_the_data_plane <= HONOURED, "tests/proxy/cli/test_run.py shows those of the process"
+    assert of_the_data_plane | of_the_process >= HONOURED
