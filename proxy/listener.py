@@ -61,7 +61,7 @@ class Listener:
         self.splits = Splits(config.routes)
         self.routes = RouteTable(config.routes, self.splits)
         """Which of them serves a request (http1)."""
-        self.services = ServiceTable(config.routes)
+        self.services = ServiceTable(config.routes, self.splits)
         """Which of them serves a call (bolt)."""
         self.downstream = downstream
         """The class of its connections."""

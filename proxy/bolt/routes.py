@@ -14,11 +14,13 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
 from proxy.bolt.headers import read_headers
+from proxy.split import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.config.model import MatchConfig, RouteConfig
+    from proxy.config.model import RouteConfig
+    from proxy.split import Split
 
 MAX_MEMO: Final = 1024
 MAX_MEMO_KEY: Final = 256
@@ -27,16 +29,22 @@ MAX_MEMO_KEY: Final = 256
 class Route:
     """One compiled route."""
 
-    __slots__ = ("_exact", "_headers", "_pattern", "cluster")
+    __slots__ = ("_cluster", "_exact", "_headers", "_pattern", "split")
 
-    def __init__(self, cluster: str, match: MatchConfig) -> None:
-        self.cluster = cluster
+    def __init__(self, config: RouteConfig, split: Split | None) -> None:
+        self._cluster = config.cluster
+        self.split = split
+        match = config.match
         service = match.service
         globbed = service is not None and ("*" in service or "?" in service)
         self._exact = service.encode() if service is not None and not globbed else None
         plain = "" if service is None else service.replace("[", "[[]")
         self._pattern = re.compile(translate(plain).encode()) if globbed else None
         self._headers = tuple((name.lower().encode(), value.encode()) for name, value in match.headers)
+
+    def cluster(self) -> str:
+        """The name of the cluster for the next call."""
+        return self._cluster if self.split is None else self.split.next()
 
     @property
     def takes_all(self) -> bool:
@@ -58,14 +66,20 @@ class ServiceTable:
 
     __slots__ = ("_memo", "only", "routes")
 
-    def __init__(self, routes: Sequence[RouteConfig]) -> None:
-        self.routes = tuple(Route(route.cluster, route.match) for route in routes)
-        self.only = self.routes[0].cluster if self.routes and self.routes[0].takes_all else None
+    def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
+        splits = splits or Splits(routes)
+        self.routes = tuple(Route(route, splits.of(route)) for route in routes)
+        first = self.routes[0] if self.routes else None
+        self.only = first.cluster() if first is not None and first.takes_all and first.split is None else None
         """The cluster of every call, where there is no choice."""
-        self._memo: dict[bytes, str] = {}
+        self._memo: dict[bytes, Route] = {}
 
     def find(self, header: bytes) -> str | None:
         """The name of the cluster for a call with this header map, None if no route matches. Raises `ValueError`."""
+        route = self._route(header)
+        return None if route is None else route.cluster()
+
+    def _route(self, header: bytes) -> Route | None:
         found = self._memo.get(header)
         if found is not None:
             return found
@@ -75,6 +89,6 @@ class ServiceTable:
                 if len(header) <= MAX_MEMO_KEY:
                     if len(self._memo) >= MAX_MEMO:
                         self._memo.clear()
-                    self._memo[header] = route.cluster
-                return route.cluster
+                    self._memo[header] = route
+                return route
         return None

@@ -96,7 +96,7 @@ ROUTE = Section(
             "Several clusters, each with its share of the requests; evenly spread, also over an upgrade.",
             example="[{name: app, weight: 95}, {name: next, weight: 5}]",
             absent="see `cluster`",
-            only=HTTP1,
+            only=ROUTED,
         ),
         Key(
             "subset",

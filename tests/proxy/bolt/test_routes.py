@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.bolt.routes import MAX_MEMO, ServiceTable
-from proxy.config.model import MatchConfig, RouteConfig
+from proxy.config.model import MatchConfig, RouteConfig, ShareConfig
 from tests.kit.bolt import headers
 
 
@@ -63,3 +63,11 @@ def test_memory_of_decisions_is_bounded() -> None:
         routes.find(headers(service=f"{number}"))
     routes.find(headers(service="x" * 1000))
     assert len(routes._memo) <= MAX_MEMO
+
+
+def test_calls_of_a_route_may_be_divided_among_clusters() -> None:
+    shares = (ShareConfig(name="now", weight=3), ShareConfig(name="next", weight=1))
+    routes = ServiceTable([RouteConfig(cluster="now", clusters=shares)])
+    assert routes.only is None
+    went = [routes.find(headers(service="a")) for _ in range(40)]
+    assert (went.count("now"), went.count("next")) == (30, 10)
