@@ -60,7 +60,7 @@ class Intent(msgspec.Struct, frozen=True):
     bake: Bake | None = None
 
 
-class Chain(msgspec.Struct):
+class Chain(msgspec.Struct, omit_defaults=True):
     """All records, oldest first, and the identities that were superseded."""
 
     records: list[Record] = []

@@ -65,7 +65,7 @@ def test_a_signal_drains_and_a_second_one_ends_at_once(echo: Echo, number: signa
 def test_a_hangup_signal_is_no_upgrade_and_no_end(echo: Echo) -> None:
     pid = echo.start()
     kill(pid, signal.SIGHUP)
-    eventually(lambda: "SIGHUP is ignored" in echo.log_text(), within=PATIENCE, what="a warning")
+    eventually(lambda: "reload" in echo.log_text(), within=PATIENCE, what="a word about it")
     echo.client().say(b"one")
     assert echo.status()["pid"] == pid
 

@@ -141,7 +141,7 @@ def configuration(
         ],
         "clusters": [{"name": "app", "endpoints": [http]}, {"name": "db", "endpoints": [tcp]}],
     }
-    if rpc:
+    if rpc and "clusters" not in changes:
         config["listeners"].append({"name": "rpc", "address": rpc, "protocol": "bolt", "cluster": "calls"})
         config["clusters"].append({"name": "calls", "endpoints": [upstreams.addresses[2]]})
     return config | changes

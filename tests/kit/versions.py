@@ -18,8 +18,8 @@ FIELD = '    of_next_version: str = "written by the next version"\n'
 # File, the last field of a struct there (with its text), after which the next version has one more.
 GROWN = (
     ("proxy/state.py", '    """Bytes not yet written."""\n'),
-    ("proxy/state.py", "    draining: bool = False\n"),
-    ("proxy/http1/state.py", "    spendable: int\n"),
+    ("proxy/state.py", "    splits: dict[str, dict[str, dict[str, int]]] = {}\n"),
+    ("proxy/http1/state.py", "    terms: Terms | None = None\n"),
     ("hotswap/handover/wire.py", "    pid: Count = 0  # for people; no identity\n"),
 )
 
