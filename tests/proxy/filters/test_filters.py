@@ -173,7 +173,7 @@ def test_heads_are_edited_both_ways_and_notes_reach_the_response(proxy: Build, i
     world.wait(0.6)
     server = world.dialled()
     server.accept()
-    assert b"X-Request-Id: 7" not in server.take()
+    assert b"X-Request-Id: 7\r\n" not in server.take()
     server.send(b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\n\r\nok")
     answer = client.take()
     assert b"X-Asked: /\r\n" in answer
