@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotswap.address import MAX_UNIX_PATH, Address
-from proxy.config.keys import ROUTED
 from proxy.config.model import MatchConfig
 from proxy.config.problems import Problems, nearest, shown
+from proxy.config.route_keys import ROUTED
 from proxy.filters.registry import FILTERS, build
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
-"""The parts of a cluster that have keys of their own. See `keys`."""
+"""The keys of a cluster and its parts. See `keys`."""
 
 from __future__ import annotations
 
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
-from proxy.config.sections import Key, Section
+from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath, SocketAddress
+from proxy.config.sections import Items, Key, Section
 
 LABELS = HeaderValues("mapping of label to value")
 
@@ -118,5 +118,94 @@ SHARE = Section(
     (
         Key("name", Name(), "The cluster.", required=True, example="app"),
         Key("weight", Count(1, 1000), "Its share."),
+    ),
+)
+
+ENDPOINT = Section(
+    "endpoint",
+    model.EndpointConfig,
+    "A plain address, or a mapping with a weight: `{address: 127.0.0.1:9000, weight: 3}`.",
+    (
+        Key(
+            "address",
+            SocketAddress(),
+            "`host:port`, `[ipv6]:port` or `unix:/path`. Names are not looked up, except localhost.",
+            required=True,
+            example="127.0.0.1:9000",
+        ),
+        Key("weight", Count(1, 1000), "Its share with `balance: weighted`."),
+        Key("labels", LABELS, "What the `subset` of a route asks for.", example="{version: v2}", absent="none"),
+    ),
+    shorthand="address",
+)
+
+CLUSTER = Section(
+    "cluster",
+    model.ClusterConfig,
+    "Upstreams that are equivalent, and how to talk to them.",
+    (
+        Key("name", Name(), "What routes and listeners call it.", required=True, example="app"),
+        Key("endpoints", Items(ENDPOINT), "Its members.", required=True, example="[127.0.0.1:9000]"),
+        Key(
+            "balance",
+            Choice(get_args(model.Balance)),
+            "Who is next: in turn, the one with the fewest requests (connections for tcp) under way, or in turn by "
+            "weight.",
+        ),
+        Key(
+            "connect_timeout",
+            Duration(),
+            "To establish a connection. Then the other endpoints are tried, each once. If none is left: 504, or 503 "
+            "if they refused; a tcp connection is reset.",
+        ),
+        Key(
+            "request_timeout",
+            Duration(),
+            "From the complete request to the first byte of the response. Then 504. A call of bolt brings its own; "
+            "this is for those without.",
+        ),
+        Key(
+            "idle_timeout",
+            Duration(),
+            "Longest silence on a stream, a tunnel or a tcp connection, counting both directions. Then it is closed.",
+        ),
+        Key(
+            "max_duration",
+            Duration(),
+            "Limit of a stream, a tunnel or a tcp connection as a whole.",
+            example="1h",
+            absent="no limit",
+        ),
+        Key(
+            "retries",
+            Count(0, 10),
+            "How often an idempotent request is sent again when its upstream connection ended before a byte of the "
+            "response: kept-alive connections are closed by the upstream at any time.",
+        ),
+        Key(
+            "max_idle",
+            Count(0, 65535),
+            "Idle connections kept open per endpoint for the next request (http1); 0 closes each after its response.",
+        ),
+        Key(
+            "keepalive_timeout",
+            Duration(),
+            "How long such a connection is kept. Stay below the timeout of the upstream, which would close it first.",
+        ),
+        Key(
+            "shared_connections",
+            Count(1, 1024),
+            "Connections per endpoint that the calls of all clients share (bolt), for version 1 and 2 each.",
+        ),
+        Key(
+            "heartbeat_interval",
+            Duration(),
+            "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
+            "closed. Stay below the idle timeout of the upstream.",
+        ),
+        Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
+        Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),
+        Key("limits", LIMITS, "Bounds what is under way.", absent="no limits"),
+        Key("retry_budget", RETRY_BUDGET, "Bounds what is sent again.", absent="`retries` alone decides"),
     ),
 )

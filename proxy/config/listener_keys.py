@@ -1,13 +1,14 @@
-"""The parts of a listener that have keys of their own. See `keys`."""
+"""The keys of a listener. See `keys`."""
 
 from __future__ import annotations
 
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.kinds import LOG_TARGET, Choice, LogTemplate, Name
+from proxy.config.kinds import LOG_TARGET, Choice, Count, Duration, LogTemplate, Name, Size, SocketAddress
 from proxy.config.plain import Plain
-from proxy.config.sections import Key, Section
+from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
+from proxy.config.sections import Items, Key, Section
 
 FILTER = Section(
     "filter",
@@ -51,4 +52,91 @@ ACCESS_LOG = Section(
         ),
     ),
     shorthand="to",
+)
+
+LISTENER = Section(
+    "listener",
+    model.ListenerConfig,
+    "A bound address and the protocol that is spoken there. In an upgrade the new generation gets the listener with "
+    "everything that waits in its accept queue. It is recognised by its address, so its name may change.",
+    (
+        Key("name", Name(), "Stands in logs, status and metrics.", required=True, example="web"),
+        Key(
+            "address",
+            SocketAddress(),
+            "`host:port`, `[ipv6]:port` or `unix:/path`, with a fixed port.",
+            required=True,
+            example="127.0.0.1:8080",
+        ),
+        Key(
+            "protocol",
+            Choice(get_args(model.Protocol)),
+            "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0, `bolt` routes calls of SOFABolt, "
+            "versions 1 and 2 ([bolt](bolt.md)).",
+            required=True,
+            example="http1",
+        ),
+        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", only=ROUTED),
+        Key(
+            "cluster",
+            Name(),
+            "Where everything goes. For tcp this is required; else it is short for one route that takes every request.",
+            example="app",
+            absent="see `routes`",
+        ),
+        Key(
+            "backlog",
+            Count(1, 65535),
+            "Connections that wait in the kernel to be accepted; the kernel's own limit is net.core.somaxconn.",
+        ),
+        Key(
+            "max_connections",
+            Count(1, 10_000_000),
+            "Connections served at a time. More wait in the backlog.",
+            example="10000",
+            absent="as many as open files allow",
+        ),
+        Key(
+            "header_timeout",
+            Duration(),
+            "From the first byte of a request to the end of its header; for the first request from the beginning of "
+            "the connection. Then 408, or a mere close if not a byte came.",
+            only=HTTP1,
+        ),
+        Key("body_timeout", Duration(), "Longest silence of a client inside a request body. Then 408.", only=HTTP1),
+        Key(
+            "keepalive_timeout",
+            Duration(),
+            "Wait for the next request on a connection. Then it is closed. Clients of bolt send heartbeats within it.",
+            only=ROUTED,
+        ),
+        Key(
+            "max_header_bytes",
+            Size(1 << 10, 1 << 20),
+            "Request line and header fields together. More gets 431, or 414 if it is the line.",
+            only=HTTP1,
+        ),
+        Key(
+            "max_headers",
+            Count(1, 10_000),
+            "Header fields of a request, and trailer fields. More get 431.",
+            only=HTTP1,
+        ),
+        Key(
+            "max_body",
+            Size(),
+            "Bytes of a request body. More gets 413. Bodies are streamed, so this is no memory limit.",
+            example="10MB",
+            absent="no limit",
+            only=HTTP1,
+        ),
+        Key(
+            "max_frame",
+            Size(128 << 10, 16 << 20),
+            "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
+            only=BOLT,
+        ),
+        Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
+        Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
+    ),
 )

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config import document
 from proxy.config.checks import check
-from proxy.config.keys import LISTENER, ROOT, ROUTE
+from proxy.config.keys import ROOT
+from proxy.config.listener_keys import LISTENER
 from proxy.config.model import Config, MatchConfig, RouteConfig
 from proxy.config.problems import InvalidConfig, Problem, Problems
 from proxy.config.reader import Part, read_section
+from proxy.config.route_keys import ROUTE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.cluster_keys import HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
-from proxy.config.keys import APP, CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
-from proxy.config.listener_keys import ACCESS_LOG, FILTER
+from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
+from proxy.config.keys import APP, ROOT, UPGRADE
+from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER
+from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 
 HEAD = """\

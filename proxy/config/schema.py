@@ -10,8 +10,10 @@ from typing import Any, get_args
 
 import msgspec
 
-from proxy.config.keys import LISTENER, ROOT, ROUTE, ROUTED, SECTIONS
+from proxy.config.keys import ROOT, SECTIONS
+from proxy.config.listener_keys import LISTENER
 from proxy.config.model import Protocol
+from proxy.config.route_keys import ROUTE, ROUTED
 from proxy.config.sections import Items, Key, Section
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -10,8 +10,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from proxy.config.keys import CLUSTER, ENDPOINT, LISTENER, MATCH, ROOT, ROUTE, UPGRADE
+from proxy.config.cluster_keys import CLUSTER, ENDPOINT
+from proxy.config.keys import ROOT, UPGRADE
+from proxy.config.listener_keys import LISTENER
 from proxy.config.loader import loads
+from proxy.config.route_keys import MATCH, ROUTE
 from proxy.server import ProxyServer
 from tests.proxy.honoured import GET, HONOURED, OK, ask, honours, status, text
 from tests.proxy.simulation import World

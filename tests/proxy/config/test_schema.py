@@ -13,9 +13,11 @@ from jsonschema import Draft202012Validator
 
 from proxy.config import model
 from proxy.config.elsewhere import ELSEWHERE
-from proxy.config.keys import LISTENER, ROUTE, SECTIONS
+from proxy.config.keys import SECTIONS
+from proxy.config.listener_keys import LISTENER
 from proxy.config.loader import loads
 from proxy.config.reference import page
+from proxy.config.route_keys import ROUTE
 from proxy.config.schema import json_schema, printed
 from proxy.config.sections import Items, Key, Section
 

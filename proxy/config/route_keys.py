@@ -1,0 +1,92 @@
+"""The keys of a route. See `keys`."""
+
+from __future__ import annotations
+
+from proxy.config import model
+from proxy.config.cluster_keys import LABELS, SHARE
+from proxy.config.kinds import HOST, SERVICE, Count, Duration, HeaderValues, Name, RequestPath
+from proxy.config.sections import Items, Key, Section
+
+HTTP1 = ("http1",)
+BOLT = ("bolt",)
+LOGGED = ("tcp", "http1")
+ROUTED = ("http1", "bolt")
+"""Protocols with a choice of routes."""
+
+MATCH = Section(
+    "match",
+    model.MatchConfig,
+    "All conditions that are written must hold; `{}` takes every request.",
+    (
+        Key(
+            "host",
+            HOST,
+            "The host of the request, without port, in any case. `*.example.com` takes every name below example.com, "
+            "not example.com itself.",
+            example="api.example.com",
+            absent="any host",
+            only=HTTP1,
+        ),
+        Key(
+            "path",
+            RequestPath(),
+            "The whole path, without the query. Not together with `prefix`.",
+            example="/v1/users",
+            absent="any path",
+            only=HTTP1,
+        ),
+        Key(
+            "prefix",
+            RequestPath(),
+            "The beginning of the path, whole segments: `/v1` takes `/v1`, `/v1/` and `/v1/x`, not `/v10`.",
+            example="/v1",
+            absent="any path",
+            only=HTTP1,
+        ),
+        Key(
+            "headers",
+            HeaderValues(),
+            "Header fields that must be there with exactly this value; the names in any case.",
+            example="{x-version: beta}",
+            absent="any headers",
+        ),
+        Key(
+            "service",
+            SERVICE,
+            "The value of the header `service`, or of `sofa_head_target_service` where that is missing. `*` stands for "
+            "any characters, `?` for one.",
+            example="com.acme.Orders:1.0",
+            absent="any service",
+            only=BOLT,
+        ),
+    ),
+)
+
+ROUTE = Section(
+    "route",
+    model.RouteConfig,
+    "The first route that matches decides; without a match the answer is 404, for bolt status 6.",
+    (
+        Key("match", MATCH, "Which requests go this way.", absent="every request"),
+        Key("cluster", Name(), "The cluster they go to; this or `clusters`.", example="app", absent="see `clusters`"),
+        Key(
+            "clusters",
+            Items(SHARE),
+            "Several clusters, each with its share of the requests; evenly spread, also over an upgrade.",
+            example="[{name: app, weight: 95}, {name: next, weight: 5}]",
+            absent="see `cluster`",
+            only=ROUTED,
+        ),
+        Key(
+            "subset",
+            LABELS,
+            "Only endpoints with all of these labels.",
+            example="{version: v2}",
+            absent="any endpoint",
+            only=HTTP1,
+        ),
+        Key("request_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key("idle_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key("retries", Count(0, 10), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+    ),
+)
