@@ -1,7 +1,8 @@
 """The admin address: what probes and dashboards may read, and nothing that changes anything.
 
     GET /live      200 as long as the process answers at all
-    GET /ready     200 while this name accepts connections, 503 while it drains or the application behind it is dead
+    GET /ready     200 while this name accepts connections, 503 while it drains, the application behind it is dead,
+                   or a name of an endpoint waits for its first answer
     GET /status    the status as JSON, the same as on the control socket
 
 It may be reachable over the network, so it offers none of the control socket's orders.
@@ -31,7 +32,7 @@ def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
 
     async def ready(_request: Request) -> Response:
         server = serving.server
-        trouble = server.app.trouble if isinstance(server, ProxyServer) else ""
+        trouble = server.app.trouble or server.names.trouble() if isinstance(server, ProxyServer) else ""
         if serving.state not in ACCEPTING or not trouble:
             return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
         return Response.text(f"{trouble}\n", 503)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
+from proxy.dns.endpoints import expanded, hosts
 from proxy.health.healing import Healing
 from proxy.limits import Limits
 from proxy.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from proxy.bolt.pool import SharedPool
@@ -127,15 +128,19 @@ class Endpoint:
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
 
-    __slots__ = ("_former", "_pick", "_used", "config", "endpoints", "healing", "limits", "name")
+    __slots__ = ("_former", "_pick", "_used", "answers", "config", "endpoints", "healing", "limits", "name")
 
-    def __init__(self, config: ClusterConfig) -> None:
+    def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.config = config
         self.name = config.name
         self._pick = BALANCES[config.balance]
         weighted = config.balance == "weighted"
+        known = answers or {}
+        self.answers = {host: known[host] for host in hosts(config.endpoints) if host in known}
+        """The addresses of its names, those that were answered."""
         self.endpoints = tuple(
-            Endpoint(self, one.address, one.weight if weighted else 1, one.labels) for one in config.endpoints
+            Endpoint(self, address, one.weight if weighted else 1, one.labels)
+            for address, one in expanded(config.endpoints, self.answers)
         )
         self._former: dict[str, Endpoint] = {}
         self._used = self.endpoints
@@ -177,21 +182,32 @@ class Cluster:
         """Pick from these: `Healing` knows which of them work."""
         self._used = endpoints
 
-    def follow(self, config: ClusterConfig) -> None:
-        """Take another configuration in place. Endpoints that stay keep their pool, their balance and their counts."""
+    def resolved(self, host: str, addresses: tuple[str, ...], *, inert: bool = False) -> None:
+        """A name was answered: its endpoints are these. `inert`: nothing may be closed."""
+        if self.answers.get(host) != addresses:
+            self.answers[host] = addresses
+            self.follow(self.config, inert=inert)
+
+    def follow(self, config: ClusterConfig, *, inert: bool = False) -> None:
+        """Take another configuration in place. Endpoints that stay keep their pool, their balance and their counts.
+
+        While none of its names is answered yet the endpoints of before serve on.
+        """
         known = {endpoint.name: endpoint for endpoint in (*self._former.values(), *self.endpoints)}
-        fresh = Cluster(config)
+        fresh = Cluster(config, self.answers)
+        if not fresh.endpoints and not fresh.answers:
+            fresh.endpoints = self.endpoints
         endpoints = []
         for endpoint in fresh.endpoints:
             endpoint.cluster = self
             old = known.pop(endpoint.name, endpoint)
             old.follow(endpoint)
             endpoints.append(old)
-        self.config = config
+        self.config, self.answers = config, fresh.answers
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
-        self._former = {endpoint.name: endpoint for endpoint in known.values() if endpoint.leave()}
+        self._former = {endpoint.name: endpoint for endpoint in known.values() if inert or endpoint.leave()}
         self._heal()
 
     def close(self) -> None:

@@ -17,8 +17,9 @@ from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
 from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
-from proxy.connection import Downstream, deadline, remaining
-from proxy.filters.chain import load_all, save_all
+from proxy.connection import Downstream
+from proxy.dns.asker import NetworkAsker
+from proxy.dns.names import Names
 from proxy.heartbeat import Heartbeat
 from proxy.homes import Homes
 from proxy.kernel import Kernel
@@ -27,8 +28,7 @@ from proxy.listener import Listener
 from proxy.protocols import DOWNSTREAMS, KINDS
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
-from proxy.split import load_splits, save_splits
-from proxy.state import SharedState
+from proxy.shared import restore_shared, save_shared
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from proxy.app import Heart
     from proxy.config.model import Config
     from proxy.connection import Connection
+    from proxy.dns.names import Asker
     from proxy.reload import Source
 
 APART = 1 << 48
@@ -53,6 +54,7 @@ class ProxyServer(Homes):
         ticker: Callable[[Reactor], Ticker] = Ticker,
         source: Source | None = None,
         heart: Callable[[], Heart] = Heartbeat,
+        asker: Callable[[], Asker] = NetworkAsker,
     ) -> None:
         self.config = config
         self._source = source
@@ -67,6 +69,8 @@ class ProxyServer(Homes):
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app = App(self.reactor.acceptor, heart)
         self.app.configure(config.app, self.listeners.values)
+        self.names = Names(asker, self.reactor.kernel.clock, self._resolved)
+        self.names.follow(self.clusters.values(), config.dns)
         self.reactor.agenda.follow(self.clusters.values())
         self._links = Links(self.reactor.connections)
         self._unordered = False
@@ -165,34 +169,14 @@ class ProxyServer(Homes):
             self.reactor.forget(connection)
 
     def save_shared(self, now: float) -> bytes:
-        """See `proxy.state.SharedState`."""
-        clusters = self.clusters.values()
-        balance = {cluster.name: {one.name: one.current for one in cluster.endpoints} for cluster in clusters}
-        counters = {"accepted": self.reactor.acceptor.accepted}
-        reactor, left = self.reactor, remaining(self.reactor.stop_at, now)
-        watches = {one.name: one.healing.save(now) for one in clusters if one.healing is not None}
-        own = (reactor.next_serial, balance, counters, left, reactor.draining, self.app.save(), watches)
-        there = self.listeners.values()
-        return msgspec.msgpack.encode(SharedState(*own, save_all(there, now), save_splits(there)))
+        """See `proxy.shared`."""
+        return save_shared(self, now)
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart; also the last moment to notice a link that leads nowhere."""
         self._links.check()
-        shared = msgspec.msgpack.decode(state, type=SharedState)
-        self.reactor.next_serial = max(self.reactor.next_serial, shared.next_serial)
-        for cluster in self.clusters.values():
-            numbers = shared.balance.get(cluster.name, {})
-            for endpoint in cluster.endpoints:
-                endpoint.current = numbers.get(endpoint.name, 0)
-            if cluster.healing is not None:
-                cluster.healing.load(shared.watches.get(cluster.name, {}), now)
-        load_all(self.listeners.values(), shared.filters, now)
-        load_splits(self.listeners.values(), shared.splits)
-        self.reactor.acceptor.accepted = shared.counters.get("accepted", 0)
-        self.reactor.stop_at = deadline(shared.drain_left, now)
-        self.reactor.draining = shared.draining
-        self._tell_clients(shared.draining)
-        self.app.load(shared.app)
+        restore_shared(self, state, now)
+        self._tell_clients(self.reactor.draining)
 
     # ---- who owns ----
 
@@ -232,12 +216,14 @@ class ProxyServer(Homes):
         """No tick from here on, and no check of the application."""
         self.ticker.stop()
         self.app.stop()
+        self.names.stop()
         self.sinks.flush()
 
     def thaw(self) -> None:
         """Tick again."""
         self.ticker.start()
         self.app.start()
+        self.names.start()
 
     def start(self) -> None:
         """Own: accept and tick."""
@@ -246,6 +232,7 @@ class ProxyServer(Homes):
             self.reactor.acceptor.start()
         self.ticker.start()
         self.app.start()
+        self.names.start()
 
     def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
         """Let go of what moved, finish the rest."""
@@ -298,6 +285,7 @@ class ProxyServer(Homes):
         reactor.acceptor.start()
         self.ticker.start()
         self.app.start()
+        self.names.start()
 
     def announce_drain(self) -> None:
         """Say ``Connection: close`` from here on; accept on."""
@@ -311,6 +299,7 @@ class ProxyServer(Homes):
         """Close the listeners, finish, and end what is left at the deadline."""
         reactor = self.reactor
         self.app.stop()
+        self.names.stop()
         self._tell_clients(True)
         for listener in self.listeners.values():
             reactor.acceptor.shut(listener)
@@ -359,7 +348,12 @@ class ProxyServer(Homes):
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app.configure(self.config.app, self.listeners.values)
         self.reactor.acceptor.follow()
+        self.names.follow(self.clusters.values(), self.config.dns)
         self.reactor.agenda.follow(self.clusters.values())
+        self._resolved()
+
+    def _resolved(self) -> None:
+        """Clusters changed their endpoints outside a tick."""
         self.reactor.settle()
         self.ticker.replan()
 
@@ -381,6 +375,7 @@ class ProxyServer(Homes):
         return {
             "draining": self.reactor.draining,
             "app": self.app.status(),
+            "dns": self.names.status(),
             "access_logs": self.sinks.status(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,

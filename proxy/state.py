@@ -92,6 +92,20 @@ class AppState(msgspec.Struct, array_like=True, frozen=True):
     why: str = ""
 
 
+class NameState(msgspec.Struct, array_like=True, frozen=True):
+    """See `proxy.dns.names.Name`. Times are seconds that remain."""
+
+    addresses: dict[int, tuple[str, ...]] = {}
+    """By type of record."""
+    known: bool = False
+    left: float | None = 0.0
+    """Until it is asked for."""
+    ready_left: float | None = 0.0
+    failures: int = 0
+    failed: int = 0
+    error: str = ""
+
+
 class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """What belongs to no connection, see `proxy.server.ProxyServer.save_shared`."""
 
@@ -109,3 +123,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """Listener address -> filter -> what it keeps."""
     splits: dict[str, dict[str, dict[str, int]]] = {}
     """Listener address -> conditions of the route -> cluster name -> the balance's number."""
+    names: dict[str, NameState] = {}
+    """Family and name -> what is known of it."""

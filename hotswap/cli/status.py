@@ -52,6 +52,8 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
     for key, value in server.items() if isinstance(server, dict) else ():
         if isinstance(value, str | int | float):
             yield key, plain(value)
+        elif isinstance(value, list):
+            yield from ((key, plain(entry["line"])) for entry in value if isinstance(entry, dict) and "line" in entry)
 
 
 def _last_upgrade(last: Mapping[str, Any], now: float) -> str:

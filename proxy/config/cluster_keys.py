@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
-from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath, SocketAddress
+from proxy.config.hosts import EndpointAddress
+from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.sections import Items, Key, Section
 
 LABELS = HeaderValues("mapping of label to value")
@@ -128,8 +129,9 @@ ENDPOINT = Section(
     (
         Key(
             "address",
-            SocketAddress(),
-            "`host:port`, `[ipv6]:port` or `unix:/path`. Names are not looked up, except localhost.",
+            EndpointAddress(),
+            "`host:port`, `[ipv6]:port`, `unix:/path`, or a name and a port: every address of [its answer](dns.md) "
+            "is an endpoint with this weight and these labels.",
             required=True,
             example="127.0.0.1:9000",
         ),
@@ -207,5 +209,6 @@ CLUSTER = Section(
         Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),
         Key("limits", LIMITS, "Bounds what is under way.", absent="no limits"),
         Key("retry_budget", RETRY_BUDGET, "Bounds what is sent again.", absent="`retries` alone decides"),
+        Key("family", Choice(get_args(model.Family)), "Which addresses of names are used."),
     ),
 )

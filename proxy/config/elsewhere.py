@@ -33,5 +33,9 @@ ELSEWHERE = {
     "stream_idle_timeout": "idle_timeout",
     "keepalive": "max_idle",
     "num_retries": "retries",
+    "resolver": "dns",
+    "resolvers": "nameservers",
+    "dns_resolvers": "dns",
+    "dns_lookup_family": "family",
     "max_stream_duration": "max_duration",
 }

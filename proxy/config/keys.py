@@ -11,6 +11,7 @@ from typing import get_args
 
 from proxy.config import model
 from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
+from proxy.config.dns_keys import DNS
 from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
 from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER
 from proxy.config.route_keys import MATCH, ROUTE
@@ -105,6 +106,7 @@ ROOT = Section(
         ),
         Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
         Key("app", APP, "The application behind this proxy, see below.", absent="not watched"),
+        Key("dns", DNS, "Looks up the names of endpoints, see below.", absent="the defaults below"),
     ),
 )
 
@@ -124,4 +126,5 @@ SECTIONS = (
     SHARE,
     UPGRADE,
     APP,
+    DNS,
 )

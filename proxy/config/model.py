@@ -15,18 +15,20 @@ from typing import Any, Literal
 import msgspec
 
 from hotswap.address import Address
+from proxy.dns.host import HostName
 
 Protocol = Literal["tcp", "http1", "bolt"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 LogFormat = Literal["text", "json"]
 AppCheck = Literal["tcp", "http", "bolt"]
+Family = Literal["any", "ipv4", "ipv6"]
 WhenDead = Literal["announce", "close", "reset"]
 
 
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream address. The weight counts with ``balance: weighted`` only."""
+    """One upstream address, or a name that stands for several. The weight counts with ``balance: weighted`` only."""
 
-    address: Address
+    address: Address | HostName
     weight: int = 1
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -106,6 +108,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     health_check: HealthCheckConfig | None = None
     limits: LimitsConfig | None = None
     retry_budget: RetryBudgetConfig | None = None
+    family: Family = "any"
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +227,16 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[str, ...] | None = None
 
 
+class DnsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How names are looked up. No ``nameservers``, no ``timeout``: as the system says."""
+
+    nameservers: tuple[Address, ...] = ()
+    timeout: float | None = None
+    min_ttl: float = 1.0
+    max_ttl: float = 3600.0
+    wait: float = 10.0
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration.
 
@@ -240,6 +253,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_delay: float = 0.0
     upgrade: UpgradeConfig = UpgradeConfig()
     app: AppConfig | None = None
+    dns: DnsConfig = DnsConfig()
 
     @property
     def id(self) -> str:
@@ -260,6 +274,6 @@ def meaning(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         fields = [(field, getattr(value, field.name)) for field in msgspec.structs.fields(value)]
         return {field.name: meaning(entry) for field, entry in fields if entry != field.default}
-    if isinstance(value, Address):
+    if isinstance(value, Address | HostName):
         return str(value)
     return [meaning(item) for item in value] if isinstance(value, tuple) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
+from proxy.config.dns_keys import DNS
 from proxy.config.keys import APP, ROOT, UPGRADE
 from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER
 from proxy.config.route_keys import MATCH, ROUTE
@@ -47,7 +48,7 @@ protocol now, stay with the old generation and may finish there for `upgrade.dra
 | duration | a number and a unit, `ms`, `s`, `m`, `h` or `d`: `500ms`, `1.5s`, `5m`; a number alone is refused |
 | size | a number of bytes, or a number and `KB`, `MB` or `GB` (1KB is 1024 bytes) |
 | name | 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, the first a letter, a digit or `_` |
-| address | `127.0.0.1:8080`, `"[::1]:8080"` (in quotes) or `unix:/path`; of names only `localhost`, 127.0.0.1 |
+| address | `127.0.0.1:8080`, `"[::1]:8080"` (in quotes) or `unix:/path`; `localhost` is 127.0.0.1 |
 
 YAML 1.1 reads some unquoted words as numbers or booleans (`1`, `on`, `yes`): where a text is
 wanted, such as the value of a header, write them in quotes. Aliases (`*name`), merge keys (`<<`),
@@ -70,6 +71,7 @@ TITLES = (
     (RETRY_BUDGET, "clusters: retry_budget"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
+    (DNS, "dns"),
 )
 
 

@@ -25,6 +25,7 @@ from hotswap.errors import CannotRestore
 from hotswap.swappable import Saved
 from proxy.server import ProxyServer
 from proxy.ticker import Ticker
+from tests.proxy.dns.asker import ManualAsker
 from tests.proxy.heart import ManualHeart
 from tests.proxy.simulated_kernel import SimulatedKernel, Socket
 
@@ -77,6 +78,7 @@ class World:
         """Accept queues by listener address."""
         self.retired: list[ProxyServer] = []
         """Former generations that still have connections."""
+        self.asker = ManualAsker
         self.kernel = self._boot()
         self.proxy = self._proxy(self.kernel)
         self.proxy.start()
@@ -86,7 +88,7 @@ class World:
         return SimulatedKernel(self, first_fd=10 + 7 * self.moves, offset=1000.0 + 333.25 * self.moves)
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
-        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart)
+        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart, asker=self.asker)
         proxy.adopt(
             {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
         )
