@@ -49,6 +49,7 @@ class Draining:
         self._reported = 0.0
         self._left = len(server.values())
         self._watchers: list[EventStream] = []
+        self._result: dict[str, Any] | None = None  # there at once if there was nothing to finish
         self.closed = False
         """The listeners are closed."""
         delay = min(delay, deadline)
@@ -64,8 +65,12 @@ class Draining:
     def watch(self) -> EventStream:
         """What happens from now on, as events; the last one is the result."""
         stream = EventStream()
-        self._watchers.append(stream)
         stream.send(self._figures())
+        if self._result is None:
+            self._watchers.append(stream)
+        else:
+            stream.send(self._result)
+            stream.end()
         return stream
 
     def _close(self) -> None:
@@ -107,7 +112,7 @@ class Draining:
         took = time.monotonic() - self._began
         log.info("drained", extra=fields(took=f"{took:.2f}s", cut=cut))
         words = f"{cut} connections were ended at the deadline" if cut else "everything was finished"
-        result = {
+        self._result = {
             "event": "result",
             "ok": not cut,
             "exit_code": DeadlinePassed.exit_code if cut else 0,
@@ -116,6 +121,6 @@ class Draining:
             "took_s": took,
         }
         for stream in self._watchers:
-            stream.send(result)
+            stream.send(self._result)
             stream.end()
         self._finished(0)

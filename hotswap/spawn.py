@@ -44,7 +44,8 @@ class Spawned:
             )
         except (OSError, ValueError) as error:
             os.close(self._report)
-            raise DestinationFailed(f"{command[0]} cannot be started in {cwd}: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise DestinationFailed(f"{command[0]} cannot be started in {cwd}: {why}") from None
         finally:
             os.close(write_end)
         self.pid = self._process.pid

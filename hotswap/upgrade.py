@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source
 from hotswap.http import EventStream
 from hotswap.spawn import Spawned
+
+log = logging.getLogger("hotswap")
 
 Finished = Callable[[dict[str, Any]], None]
 
@@ -103,7 +106,8 @@ class Upgrade:
             self._hung_up = True  # it is about to end, and then says why
 
     def fail(self, failure: HotswapError) -> None:
-        """It did not come to an attempt."""
+        """It did not come to an attempt, or nobody knew why that ended until now."""
+        log.error("an upgrade failed, serving on: %s", failure)
         self._end(Outcome(), failure, 0)
 
     def _on_death(self) -> None:

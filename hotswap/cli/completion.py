@@ -12,13 +12,13 @@ from hotswap.errors import UsageError
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the completion script for SHELL.
+    """Print the completion script for SHELL.
 
     \b
     bash:  hotswap completion bash > ~/.local/share/bash-completion/completions/hotswap
     zsh:   hotswap completion zsh > "${fpath[1]}/_hotswap"
     fish:  hotswap completion fish > ~/.config/fish/completions/hotswap.fish
-    """
+    """  # noqa: D301  click leaves lines alone after a true backspace
     kind = get_completion_class(shell)
     if kind is None:
         raise UsageError(f"this version of click completes nothing in {shell}")

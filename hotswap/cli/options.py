@@ -53,11 +53,20 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 
 def runtime_dir_option(command: F) -> F:
     """``--runtime-dir``, as the argument `runtime_dir`: a Path."""
+    return _runtime_dir(command, default_runtime_dir)
+
+
+def optional_runtime_dir_option(command: F) -> F:
+    """The same for a command that may find it in a file: None if neither an option nor the environment says it."""
+    return _runtime_dir(command, None)
+
+
+def _runtime_dir(command: F, default: Callable[[], Path] | None) -> F:
     return click.option(
         "--runtime-dir",
         type=click.Path(path_type=Path),
         envvar=VARIABLE,
-        default=default_runtime_dir,
+        default=default,
         help="Where the names have their sockets.  [env: HOTSWAP_RUNTIME_DIR; default: /run/hotswap for root, "
         "$XDG_RUNTIME_DIR/hotswap else]",
     )(command)

@@ -118,8 +118,9 @@ def verdict(name: str, result: Mapping[str, Any], *, before: int | None, dry_run
 
 
 def complaint(name: str, result: Mapping[str, Any]) -> str:
-    """What went wrong and what to do about it."""
-    message = plain(result.get("message") or "the attempt failed").rstrip(".")
+    """What went wrong, a line for each thing if there are several, and what to do about it."""
+    lines = str(result.get("message") or "the attempt failed").splitlines()
+    message = "\n".join(plain(line) for line in lines).rstrip(".")
     advice = ADVICE.get(result.get("exit_code", 0), "the log of the server tells more").replace("NAME", name)
     message = message if message.startswith(f"{name}:") else f"{name}: {message}"
     return f"{message}; {advice}"

@@ -25,8 +25,8 @@ DEFAULT_TIMEOUT = 30.0
 @click.option(
     "--timeout",
     type=Duration(),
-    default=DEFAULT_TIMEOUT,
-    show_default="30s",
+    default="30s",
+    show_default=True,
     help="How long to wait for a handover under way.",
 )
 @json_option

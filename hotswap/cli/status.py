@@ -59,15 +59,17 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
 def _last_upgrade(last: Mapping[str, Any], now: float) -> str:
     words = []
     if "ok" in last:
-        words.append("went well" if last["ok"] else f"failed (exit code {plain(last.get('exit_code'))})")
+        tried = "dry run " if last.get("dry_run") else ""
+        words.append(tried + ("went well" if last["ok"] else f"failed (exit code {plain(last.get('exit_code'))})"))
     for key in ("ended", "at", "began"):
         if isinstance(last.get(key), int | float):
             words.append(f"{age(last[key], now)} ago")
             break
-    if isinstance(last.get("downtime_ms"), int | float):
+    moved = last.get("ok") and not last.get("dry_run")
+    if moved and isinstance(last.get("downtime_ms"), int | float):
         words.append(f"downtime {span(last['downtime_ms'] / 1000)}")
     if last.get("connections") is not None and last.get("ok"):
-        words.append(f"{count(last['connections'], 'connection')} moved")
+        words.append(f"{count(last['connections'], 'connection')} {'moved' if moved else 'would move'}")
     if last.get("message") and not last.get("ok"):
         words.append(plain(last["message"]))
     return ", ".join(words) or plain(dict(last))

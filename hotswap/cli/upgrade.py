@@ -15,7 +15,7 @@ from hotswap.cli.options import Duration, client_of, json_option, name_argument,
 from hotswap.cli.progress import Progress, complaint, verdict
 from hotswap.errors import HotswapError
 
-DEFAULT_TIMEOUT = 30.0
+DEFAULT_TIMEOUT = "30s"
 
 
 class Unwatched(HotswapError):
@@ -25,7 +25,7 @@ class Unwatched(HotswapError):
 
 
 timeout_option = click.option(
-    "--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default="30s", help="The whole attempt's deadline."
+    "--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default=True, help="The whole attempt's deadline."
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Go as far as the new generation is ready, then abort.")
 require_all_option = click.option(
@@ -108,8 +108,7 @@ def rollback(
 ) -> None:
     """Replace the generation that serves NAME by the version before it, keeping every connection.
 
-    It is an upgrade to the command of the last generation of another version or configuration, as
-    'hotswap history NAME' lists it.
+    It is an upgrade to the command of the generation that served before, as 'hotswap history NAME' lists it.
     """
     order = Order(
         cwd=os.getcwd(),  # noqa: PTH109  like upgrade

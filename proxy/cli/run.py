@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from click.core import ParameterSource
 
 import hotswap
 import proxy
 from hotswap import spawn
 from hotswap.build import fingerprint
-from hotswap.cli.options import Duration, runtime_dir_option
+from hotswap.cli.options import Duration, optional_runtime_dir_option
 from hotswap.errors import HotswapError
 from hotswap.generation import Generation
 from hotswap.handover.rounds import Limits
 from hotswap.log import LogFormat, fields, set_up
+from hotswap.runtime import default_runtime_dir
 from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @config_option
-@runtime_dir_option
+@optional_runtime_dir_option
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of log lines."
 )
@@ -61,11 +61,9 @@ logger = logging.getLogger(__name__)
     help="After giving everything to a successor stay as a tiny process, for a supervisor to watch.",
 )
 @click.option("--deadline", type=Duration(), help="For an upgrade.  [default: upgrade.deadline of the configuration]")
-@click.pass_context
 def run(
-    ctx: click.Context,
     path: Path,
-    runtime_dir: Path,
+    runtime_dir: Path | None,
     log_format: LogFormat,
     log_level: str,
     takeover: Takeover | None,
@@ -78,8 +76,8 @@ def run(
     raise_open_files()
     try:
         config = configuration(path)
-        if config.runtime_dir is not None and ctx.get_parameter_source("runtime_dir") is ParameterSource.DEFAULT:
-            runtime_dir = Path(config.runtime_dir)
+        if runtime_dir is None:
+            runtime_dir = default_runtime_dir() if config.runtime_dir is None else Path(config.runtime_dir)
         generation = Generation(
             config.name,
             ProxyServer(config, source=ConfigFile(path, deadline)),

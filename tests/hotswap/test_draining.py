@@ -73,7 +73,11 @@ def test_the_deadline_bounds_the_whole_and_tells_what_it_cut() -> None:
 def test_without_work_it_is_over_at_once() -> None:
     async def scenario() -> None:
         over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        Draining(Leaving(), PATIENCE, 0.0, over.set_result)
+        draining = Draining(Leaving(), PATIENCE, 0.0, over.set_result)
         assert over.done()
+        stream = draining.watch()  # who gave the order hears of it all the same
+        result = told(stream)[-1]
+        assert (result["event"], result["exit_code"], result["cut"]) == ("result", 0, 0)
+        assert stream.over
 
     play(scenario())

@@ -28,6 +28,7 @@ def test_status_tells_who_serves(edge: FakeServer) -> None:
     ("last", "words"),
     [
         ({"ok": True, "connections": 5, "downtime_ms": 2.0}, "went well, downtime 2.0 ms, 5 connections moved"),
+        ({"ok": True, "dry_run": True, "connections": 5}, "dry run went well, 5 connections would move"),
         ({"ok": False, "exit_code": 14, "message": "it died"}, "failed (exit code 14), it died"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from hotswap import errors
 from hotswap.cli import attempt
-from hotswap.cli.progress import ADVICE
+from hotswap.cli.progress import ADVICE, complaint
 from hotswap.control import HttpError
 from tests.hotswap.cli.server import DONE, PROGRESS, FakeServer, run
 
@@ -106,6 +106,11 @@ def test_each_failure_has_its_exit_code_and_an_advice(edge: FakeServer, kind: ty
     done = edge.run("upgrade", "edge")
     assert (done.exit_code, done.stdout) == (kind.exit_code, "")
     assert done.stderr == f"hotswap: edge: it went wrong; {ADVICE[kind.exit_code].replace('NAME', 'edge')}\n"
+
+
+def test_several_mistakes_are_told_a_line_each() -> None:
+    text = complaint("edge", {"exit_code": 3, "message": "it gave up: a.yaml:1: x\na.yaml:2: y\x1b[2J"})
+    assert text.splitlines()[1].startswith("a.yaml:2: y\\x1b[2J; mend the configuration")
 
 
 def test_every_exit_code_has_an_advice() -> None:

@@ -162,3 +162,13 @@ def test_whoever_spawned_it_hears_of_config_errors(path: Path) -> None:
         report = json.loads(reports.read())
     assert report["code"] == 3
     assert report["message"].startswith(f"{path}:")
+
+
+def test_the_file_says_where_to_a_user_without_a_usual_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    path = tmp_path / "edge.yaml"
+    path.write_text(CONFIG)
+    result = CliRunner().invoke(module.run, ["-c", str(path)])
+    assert result.exit_code == 0, result.output
+    assert Generation.made.options["runtime_dir"] == Path("/run/from-config")
