@@ -128,7 +128,18 @@ class Endpoint:
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
 
-    __slots__ = ("_former", "_pick", "_used", "answers", "config", "endpoints", "healing", "limits", "name")
+    __slots__ = (
+        "_former",
+        "_pick",
+        "_used",
+        "answers",
+        "calls_before",
+        "config",
+        "endpoints",
+        "healing",
+        "limits",
+        "name",
+    )
 
     def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.config = config
@@ -143,6 +154,8 @@ class Cluster:
             for address, one in expanded(config.endpoints, self.answers)
         )
         self._former: dict[str, Endpoint] = {}
+        self.calls_before = 0
+        """Those of endpoints that are gone, see `calls`."""
         self._used = self.endpoints
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
@@ -168,6 +181,11 @@ class Cluster:
     def connections(self) -> int:
         """To all endpoints: in use, being made, idle, shared."""
         return sum(endpoint.connections for endpoint in (*self.endpoints, *self._former.values()))
+
+    @property
+    def calls(self) -> int:
+        """Answers on shared connections to all endpoints, also those that are gone: a bake compares them."""
+        return self.calls_before + sum(one.calls for one in (*self.endpoints, *self._former.values()))
 
     def claim(self, claimant: Claimant) -> None:
         """This one is restored: it may wait for a connection, or try again."""
@@ -208,6 +226,7 @@ class Cluster:
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
         self._former = {endpoint.name: endpoint for endpoint in known.values() if inert or endpoint.leave()}
+        self.calls_before += sum(one.calls for one in known.values() if one.name not in self._former)
         self._heal()
 
     def close(self) -> None:

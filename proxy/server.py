@@ -367,7 +367,7 @@ class ProxyServer(Homes):
         """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""
         listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
         answered = sum(listener.answered for listener in listeners)
-        answered += sum(one.calls for cluster in self.clusters.values() for one in cluster.endpoints)
+        answered += sum(cluster.calls for cluster in self.clusters.values())
         return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)
 
     def status(self) -> dict[str, Any]:

@@ -169,3 +169,13 @@ def test_a_reload_keeps_answers_and_the_old_endpoints_until_a_new_name_has_one()
 def test_family_is_what_is_asked_for() -> None:
     world = World(config(", family: ipv4"))
     assert about(world)["family"] == "ipv4"
+
+
+def test_answers_of_endpoints_that_are_gone_still_count() -> None:
+    world = World(config())
+    answer(NAME, "10.0.0.1")
+    world.proxy.clusters["app"].endpoints[0].calls = 3
+    before = world.proxy.tally().requests
+    later(world, 10.1)
+    answer(NAME, "10.0.0.2")
+    assert world.proxy.tally().requests == before
