@@ -30,6 +30,7 @@ class Listener:
         "access_log",
         "address",
         "answered",
+        "attended",
         "clusters",
         "config",
         "connections",
@@ -63,6 +64,10 @@ class Listener:
         """Which of them serves a request (http1)."""
         self.services = ServiceTable(config.routes, self.splits)
         """Which of them serves a call (bolt)."""
+        chain = self.filters
+        looking = chain is not None and (chain.requests or chain.responses)
+        self.attended = looking or self.access_log is not None or not self.services.plain
+        """Its calls (bolt) are looked at one by one."""
         self.downstream = downstream
         """The class of its connections."""
         self.fd = -1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.accesslog.record import Record, of_request
+from proxy.accesslog.record import Record, of_call, of_request
 from proxy.accesslog.template import USUAL, End, Template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from proxy.config.model import ListenerConfig
     from proxy.http1.head import RequestHead
@@ -71,6 +71,10 @@ class AccessLog:
     def request(self, head: RequestHead, now: float) -> Record:
         """A request begins: what is to be kept of it."""
         return of_request(head, self._headers, now)
+
+    def call(self, headers: Mapping[bytes, bytes], kind: str, size: int, now: float) -> Record:
+        """A bolt call begins."""
+        return of_call(headers, kind, size, self._headers, now)
 
     def write(self, record: Record, client: str, outcome: str, now: float) -> None:
         """The request is over."""

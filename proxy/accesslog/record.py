@@ -1,4 +1,4 @@
-"""What the access log knows of a request, or of a tcp connection, that is under way.
+"""What the access log knows of a request, a call, or a tcp connection, that is under way.
 
 Rules of compatibility: `proxy.state`.
 """
@@ -12,7 +12,7 @@ import msgspec
 from proxy.http1.fields import LINES, REQUEST_ID, name_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from proxy.http1.head import RequestHead
 
@@ -37,6 +37,9 @@ class Record(msgspec.Struct, array_like=True):
     """Bytes of the request body so far, as they came; for a relay all bytes of the client."""
     sent: int = 0
     """The same for the response."""
+    kind: str = ""
+    """``call``, ``oneway`` or ``push`` (a server asks its client); empty where no bolt is spoken."""
+    service: str = ""
 
 
 def of_request(head: RequestHead, names: Collection[str], now: float) -> Record:
@@ -61,6 +64,21 @@ def of_request(head: RequestHead, names: Collection[str], now: float) -> Record:
                 found[name] = f"{found[name]}, {value}" if name in found else value
         record.headers = found
     return record
+
+
+def of_call(headers: Mapping[bytes, bytes], kind: str, size: int, names: Collection[str], now: float) -> Record:
+    """A bolt call of ``size`` content bytes that begins. `names` are the wanted headers in lower case."""
+    texts = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in headers.items()}
+    return Record(
+        now,
+        texts.get("sofa_head_method_name", ""),
+        request_id=texts.get("rpc_trace_context.sofatraceid", ""),
+        headers={name: texts[name] for name in names if name in texts},
+        status=-1,
+        received=size,
+        kind=kind,
+        service=texts.get("service") or texts.get("sofa_head_target_service", ""),
+    )
 
 
 def save_record(record: Record | None, now: float) -> Record | None:

@@ -46,22 +46,36 @@ def _second(began: int) -> str:
     return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def _status(record: Record) -> int | None:
+    if record.kind:  # of bolt, where 0 is success
+        return record.status if record.status >= 0 else None
+    return record.status or None
+
+
 FIELDS: Final[dict[str, tuple[Get, str]]] = {
     "time": (lambda _, end: _time(end.began), "When it began, UTC: `2026-01-31T12:00:00.000Z`."),
     "listener": (lambda _, end: end.listener, "The name of the listener."),
     "protocol": (lambda _, end: end.protocol, "The protocol of the listener."),
     "client": (lambda _, end: end.client, "The host of the client; `unix` on a unix socket."),
-    "method": (lambda record, _: record.method or None, "The method."),
+    "method": (lambda record, _: record.method or None, "The method; of bolt `sofa_head_method_name`."),
     "target": (lambda record, _: record.target or None, "The path with its query, as it came."),
     "host": (lambda record, _: record.host or None, "The host that was asked for, with its port if that was said."),
     "version": (lambda record, _: f"HTTP/1.{record.minor}" if record.minor >= 0 else None, "The client's version."),
-    "request_id": (lambda record, _: record.request_id or None, "`X-Request-Id`: the client's, else the proxy's."),
-    "status": (lambda record, _: record.status or None, "The status of the response; none if there was none."),
+    "request_id": (
+        lambda record, _: record.request_id or None,
+        "`X-Request-Id`: the client's, else the proxy's; of bolt the trace id.",
+    ),
+    "status": (
+        lambda record, _: _status(record),
+        "The status of the response, of bolt 0 for success; none if there was none.",
+    ),
     "received": (lambda record, _: record.received, "Bytes of the request body; tcp and tunnels: all of the client's."),
     "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp and tunnels: all of the upstream's."),
     "duration": (lambda _, end: round(end.duration * 1000, 3), "From the complete head to the end, milliseconds."),
     "cluster": (lambda record, _: record.cluster or None, "Where it went."),
     "endpoint": (lambda record, _: record.endpoint or None, "The upstream that answered, or was asked last."),
+    "kind": (lambda record, _: record.kind or None, "Bolt: `call`, `oneway`, or `push` where the server asks."),
+    "service": (lambda record, _: record.service or None, "Bolt: the service."),
     "outcome": (lambda _, end: end.outcome, "How it ended, see below."),
 }
 """Name -> how to get it, and what it is. `header.NAME` is understood as well."""
@@ -73,6 +87,10 @@ USUAL: Final = {
         "{cluster} {endpoint} {outcome} {request_id}"
     ),
     "tcp": "{time} {listener} {client} {received} {sent} {duration} {cluster} {endpoint} {outcome}",
+    "bolt": (
+        "{time} {listener} {client} {kind} {service} {method} {status} {received} {sent} {duration} "
+        "{cluster} {endpoint} {outcome} {request_id}"
+    ),
 }
 """Protocol -> the template where none is configured."""
 

@@ -7,7 +7,9 @@ stream      a byte stream cut into frames: what both sides have in common
 pool        the connections to one endpoint that all clients share
 state       the values: what a connection is in a snapshot
 ledger      the record of the calls under way on an upstream connection
+messages    the heads of calls and answers as filters see them
 client      a client as the upstream side sees it
+attended    calls that somebody looks at: filters, the access log, routes with terms of their own
 downstream  who connects to us
 upstream    whom we connect to
 """

@@ -6,14 +6,14 @@ It holds the way back for requests of servers, `pushes`: by our id, who asked an
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from proxy.bolt.frame import CLOSED, BadFrame, error
-from proxy.bolt.state import CallState, DownstreamState
+from proxy.bolt.state import About, CallState, DownstreamState, HeldState, load_about, save_about
 from proxy.bolt.stream import Framed
-from proxy.connection import HIGH, Downstream
+from proxy.connection import HIGH, Downstream, deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,8 +26,22 @@ if TYPE_CHECKING:
 MAX_UNREAD = 2
 """Longest frames that may wait for a client that does not read; then it is reset."""
 
-Push = tuple["Ledger | None", int, float, int, int]
-"""Who asked, with what id, deadline, codec, ver1."""
+Push = tuple["Ledger | None", int, float, int, int, "About | None"]
+"""Who asked, with what id, deadline, codec, ver1, and what else is to be known of it."""
+
+
+class Held(NamedTuple):
+    """A call that waits here: for the end of a filter's delay, or until its upstream connection has room."""
+
+    frame: bytearray
+    filtered: int
+    """The filter that is next."""
+    when: float
+    """It goes on then; inf: once there is room."""
+    until: float
+    """Its time is up then."""
+    about: About
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
@@ -40,6 +54,7 @@ class Client(Framed, Downstream):
         "awaited",
         "blockers",
         "heard",
+        "held",
         "inbox",
         "last_id",
         "leaving",
@@ -58,6 +73,8 @@ class Client(Framed, Downstream):
         """Upstream connections that must drain before this one is read again. Derived, they save it."""
         self.pushes: dict[int, Push] = {}
         """Requests of servers under way here, by our id."""
+        self.held: list[Held] = []
+        """Calls that wait here."""
         self.last_id = 0
         self.soonest = inf
         """No push's deadline is earlier. Derived."""
@@ -96,12 +113,46 @@ class Client(Framed, Downstream):
         """A call of this client came to nothing."""
         self.listener.answered += 1
         self.listener.failed += 1
+        if call[5] is not None:
+            self.tell(call[5], "own", status)
         if not self.closed:
             self.send(error(call[1], call[3], call[4], status))
             if self.clogged:
                 self._slow()
             if self.leaving:
                 self._leave()
+
+    def reply(self, frame: bytearray, call: Call) -> None:
+        """The answer to a call that somebody looks at."""
+        raise NotImplementedError
+
+    def tell(self, about: About, outcome: str, status: int = -1) -> None:
+        """A call is over: its line for the access log."""
+        record, about.record = about.record, None
+        log = self.listener.access_log
+        if record is not None and log is not None:
+            record.status = status
+            log.write(record, self.remote, outcome, self.plane.now)
+
+    def over(self) -> None:
+        """What is under way ends with the connection."""
+        if self.listener.access_log is None:
+            return
+        calls = [call for upstream in self.uses for call in upstream.calls.values() if call[0] is self]
+        abouts = [call[5] for call in calls] + [push[5] for push in self.pushes.values()]
+        for about in (*abouts, *(one.about for one in self.held)):
+            if about is not None:
+                self.tell(about, "aborted")
+
+    def forsaken(self, upstream: Ledger) -> None:
+        """The server that asked is gone: nobody waits for these answers."""
+        for number in [number for number, push in self.pushes.items() if push[0] is upstream]:
+            about = self.pushes.pop(number)[5]
+            if about is not None:
+                self.tell(about, "aborted")
+        self.changes += 1
+        if self.leaving:
+            self._leave()
 
     def push(self, upstream: Ledger, frame: bytearray, head: Head) -> None:
         """Pass a server's request on."""
@@ -122,8 +173,7 @@ class Client(Framed, Downstream):
 
     def drained(self) -> None:
         """It read what it was sent."""
-        if not self.blockers:
-            self.resume()
+        self.go_on()
 
     def block(self, upstream: Ledger) -> None:
         """That connection cannot get rid of its calls."""
@@ -134,7 +184,22 @@ class Client(Framed, Downstream):
 
     def unblock(self, upstream: Ledger) -> None:
         """It can again, or is gone: go on with what is here."""
-        if self.blockers.pop(upstream, self) is self or self.blockers or self.closed:
+        if self.blockers.pop(upstream, self) is not self:
+            self.release(-inf)
+            self.go_on()
+
+    @property
+    def full(self) -> bool:
+        """So much is held that nothing more is read."""
+        return bool(self.held) and sum(len(one.frame) for one in self.held) > HIGH
+
+    def release(self, now: float) -> None:
+        """Let held calls go on whose moment has come, -inf: those that waited for room."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Something that kept this client from being read may be over."""
+        if self.blockers or self.closed or self.full:
             return
         buffer = self.inbox
         if buffer:
@@ -145,7 +210,7 @@ class Client(Framed, Downstream):
             except BadFrame as why:
                 self.give_up(str(why))
                 return
-        if not self.blockers and not self.clogged:
+        if not self.blockers and not self.clogged and not self.full:
             self.resume()
         if self.leaving:
             self._leave()
@@ -160,13 +225,16 @@ class Client(Framed, Downstream):
     @property
     def busy(self) -> bool:
         """A call of this client is under way, or a server's request to it."""
-        return bool(self.pushes) or any(call[0] is self for upstream in self.uses for call in upstream.calls.values())
+        return bool(self.pushes or self.held) or any(
+            call[0] is self for upstream in self.uses for call in upstream.calls.values()
+        )
 
     def _gone(self) -> None:
         """The connection is closed: servers that wait for its answers wait no longer."""
         pushes = self.pushes
         self.pushes = {}
-        for upstream, number, _, codec, ver1 in pushes.values():
+        self.held = []
+        for upstream, number, _, codec, ver1, _ in pushes.values():
             if upstream is not None and not upstream.closed:
                 upstream.send(error(number, codec, ver1, CLOSED))
         for upstream in self.uses:
@@ -192,11 +260,21 @@ class Client(Framed, Downstream):
                 self.skip,
                 self.last_id,
                 tuple(
-                    CallState(number, upstream.serial, theirs, until - now, codec, ver1)
-                    for number, (upstream, theirs, until, codec, ver1) in self.pushes.items()
+                    CallState(number, upstream.serial, theirs, until - now, codec, ver1, 0, (), save_about(about, now))
+                    for number, (upstream, theirs, until, codec, ver1, about) in self.pushes.items()
                     if upstream is not None and upstream.fd >= 0
                 ),
                 self.leaving,
+                tuple(
+                    HeldState(
+                        bytes(one.frame),
+                        one.filtered,
+                        remaining(one.when, now),
+                        remaining(one.until, now),
+                        save_about(one.about, now) or About(),
+                    )
+                    for one in self.held
+                ),
             )
         )
 
@@ -214,13 +292,30 @@ class Client(Framed, Downstream):
         self.awaited = {}
         self.pushes = {}
         self.soonest = inf
+        self.held = [
+            Held(
+                bytearray(one.frame),
+                one.filtered,
+                deadline(one.wait, now),
+                deadline(one.left, now),
+                load_about(one.about, now) or About(),
+            )
+            for one in saved.held
+        ]
         if saved.calls:
             self._load_pushes(saved.calls, now, places)
 
     def _load_pushes(self, saved: tuple[CallState, ...], now: float, places: Places) -> None:
         there: dict[int, Any] = places.expect(self, {call.caller for call in saved})
         for call in saved:
-            self.pushes[call.id] = (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
+            self.pushes[call.id] = (
+                there.get(call.caller),
+                call.caller_id,
+                now + call.left,
+                call.codec,
+                call.ver1,
+                load_about(call.about, now),
+            )
             self.soonest = min(self.soonest, now + call.left)
             if call.caller not in there:
                 self.awaited.setdefault(call.caller, []).append(call.id)
@@ -233,6 +328,10 @@ class Client(Framed, Downstream):
         upstream.asked[self] = None
         for number in self.awaited.pop(upstream.serial, ()):
             self.pushes[number] = (upstream, *self.pushes[number][1:])
+
+    def in_flight(self) -> int:
+        """Calls that wait here; the others are counted where they went."""
+        return len(self.held)
 
     def bonds(self) -> tuple[Connection, ...]:
         """The upstream connections with calls of this client, and those whose servers wait for it."""

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from hotswap.swappable import Schema
-from proxy.bolt.client import Client
+from proxy.bolt.attended import MAX_CALLS, Attended
 from proxy.bolt.frame import (
     ANSWER,
     BUSY,
@@ -46,15 +46,12 @@ if TYPE_CHECKING:
     from proxy.bolt.frame import Head
     from proxy.bolt.ledger import Call, Ledger
 
-MAX_CALLS = 65536
-"""Calls under way on one upstream connection; further ones are refused as busy."""
-
 _FORMS = {form.version: (form.id_at, form.request.size, form.request.unpack_from) for form in (V1, V2)}
 _known = CALLS.get
 _pack = U32.pack_into
 
 
-class BoltDownstream(Client):
+class BoltDownstream(Attended):
     """A client connection."""
 
     __slots__ = ()
@@ -71,6 +68,9 @@ class BoltDownstream(Client):
     def take(self, buffer: bytearray) -> None:
         """Pass calls on, in runs."""
         listener = self.listener
+        if listener.attended:
+            self._take_each(buffer)
+            return
         services = listener.services
         now = self.plane.now
         size = len(buffer)
@@ -141,7 +141,7 @@ class BoltDownstream(Client):
             last += 1
             while last in calls or last > LAST_ID:
                 last = last + 1 if last < LAST_ID else 1
-            calls[last] = (self, number, until, codec, ver1)
+            calls[last] = (self, number, until, codec, ver1, None)
             count += 1
             _pack(buffer, at + id_at, last)
             if ver1 == 2 and codec & 1:
@@ -182,6 +182,8 @@ class BoltDownstream(Client):
         if head.length > self.listener.config.max_frame:
             if wants_answer:
                 self.send(error(head.id, head.codec, head.ver1, CODEC))
+            if head.type and head.command == CALL:
+                self.tell(self.about({}, head), "own", CODEC)
             return self.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
@@ -192,6 +194,8 @@ class BoltDownstream(Client):
         if head.command == HEARTBEAT:
             if head.type:
                 self.send(heartbeat_answer(head))
+        elif head.type and head.command == CALL and self.listener.attended:
+            self.attend(buffer[at:end], head)
         elif head.type == ONEWAY and head.command == CALL:
             self._one_way(buffer[at:end], head)
         elif head.command == ANSWER and not head.type:
@@ -205,7 +209,7 @@ class BoltDownstream(Client):
         header = head.size + head.class_length
         upstream = self._choose(frame, header, header + head.header_length, head.layout.version, None)
         if not isinstance(upstream, int):
-            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1))
+            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1, None))
 
     # ---- requests of servers ----
 
@@ -218,10 +222,11 @@ class BoltDownstream(Client):
                 break
         self.last_id = number
         self.changes += 1
+        about = self.pushed(upstream, frame, head)
         if head.type == REQUEST:
             patience = upstream.endpoint.cluster.config.request_timeout
             until = self.plane.now + (head.timeout * 0.001 if head.timeout > 0 else patience)
-            self.pushes[number] = (upstream, head.id, until, head.codec, head.ver1)
+            self.pushes[number] = (upstream, head.id, until, head.codec, head.ver1, about)
             upstream.asked[self] = None
             if until < self.soonest:
                 self.soonest = until
@@ -234,6 +239,10 @@ class BoltDownstream(Client):
     def _pushed_back(self, frame: bytearray, head: Head) -> None:
         """The client's answer to a server's request."""
         push = self.pushes.pop(head.id, None)
+        if push is not None and push[5] is not None:
+            if push[5].record is not None:
+                push[5].record.sent = head.content_length
+            self.tell(push[5], "ok", head.timeout)
         if push is None or push[0] is None or push[0].closed or push[0].version != head.layout.version:
             return
         U32.pack_into(frame, head.layout.id_at, push[1])
@@ -274,17 +283,23 @@ class BoltDownstream(Client):
 
     def due(self) -> float:
         """The earliest deadline of a server's request, or the end of idleness."""
-        return min(self.active + self.listener.config.keepalive_timeout, self.soonest)
+        due = min(self.active + self.listener.config.keepalive_timeout, self.soonest)
+        return min(due, *(min(one.when, one.until) for one in self.held)) if self.held else due
 
     def expired(self, now: float) -> None:
         """Give requests of servers up; end an idle connection."""
         if self.soonest <= now:
             for number in [number for number, push in self.pushes.items() if push[2] <= now]:
-                upstream, theirs, _, codec, ver1 = self.pushes.pop(number)
+                upstream, theirs, _, codec, ver1, about = self.pushes.pop(number)
+                if about is not None:
+                    self.tell(about, "own", TIMEOUT)
                 if upstream is not None and not upstream.closed:
                     upstream.send(error(theirs, codec, ver1, TIMEOUT))
             self.soonest = min((push[2] for push in self.pushes.values()), default=inf)
-        if self.active + self.listener.config.keepalive_timeout <= now:
+        if self.held:
+            self.release(now)
+            self.go_on()
+        if self.active + self.listener.config.keepalive_timeout <= now and not self.closed:
             if self.busy:
                 self.active = now
             else:

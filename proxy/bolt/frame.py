@@ -156,6 +156,20 @@ def frames(data: bytes | bytearray) -> Iterator[tuple[Head, int]]:
         at += head.length
 
 
+def with_header(frame: bytearray, head: Head, header: bytes) -> bytearray:
+    """The frame with another header map, its lengths and its CRC made anew. Raises `ValueError` if that is too long."""
+    if len(header) > MAX_PART:
+        raise ValueError(f"a header map of {len(header)} bytes; {MAX_PART} is the limit")
+    start = head.size + head.class_length
+    end = head.length - (CRC_SIZE if head.has_crc else 0)
+    changed = frame[:start] + header + frame[start + head.header_length : end]
+    changed[head.size - 6 : head.size - 4] = len(header).to_bytes(2, "big")
+    if head.has_crc:
+        changed += bytes(CRC_SIZE)
+        write_crc(changed, 0, len(changed))
+    return changed
+
+
 def crc_fits(data: bytes | bytearray, at: int, end: int) -> bool:
     """The CRC at the end of a frame is that of the frame."""
     with memoryview(data)[at : end - CRC_SIZE] as view:

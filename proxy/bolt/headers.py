@@ -8,7 +8,10 @@ A pair with a null in it is skipped, as Java does it. Of a name that is repeated
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LENGTH: Final = Struct(">i")
 
@@ -24,6 +27,24 @@ def read_headers(data: bytes) -> dict[bytes, bytes]:
         if name is not None and value is not None:
             found[name.lower()] = value
     return found
+
+
+def write_headers(pairs: Iterable[tuple[bytes | None, bytes | None]]) -> bytes:
+    """The map of these pairs, in their order."""
+    texts = [text for pair in pairs for text in pair]
+    return b"".join(_LENGTH.pack(-1) if text is None else _LENGTH.pack(len(text)) + text for text in texts)
+
+
+def read_pairs(data: bytes) -> list[tuple[bytes | None, bytes | None]]:
+    """All pairs as they are. Raises `ValueError`."""
+    pairs = []
+    at = 0
+    end = len(data)
+    while at < end:
+        name, at = _text(data, at, end)
+        value, at = _text(data, at, end)
+        pairs.append((name, value))
+    return pairs
 
 
 def _text(data: bytes, at: int, end: int) -> tuple[bytes | None, int]:

@@ -16,7 +16,7 @@ import msgspec
 
 from proxy.bolt.frame import ONEWAY, U32, write_crc
 from proxy.bolt.pool import SharedPool
-from proxy.bolt.state import CallState, UpstreamState
+from proxy.bolt.state import CallState, UpstreamState, load_about, save_about
 from proxy.bolt.stream import Framed, torn_by
 from proxy.connection import HIGH, Upstream, deadline, remaining
 from proxy.kernel import IN
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
     from proxy.bolt.client import Client
     from proxy.bolt.frame import Head
+    from proxy.bolt.state import About
     from proxy.connection import Connection
     from proxy.plane import Places, Plane, Write
 
 LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
-Call = tuple["Client | None", int, float, int, int]
-"""Who called, with what id, deadline, codec, ver1."""
+Call = tuple["Client | None", int, float, int, int, "About | None"]
+"""Who called, with what id, deadline, codec, ver1, and what else is to be known of it."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
@@ -178,6 +179,8 @@ class Ledger(Framed, Upstream):
         U32.pack_into(frame, head.layout.id_at, number)
         if head.has_crc:
             write_crc(frame, 0, len(frame))
+        if call[5] is not None and call[5].record is not None:
+            call[5].record.endpoint = self.endpoint.name
         if again[0] or again[1]:
             self.again[number] = again
         if head.type == ONEWAY:
@@ -223,8 +226,17 @@ class Ledger(Framed, Upstream):
                 self.skip,
                 self.last_id,
                 tuple(
-                    CallState(number, client.serial, caller_id, until - now, codec, ver1, *again.get(number, ()))
-                    for number, (client, caller_id, until, codec, ver1) in self.calls.items()
+                    CallState(
+                        number,
+                        client.serial,
+                        caller_id,
+                        until - now,
+                        codec,
+                        ver1,
+                        *again.get(number, (0, ())),
+                        save_about(about, now),
+                    )
+                    for number, (client, caller_id, until, codec, ver1, about) in self.calls.items()
                     if client is not None
                 )
                 + tuple(
@@ -270,7 +282,14 @@ class Ledger(Framed, Upstream):
         there: dict[int, Any] = places.expect(self, serials)
         before = len(self.calls)
         self.calls = {
-            call.id: (there.get(call.caller), call.caller_id, now + call.left, call.codec, call.ver1)
+            call.id: (
+                there.get(call.caller),
+                call.caller_id,
+                now + call.left,
+                call.codec,
+                call.ver1,
+                load_about(call.about, now),
+            )
             for call in under_way
         }
         self.again = {call.id: (call.attempts, call.tried) for call in saved.calls if call.attempts or call.tried}

@@ -14,12 +14,13 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
 from proxy.bolt.headers import read_headers
+from proxy.route import Terms
 from proxy.split import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.config.model import RouteConfig
+    from proxy.config.model import ClusterConfig, RouteConfig
     from proxy.split import Split
 
 MAX_MEMO: Final = 1024
@@ -29,11 +30,14 @@ MAX_MEMO_KEY: Final = 256
 class Route:
     """One compiled route."""
 
-    __slots__ = ("_cluster", "_exact", "_headers", "_pattern", "split")
+    __slots__ = ("_cluster", "_config", "_exact", "_headers", "_pattern", "plain", "split")
 
     def __init__(self, config: RouteConfig, split: Split | None) -> None:
         self._cluster = config.cluster
+        self._config = config
         self.split = split
+        self.plain = not config.subset and config.request_timeout is None and config.retries is None
+        """It has no terms of its own."""
         match = config.match
         service = match.service
         globbed = service is not None and ("*" in service or "?" in service)
@@ -45,6 +49,18 @@ class Route:
     def cluster(self) -> str:
         """The name of the cluster for the next call."""
         return self._cluster if self.split is None else self.split.next()
+
+    def terms(self, cluster: ClusterConfig) -> Terms | None:
+        """What holds for a call to that cluster, None if that is what the cluster says."""
+        one = self._config
+        if self.plain:
+            return None
+        return Terms(
+            cluster.request_timeout if one.request_timeout is None else one.request_timeout,
+            cluster.idle_timeout,
+            cluster.retries if one.retries is None else one.retries,
+            one.subset,
+        )
 
     @property
     def takes_all(self) -> bool:
@@ -64,7 +80,7 @@ class Route:
 class ServiceTable:
     """The routes of one bolt listener."""
 
-    __slots__ = ("_memo", "only", "routes")
+    __slots__ = ("_memo", "only", "plain", "routes")
 
     def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
         splits = splits or Splits(routes)
@@ -72,14 +88,17 @@ class ServiceTable:
         first = self.routes[0] if self.routes else None
         self.only = first.cluster() if first is not None and first.takes_all and first.split is None else None
         """The cluster of every call, where there is no choice."""
+        self.plain = all(route.plain for route in self.routes)
+        """No route has terms of its own."""
         self._memo: dict[bytes, Route] = {}
 
     def find(self, header: bytes) -> str | None:
         """The name of the cluster for a call with this header map, None if no route matches. Raises `ValueError`."""
-        route = self._route(header)
+        route = self.route(header)
         return None if route is None else route.cluster()
 
-    def _route(self, header: bytes) -> Route | None:
+    def route(self, header: bytes) -> Route | None:
+        """The route of a call with this header map. Raises `ValueError`."""
         found = self._memo.get(header)
         if found is not None:
             return found

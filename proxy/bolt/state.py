@@ -5,9 +5,42 @@ Times are remaining seconds, or seconds since; links are serials, 0 for one that
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from proxy.accesslog.record import Record, load_record, save_record
+from proxy.route import Terms
 from proxy.state import Transport
+
+
+class About(msgspec.Struct, array_like=True):
+    """What is known of a call that somebody looks at: the access log, filters, a route with terms of its own."""
+
+    record: Record | None = None
+    notes: dict[str, dict[str, Any]] = {}
+    """What filters remember of it."""
+    terms: Terms | None = None
+
+
+def save_about(about: About | None, now: float) -> About | None:
+    """As it travels."""
+    return None if about is None else About(save_record(about.record, now), about.notes, about.terms)
+
+
+def load_about(saved: About | None, now: float) -> About | None:
+    """The counterpart."""
+    return None if saved is None else About(load_record(saved.record, now), saved.notes, saved.terms)
+
+
+class HeldState(msgspec.Struct, array_like=True, frozen=True):
+    """A call that waits at its client's connection. See `proxy.bolt.client.Held`."""
+
+    frame: bytes
+    filtered: int
+    wait: float | None
+    left: float | None
+    about: About
 
 
 class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -25,6 +58,7 @@ class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     attempts: int = 0
     tried: tuple[str, ...] = ()
     """Endpoints that could not be connected to."""
+    about: About | None = None
 
 
 class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
@@ -39,6 +73,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     last_id: int
     calls: tuple[CallState, ...]
     leaving: bool
+    held: tuple[HeldState, ...] = ()
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -59,12 +59,18 @@ _known = ANSWERS.get
 _pack = U32.pack_into
 
 
-def connect(plane: Plane, cluster: Cluster, version: int, tried: Collection[str] = ()) -> Ledger | None:
+def connect(
+    plane: Plane,
+    cluster: Cluster,
+    version: int,
+    tried: Collection[str] = (),
+    subset: tuple[tuple[str, str], ...] = (),
+) -> Ledger | None:
     """The shared connection for a call to this cluster, perhaps one that is being dialled; None: no endpoint is left.
 
-    `tried` are the endpoints that cannot be connected to.
+    `tried` are the endpoints that cannot be connected to; only those with all labels of the `subset` are asked.
     """
-    endpoint = cluster.pick(tried)
+    endpoint = cluster.pick(tried, subset)
     if endpoint is None:
         return None
     pool = endpoint.shared.get(version)
@@ -126,11 +132,13 @@ class BoltUpstream(Ledger):
                 raise BadFrame("the CRC is wrong")
             call = pop(number, None)
             asker = None if call is None else call[0]
-            if call is None or asker is None:  # nobody waits for it
+            if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
                 answered += call is not None
                 if client is not None:
                     client.deliver(buffer, begun, at)
                     client = None
+                if call is not None and asker is not None:
+                    asker.reply(buffer[at:end], call)
                 begun = at = end
                 continue
             answered += 1
@@ -270,12 +278,13 @@ class BoltUpstream(Ledger):
             else:
                 attempts += 1
             if call is None:
-                call = (None, 0, inf, head.codec, head.ver1)
+                call = (None, 0, inf, head.codec, head.ver1, None)
             elif call[0] is None:
                 continue
             other = None
-            if attempts <= cluster.config.retries:
-                other = connect(self.plane, cluster, self.version, tried)
+            terms = call[5].terms if call[5] is not None else None
+            if attempts <= (terms or cluster.config).retries:
+                other = connect(self.plane, cluster, self.version, tried, terms.subset if terms is not None else ())
             if other is not None:
                 other.add(bytearray(unsent[at : at + head.length]), head, call, (attempts, tried))
             elif call[0] is not None:
@@ -285,9 +294,9 @@ class BoltUpstream(Ledger):
                 call[0].fail(call, status)
         self.clogged = False
         self.drained()
-        for client in self.asked:
-            client.changes += 1
-        self.asked.clear()
+        asked, self.asked = self.asked, {}
+        for client in asked:
+            client.forsaken(self)
         self.caller = None
 
     def drained(self) -> None:

@@ -122,8 +122,8 @@ def _filters(listener: Part, problems: Problems) -> None:
         except ValueError as error:
             problems.error(*part.place("config"), f"{name}: {error}")
         protocol = listener.value("protocol")
-        if protocol not in (None, "http1") and not kind.has("accepted"):
-            problems.error(*part.place("name"), f"{name} looks at requests of http1, not at {protocol}; remove it")
+        if protocol == "tcp" and not kind.has("accepted"):
+            problems.error(*part.place("name"), f"{name} looks at requests, and tcp has none; remove it")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:

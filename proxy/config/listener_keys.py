@@ -31,7 +31,7 @@ FILTER = Section(
 ACCESS_LOG = Section(
     "access log",
     model.AccessLogConfig,
-    "One line for each request of http1, for each connection of tcp, written at its end; see "
+    "One line for each request of http1, call of bolt, connection of tcp, written at its end; see "
     "[the access log](access-log.md). A plain value is short for `to`.",
     (
         Key(

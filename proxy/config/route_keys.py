@@ -9,7 +9,7 @@ from proxy.config.sections import Items, Key, Section
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
-LOGGED = ("tcp", "http1")
+LOGGED = ("tcp", "http1", "bolt")
 ROUTED = ("http1", "bolt")
 """Protocols with a choice of routes."""
 
@@ -83,10 +83,16 @@ ROUTE = Section(
             "Only endpoints with all of these labels.",
             example="{version: v2}",
             absent="any endpoint",
-            only=HTTP1,
+            only=ROUTED,
         ),
-        Key("request_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key(
+            "request_timeout",
+            Duration(),
+            "Instead of that of the cluster; of bolt for calls without a time of their own.",
+            absent="as the cluster says",
+            only=ROUTED,
+        ),
         Key("idle_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
-        Key("retries", Count(0, 10), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
+        Key("retries", Count(0, 10), "Instead of that of the cluster.", absent="as the cluster says", only=ROUTED),
     ),
 )

@@ -1,4 +1,4 @@
-"""``rbac``: who may. The first rule that fits decides; where http1 is spoken about each request, else on accepting."""
+"""``rbac``: who may. The first rule that fits decides; about each request or call, with tcp on accepting."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rbac(Filter):
 
     def accepted(self, client: Client, now: float) -> Abort | None:
         """Rules about headers fit no connection."""
-        if client.protocol == "http1":
+        if client.protocol != "tcp":
             return None
         return None if self._action(client.host, None) == "allow" else Abort()
 

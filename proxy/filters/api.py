@@ -151,11 +151,11 @@ class Filter:
         raise NotImplementedError
 
     def request(self, request: Request, now: float) -> Verdict:
-        """A request's head is there, before a route is chosen. http1 only."""
+        """A request's head is there, before a route is chosen. http1 and bolt."""
         raise NotImplementedError
 
     def response(self, response: Response, now: float) -> None:
-        """The upstream's final response to such a request. Fields can be edited. http1 only."""
+        """The upstream's final response to such a request. Fields can be edited. http1 and bolt."""
         raise NotImplementedError
 
     def save(self, now: float) -> Any:

@@ -10,7 +10,7 @@ from proxy.filters.api import Abort, Answer, Client, Filter, Request, Response, 
 from proxy.filters.registry import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.config.model import FilterConfig
     from proxy.listener import Listener
@@ -53,14 +53,22 @@ class Chain:
                 return False
         return True
 
-    def request(self, text: bytes, client: str, notes: Notes, first: int, now: float) -> tuple[Verdict, int, bytes]:
-        """Pass a request through the filters from number `first`; `notes` is altered.
+    def request(
+        self,
+        text: bytes,
+        client: str,
+        notes: Notes,
+        first: int,
+        now: float,
+        make: Callable[[bytes, dict[str, Any], str], Request] = Request,
+    ) -> tuple[Verdict, int, bytes]:
+        """Pass a request through the filters from number `first`; `notes` is altered. `make` reads its head.
 
         Returns the first verdict that is not None with the number of its filter, and the head as it is then.
         """
         number = first
         for key, one in self._requests[first:]:
-            request = Request(text, notes.get(key, {}), client)
+            request = make(text, notes.get(key, {}), client)
             try:
                 verdict = one.request(request, now)
                 if request.edited:
@@ -75,10 +83,16 @@ class Chain:
             number += 1
         return None, number, text
 
-    def response(self, text: bytes, notes: Notes, now: float) -> bytes | None:
+    def response(
+        self,
+        text: bytes,
+        notes: Notes,
+        now: float,
+        make: Callable[[bytes, dict[str, Any]], Response] = Response,
+    ) -> bytes | None:
         """Pass a response's head through; None if a filter failed."""
         for key, one in self._responses:
-            response = Response(text, notes.get(key, {}))
+            response = make(text, notes.get(key, {}))
             try:
                 one.response(response, now)
                 if response.edited:

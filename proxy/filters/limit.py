@@ -19,7 +19,7 @@ class RateLimitConfig(Settings, frozen=True):
 
 
 class RateLimit(Filter):
-    """Counts requests of http1, connections of the others; what is too much is answered, or reset."""
+    """Counts requests of http1, calls of bolt, connections of tcp; what is too much is answered, or reset."""
 
     Config = RateLimitConfig
 
@@ -33,7 +33,7 @@ class RateLimit(Filter):
 
     def accepted(self, client: Client, now: float) -> Abort | None:
         """See `Filter`."""
-        return None if client.protocol == "http1" or self._take(now) else Abort()
+        return None if client.protocol != "tcp" or self._take(now) else Abort()
 
     def request(self, request: Request, now: float) -> Verdict:
         """See `Filter`."""
