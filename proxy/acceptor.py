@@ -12,6 +12,7 @@ import errno
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxy.entry import enter
 from proxy.kernel import IN
 
 if TYPE_CHECKING:
@@ -207,10 +208,10 @@ class Acceptor:
             connection.remote = remote
             reactor.attach(connection, fd)
             try:
-                if listener.filters is None or listener.filters.admits(remote, reactor.now):
+                if listener.filters is None:
                     connection.begin()
                 else:
-                    connection.reset()
+                    enter(connection, reactor.now)
             except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
                 reactor.broken(connection, bug)
             if fd >= self._ceiling:

@@ -31,6 +31,9 @@ class Plane(Protocol):
     def dial(self, connection: Connection, address: Address) -> None:
         """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
 
+    def replace(self, old: Connection, new: Connection) -> None:
+        """Give the descriptor of `old` to `new`, a value of another kind, which has a serial of its own."""
+
     def read_on(self, connection: Connection) -> None:
         """The first read came full. Called by `Connection.readable`, like the next four."""
 

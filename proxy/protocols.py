@@ -6,13 +6,21 @@ names them in a handover.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from proxy.bolt.downstream import BoltDownstream
 from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection, Downstream
+from proxy.entry import Entry
+from proxy.filtered import FilteredDownstream, FilteredUpstream
+from proxy.filters.registry import looks_at_bytes
 from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.upstream import Http1Upstream
 from proxy.tcp import TcpDownstream, TcpUpstream
+
+if TYPE_CHECKING:
+    from proxy.config.model import ListenerConfig
 
 DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
@@ -31,6 +39,16 @@ KINDS: dict[str, type[Connection]] = {
         BoltDownstream,
         BoltUpstream,
         Probe,
+        Entry,
+        FilteredDownstream,
+        FilteredUpstream,
     )
 }
 """State kind -> the class that restores it."""
+
+
+def downstream(config: ListenerConfig) -> type[Downstream]:
+    """The class of the connections that a listener accepts."""
+    if config.protocol == "tcp" and looks_at_bytes(one.name for one in config.filters):
+        return FilteredDownstream
+    return DOWNSTREAMS[config.protocol]

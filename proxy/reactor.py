@@ -329,6 +329,13 @@ class Reactor:
         self._place(connection, fd)
         self.unflushed.append(connection)  # registers it
 
+    def replace(self, old: Connection, new: Connection) -> None:
+        """See `Plane`. For a destination one connection ends and another comes."""
+        fd, interest = old.fd, old.interest
+        self._drop(old)
+        new.interest = interest
+        self.attach(new, fd)
+
     def _place(self, connection: Connection, fd: int) -> None:
         connection.fd = fd
         self.connections[connection.serial] = connection

@@ -21,7 +21,7 @@ from hotswap.swappable import ListenerSpec
 from proxy.cluster import Cluster
 from proxy.config.difference import difference
 from proxy.listener import Listener
-from proxy.protocols import DOWNSTREAMS
+from proxy.protocols import downstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class ProxyReload:
         until = server.reactor.kernel.clock() + config.upgrade.drain_timeout
         server.listeners.clear()
         for one in config.listeners:
-            fresh = Listener(one, server.clusters, DOWNSTREAMS[one.protocol], server.sinks)
+            fresh = Listener(one, server.clusters, downstream(one), server.sinks)
             known = before.pop(fresh.address, None)
             if known is None:
                 fresh.fd = added[fresh.name]

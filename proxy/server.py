@@ -25,7 +25,7 @@ from proxy.homes import Homes
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
-from proxy.protocols import DOWNSTREAMS, KINDS
+from proxy.protocols import KINDS, downstream
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
@@ -64,7 +64,7 @@ class ProxyServer(Homes):
         self.sinks = Sinks(self.reactor.kernel, config.listeners)
         self.reopen, self.close = self.sinks.reopen, self.sinks.close
         self.listeners = {
-            one.name: Listener(one, self.clusters, DOWNSTREAMS[one.protocol], self.sinks) for one in config.listeners
+            one.name: Listener(one, self.clusters, downstream(one), self.sinks) for one in config.listeners
         }
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app = App(self.reactor.acceptor, heart)

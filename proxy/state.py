@@ -55,6 +55,30 @@ class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     passed: int = 0
 
 
+class FilteredState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.filtered.FilteredDownstream`."""
+
+    inner: bytes
+    """A `TcpDownstreamState`."""
+    notes: dict[str, dict[str, Any]] = {}
+    """What filters remember of the connection."""
+
+
+class EntryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """See `proxy.entry.Entry`."""
+
+    transport: Transport
+    listener: str
+    address: str
+    protocol: str
+    remote: str
+    left: float | None = None
+    """Seconds that remain of the delay."""
+    next: int = 0
+    """The number of the filter that is next."""
+    notes: dict[str, dict[str, Any]] = {}
+
+
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """See `proxy.health.watch.Watch`. Times are seconds."""
 

@@ -96,7 +96,7 @@ class TcpDownstream(Counted, Downstream):
             self.listener.failed += 1
             self.reset()
             return
-        upstream = TcpUpstream(self.plane)
+        upstream = self._other_side()
         upstream.endpoint = endpoint
         upstream.peer = self
         self.peer = upstream
@@ -104,6 +104,9 @@ class TcpDownstream(Counted, Downstream):
         self.touch()
         self.plane.dial(upstream, endpoint.address)
         self.wake(self.due())
+
+    def _other_side(self) -> TcpUpstream:
+        return TcpUpstream(self.plane)
 
     @property
     def waiting(self) -> bool:

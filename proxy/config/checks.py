@@ -5,13 +5,13 @@ Works on what could be read, so that these problems are reported together with t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from hotswap.address import MAX_UNIX_PATH, Address
-from proxy.config.model import MatchConfig
+from proxy.config.model import MatchConfig, Protocol
 from proxy.config.problems import Problems, nearest, shown
 from proxy.config.route_keys import ROUTED
-from proxy.filters.registry import FILTERS, build
+from proxy.filters.registry import FILTERS, build, looks_at
 
 if TYPE_CHECKING:
     from proxy.config.reader import Found, Part
@@ -121,9 +121,14 @@ def _filters(listener: Part, problems: Problems) -> None:
             build(name, part.value("config") or {})
         except ValueError as error:
             problems.error(*part.place("config"), f"{name}: {error}")
+        except Exception as bug:  # noqa: BLE001 - strangers write filters
+            problems.error(
+                *part.place("config"), f"{name} cannot be made: {bug!r}; change its config, or mend the filter"
+            )
         protocol = listener.value("protocol")
-        if protocol == "tcp" and not kind.has("accepted"):
-            problems.error(*part.place("name"), f"{name} looks at requests, and tcp has none; remove it")
+        if protocol is not None and not looks_at(kind, protocol):
+            others = " or ".join(one for one in get_args(Protocol) if looks_at(kind, one)) or "nothing"
+            problems.error(*part.place("name"), f"{name} looks at {others}, not at {protocol}; remove it")
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy.filters.api import Abort, Answer, Client, Filter, Request, Settings, Verdict
+from proxy.filters.api import REQUESTS, Abort, Answer, Client, Filter, Request, Settings, Verdict
 
 Action = Literal["allow", "deny"]
 
@@ -41,7 +41,7 @@ class Rbac(Filter):
 
     def accepted(self, client: Client, now: float) -> Abort | None:
         """Rules about headers fit no connection."""
-        if client.protocol != "tcp":
+        if client.protocol in REQUESTS:
             return None
         return None if self._action(client.host, None) == "allow" else Abort()
 

@@ -11,13 +11,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of a filter's ``config`` in the file: fields with types, and defaults where they may be left out."""
 
 
-class Client(NamedTuple):
+class Client(msgspec.Struct, frozen=True):
     """A connection that was accepted."""
 
     host: str
     """Without port; ``unix`` on a unix socket."""
     protocol: str
     """Of the listener."""
+    notes: dict[str, Any] = {}
+    """What this filter wants to remember of a tcp connection as long as it lives: plain data, which moves with it."""
 
 
 class Answer(NamedTuple):
@@ -30,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Delay(NamedTuple):
-    """Go on with the next filter after so many seconds. It is a deadline of the connection's value: it moves."""
+    """Go on with the next filter after so many seconds, 0 or more. It is a deadline of a value: it moves."""
 
     seconds: float
 
@@ -41,6 +43,9 @@ class Abort(NamedTuple):
 
 Verdict = Answer | Delay | Abort | None
 """None: go on."""
+
+REQUESTS: Final = frozenset({"http1", "bolt"})
+"""Protocols whose requests filters see; of the others they see connections."""
 
 FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 """Fields that say where a message ends, or concern this hop: not for filters to change."""
@@ -146,8 +151,19 @@ class Filter:
         """`config` is a `Config`. Raises `ValueError` for what no type can say."""
         self.config = config
 
-    def accepted(self, client: Client, now: float) -> Abort | None:
-        """A connection was accepted; not a byte of it is read. Any protocol."""
+    def accepted(self, client: Client, now: float) -> Abort | Delay | None:
+        """A connection was accepted; not a byte of it is read, no upstream is dialled. Any protocol."""
+        raise NotImplementedError
+
+    def received(self, data: bytes, client: Client, now: float) -> bytes | Abort | None:
+        """Bytes of the client on their way to the upstream, as they came; none (``b""``) once, at its FIN. tcp only.
+
+        Returns what goes on instead, None for the same. What is to wait for more is kept in ``client.notes``.
+        """
+        raise NotImplementedError
+
+    def sent(self, data: bytes, client: Client, now: float) -> bytes | Abort | None:
+        """Bytes of the upstream on their way to the client, else as `received`. tcp only."""
         raise NotImplementedError
 
     def request(self, request: Request, now: float) -> Verdict:

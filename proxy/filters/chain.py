@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
 
 from hotswap.log import fields
-from proxy.filters.api import Abort, Answer, Client, Filter, Request, Response, Verdict
+from proxy.filters.api import Abort, Answer, Client, Delay, Filter, Request, Response, Verdict
 from proxy.filters.registry import build
 
 if TYPE_CHECKING:
@@ -20,13 +22,18 @@ log = logging.getLogger("proxy")
 BROKEN: Final = Answer(500, "500 Internal Server Error: a filter failed\n")
 
 Notes = dict[str, dict[str, Any]]
-"""Filter -> what it remembers of a request."""
+"""Filter -> what it remembers of a request, or of a tcp connection."""
+
+Way = Literal["received", "sent"]
+"""Which way bytes go: the method of `Filter` that sees them."""
+
+_plain = msgspec.msgpack.Encoder().encode
 
 
 class Chain:
     """Filters in the order of the configuration; responses pass them in reverse."""
 
-    __slots__ = ("_accepts", "_all", "_protocol", "_requests", "_responses", "requests", "responses")
+    __slots__ = ("_accepts", "_all", "_bytes", "_protocol", "_requests", "_responses", "requests", "responses")
 
     def __init__(self, configs: Sequence[FilterConfig], protocol: str) -> None:
         self._protocol = protocol
@@ -35,23 +42,54 @@ class Chain:
             same = sum(key.partition("#")[0] == one.name for key in self._all)
             self._all[f"{one.name}#{same}" if same else one.name] = build(one.name, one.config)
         self._accepts = [(key, one) for key, one in self._all.items() if one.has("accepted")]
+        received = [(key, one.received) for key, one in self._all.items() if one.has("received")]
+        sent = [(key, one.sent) for key, one in reversed(self._all.items()) if one.has("sent")]
+        self._bytes = {"received": received, "sent": sent}
         self._requests = [(key, one) for key, one in self._all.items() if one.has("request")]
         self._responses = [(key, one) for key, one in reversed(self._all.items()) if one.has("response")]
         self.requests = bool(self._requests)
         """Any of them looks at requests."""
         self.responses = bool(self._responses)
 
-    def admits(self, host: str, now: float) -> bool:
-        """Whether a connection may stay."""
-        client = Client(host, self._protocol)
-        for key, one in self._accepts:
+    def admit(self, host: str, notes: Notes, first: int, now: float) -> tuple[Abort | Delay | None, int]:
+        """Pass a connection through the filters from number `first`; `notes` is altered.
+
+        Returns the first verdict that is not None with the number of its filter.
+        """
+        for number, (key, one) in enumerate(self._accepts[first:], first):
+            client = Client(host, self._protocol, notes.get(key, {}))
             try:
-                if isinstance(one.accepted(client, now), Abort):
-                    return False
+                verdict = one.accepted(client, now)
+                _keep(key, client.notes, notes)
             except Exception as bug:  # noqa: BLE001 - strangers write filters
                 broken(key, bug)
-                return False
-        return True
+                verdict = Abort()
+            if verdict is not None:
+                return verdict, number
+        return None, len(self._accepts)
+
+    def relay(self, way: Way, data: bytes, host: str, notes: Notes, now: float) -> bytes | None:
+        """Pass bytes through; none are a FIN. `notes` is altered. Returns what goes on, None to end the connection."""
+        fin = not data
+        for key, look in self._bytes[way]:
+            client = Client(host, self._protocol, notes.get(key, {}))
+            try:
+                result = look(data, client, now) if data else None
+                if fin and not isinstance(result, Abort):  # after what earlier filters gave out at the end
+                    data = data if result is None else result
+                    last = look(b"", client, now)
+                    result = last if isinstance(last, Abort) else data + (last or b"")
+                if result is not None and not isinstance(result, Abort):
+                    data = bytes(memoryview(result))
+                _keep(key, client.notes, notes)
+            except Exception as bug:  # noqa: BLE001
+                broken(key, bug)
+                return None
+            if isinstance(result, Abort):
+                return None
+            if not data and not fin:
+                break  # it keeps everything
+        return data
 
     def request(
         self,
@@ -73,11 +111,10 @@ class Chain:
                 verdict = one.request(request, now)
                 if request.edited:
                     text = request.text()
+                _keep(key, request.notes, notes)
             except Exception as bug:  # noqa: BLE001
                 broken(key, bug)
                 verdict = BROKEN
-            if request.notes:
-                notes[key] = request.notes
             if verdict is not None:
                 return verdict, number, text
             number += 1
@@ -104,8 +141,17 @@ class Chain:
 
     def save(self, now: float) -> dict[str, Any]:
         """What the filters keep."""
-        saved = {key: one.save(now) for key, one in self._all.items()}
-        return {key: state for key, state in saved.items() if state is not None}
+        saved = {}
+        for key, one in self._all.items():
+            try:
+                state = one.save(now)
+                _plain(state)
+            except Exception as bug:  # noqa: BLE001 - no filter holds an upgrade up
+                broken(key, bug)
+                continue
+            if state is not None:
+                saved[key] = state
+        return saved
 
     def load(self, saved: dict[str, Any], now: float) -> None:
         """The counterpart; filters that are new begin anew."""
@@ -116,6 +162,13 @@ class Chain:
                     one.load(state, now)
                 except Exception as bug:  # noqa: BLE001 - it begins anew
                     broken(key, bug)
+
+
+def _keep(key: str, own: dict[str, Any], notes: Notes) -> None:
+    """Remember what a filter noted. Raises for what is no plain data, here rather than in the next handover."""
+    if own:
+        _plain(own)
+        notes[key] = own
 
 
 def broken(key: str, bug: Exception) -> None:

@@ -1,4 +1,7 @@
-"""``fault``: delays and failures on purpose, for every so many requests by counting, so that a test can rely on it."""
+"""``fault``: delays and failures on purpose, for every so many requests by counting, so that a test can rely on it.
+
+Where filters see no requests, it is connections that are delayed, before an upstream is dialled, or reset.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.filters.api import Abort, Answer, Delay, Filter, Request, Settings, Verdict
+from proxy.filters.api import REQUESTS, Abort, Answer, Client, Delay, Filter, Request, Settings, Verdict
 
 
 class FaultConfig(Settings, frozen=True):
@@ -36,18 +39,25 @@ class Fault(Filter):
             raise ValueError("status is from 200 to 599, or 0 for a reset")
         self._seen = 0
 
+    def accepted(self, client: Client, now: float) -> Abort | Delay | None:
+        """Conditions on headers fit no connection."""
+        if client.protocol in REQUESTS or self.config.headers:
+            return None
+        self._seen += 1
+        return Abort() if falls_on(self._seen, self.config.abort_percent) else self._delay()
+
     def request(self, request: Request, now: float) -> Verdict:
         """See `Filter`."""
         if any(request.get(name) != value for name, value in self.config.headers.items()):
             return None
         self._seen += 1
-        if self._hit(self.config.abort_percent):
+        if falls_on(self._seen, self.config.abort_percent):
             return Answer(self.config.status) if self.config.status else Abort()
-        return Delay(self.config.delay) if self.config.delay and self._hit(self.config.delay_percent) else None
+        return self._delay()
 
-    def _hit(self, percent: float) -> bool:
-        """Whether the share of hits would fall behind without this one."""
-        return int(self._seen * percent / 100) > int((self._seen - 1) * percent / 100)
+    def _delay(self) -> Delay | None:
+        hit = self.config.delay and falls_on(self._seen, self.config.delay_percent)
+        return Delay(self.config.delay) if hit else None
 
     def save(self, now: float) -> Any:
         """The count goes on."""
@@ -56,3 +66,8 @@ class Fault(Filter):
     def load(self, saved: Any, now: float) -> None:
         """See `Filter`."""
         self._seen = int(saved)
+
+
+def falls_on(number: int, percent: float) -> bool:
+    """Whether that share of all, counted from 1 and evenly spread, falls on this one."""
+    return int(number * percent / 100) > int((number - 1) * percent / 100)

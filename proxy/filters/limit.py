@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from proxy.filters.api import Abort, Answer, Client, Filter, Request, Settings, Verdict
+from proxy.filters.api import REQUESTS, Abort, Answer, Client, Filter, Request, Settings, Verdict
 
 
 class RateLimitConfig(Settings, frozen=True):
@@ -33,7 +33,7 @@ class RateLimit(Filter):
 
     def accepted(self, client: Client, now: float) -> Abort | None:
         """See `Filter`."""
-        return None if client.protocol != "tcp" or self._take(now) else Abort()
+        return None if client.protocol in REQUESTS or self._take(now) else Abort()
 
     def request(self, request: Request, now: float) -> Verdict:
         """See `Filter`."""

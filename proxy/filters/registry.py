@@ -10,13 +10,13 @@ import msgspec
 
 from hotswap.log import fields
 from proxy.filters.access import Rbac
-from proxy.filters.api import Filter
+from proxy.filters.api import REQUESTS, Filter
 from proxy.filters.fault import Fault
 from proxy.filters.fields import Headers
 from proxy.filters.limit import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 log = logging.getLogger("proxy")
 
@@ -52,3 +52,17 @@ def build(name: str, config: Mapping[str, Any]) -> Filter:
     """A configured filter. Raises `KeyError` for an unknown name, `ValueError` for a config that does not fit."""
     kind = FILTERS[name]
     return kind(msgspec.convert(dict(config), kind.Config))
+
+
+def looks_at_bytes(names: Iterable[str]) -> bool:
+    """Whether any of these filters sees the bytes of tcp connections."""
+    return any(FILTERS[name].has("received") or FILTERS[name].has("sent") for name in names)
+
+
+def looks_at(kind: type[Filter], protocol: str) -> bool:
+    """Whether a filter has anything to look at where that is spoken."""
+    if kind.has("accepted"):
+        return True
+    if protocol == "tcp":
+        return kind.has("received") or kind.has("sent")
+    return protocol in REQUESTS and (kind.has("request") or kind.has("response"))

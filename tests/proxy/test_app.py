@@ -340,5 +340,3 @@ def test_a_heart_tells_that_nobody_is_there() -> None:
 
     play(scenario())
     assert said[0] == "connection refused"
-
-

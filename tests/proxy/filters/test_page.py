@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.config.loader import loads
+from proxy.config.problems import InvalidConfig
 from proxy.filters import Filter, registry
 from proxy.filters.fault import Fault
 from tests.proxy.simulation import World
@@ -68,3 +69,19 @@ def test_installed_filters_are_found_and_broken_ones_are_named(
     assert found == {"good": Fault}
     assert "a filter cannot be imported" in caplog.text
     assert "not a subclass" in caplog.text
+
+
+def test_filter_whose_constructor_raises_is_a_problem_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bug(Filter):
+        def __init__(self, config: Any) -> None:
+            raise KeyError("oops")
+
+    monkeypatch.setitem(registry.FILTERS, "mine", Bug)
+    with pytest.raises(InvalidConfig) as caught:
+        loads(
+            "name: edge\n"
+            "listeners: [{name: web, address: 127.0.0.1:80, protocol: http1, cluster: app,\n"
+            "  filters: [{name: mine, config: {}}]}]\n"
+            "clusters: [{name: app, endpoints: [127.0.0.1:9000]}]\n"
+        )
+    assert "config:3: listeners[0].filters[0].config: mine cannot be made: KeyError('oops')" in str(caught.value)
