@@ -54,7 +54,9 @@ def test_an_upgrade_to_another_command_and_back(echo: Echo) -> None:
     client.say(b"one")
     assert echo.upgrade(rollback=True)["ok"]
     assert echo.status()["build"] == "old"
-    assert echo.upgrade(rollback=True)["ok"]
+    with pytest.raises(UsageError, match="no earlier generation"):
+        echo.upgrade(rollback=True)  # the next one goes further back, not forth to what was just left
+    assert echo.upgrade(command=echo.command(build="new"), cwd=str(ROOT))["ok"]
     assert echo.status()["build"] == "new"
     client.say(b"two")
 
