@@ -135,6 +135,8 @@ class Cluster:
         "answers",
         "calls_before",
         "config",
+        "copied",
+        "copies_dropped",
         "endpoints",
         "healing",
         "limits",
@@ -156,6 +158,10 @@ class Cluster:
         self._former: dict[str, Endpoint] = {}
         self.calls_before = 0
         """Those of endpoints that are gone, see `calls`."""
+        self.copied = 0
+        """Mirrored requests that it got whole, since this generation owns."""
+        self.copies_dropped = 0
+        """Those it did not get, or not whole."""
         self._used = self.endpoints
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
@@ -236,7 +242,10 @@ class Cluster:
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people."""
-        return {"name": self.name, "endpoints": [endpoint.describe(now) for endpoint in self.endpoints]}
+        about = {"name": self.name, "endpoints": [endpoint.describe(now) for endpoint in self.endpoints]}
+        if not self.copied and not self.copies_dropped:
+            return about
+        return {**about, "mirrored": {"sent": self.copied, "dropped": self.copies_dropped}}
 
     def pick(self, tried: Collection[str] = (), subset: tuple[tuple[str, str], ...] = ()) -> Endpoint | None:
         """The endpoint for the next stream; None if none is left.

@@ -16,6 +16,7 @@ from proxy.filtered import FilteredDownstream, FilteredUpstream
 from proxy.filters.registry import looks_at_bytes
 from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
+from proxy.http1.mirror import Mirror
 from proxy.http1.upstream import Http1Upstream
 from proxy.tcp import TcpDownstream, TcpUpstream
 
@@ -40,6 +41,7 @@ KINDS: dict[str, type[Connection]] = {
         BoltUpstream,
         Probe,
         Entry,
+        Mirror,
         FilteredDownstream,
         FilteredUpstream,
     )

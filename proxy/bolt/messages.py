@@ -73,6 +73,7 @@ class CallHead(_Map, Request):
 
     def __init__(self, text: bytes, notes: dict[str, Any], client: str) -> None:
         self._read(text, notes)
+        self.copies = []
         self.client = client
 
     @property

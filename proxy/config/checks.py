@@ -27,13 +27,14 @@ def check(root: Part, problems: Problems) -> None:
     _unique_names(listeners, problems)
     _unique_names(clusters, problems)
     _addresses(root, listeners, problems)
+    copies: list[tuple[Part, str]] = []
     for listener in listeners:
         _protocol(listener, problems)
         _routes(listener.parts("routes"), problems)
-        _filters(listener, problems)
+        copies += _filters(listener, problems)
     for cluster in clusters:
         _endpoints(cluster, problems)
-    _references(listeners, clusters, root, problems)
+    _references(listeners, clusters, copies, root, problems)
     _app(root, listeners, problems)
     _socket_path(root, problems)
 
@@ -105,8 +106,9 @@ def _foreign(part: Part, protocol: str, problems: Problems) -> None:
             problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
-def _filters(listener: Part, problems: Problems) -> None:
-    """Filters that are not there, do not take their config, or have nothing to look at."""
+def _filters(listener: Part, problems: Problems) -> list[tuple[Part, str]]:
+    """Filters that are not there, do not take their config, or have nothing to look at. Returns their mirrors."""
+    copies: list[tuple[Part, str]] = []
     for part in listener.parts("filters"):
         name = part.value("name")
         if name is None:
@@ -118,7 +120,7 @@ def _filters(listener: Part, problems: Problems) -> None:
             problems.error(*part.place("name"), f"there is no filter {shown(name)}; {remedy}")
             continue
         try:
-            build(name, part.value("config") or {})
+            copies += [(part, cluster) for cluster in build(name, part.value("config") or {}).clusters()]
         except ValueError as error:
             problems.error(*part.place("config"), f"{name}: {error}")
         except Exception as bug:  # noqa: BLE001 - strangers write filters
@@ -129,6 +131,7 @@ def _filters(listener: Part, problems: Problems) -> None:
         if protocol is not None and not looks_at(kind, protocol):
             others = " or ".join(one for one in get_args(Protocol) if looks_at(kind, one)) or "nothing"
             problems.error(*part.place("name"), f"{name} looks at {others}, not at {protocol}; remove it")
+    return copies
 
 
 def _routes(routes: list[Part], problems: Problems) -> None:
@@ -192,15 +195,18 @@ def _endpoints(cluster: Part, problems: Problems) -> None:
             problems.warn(*endpoint.place("weight"), "the weight is not used; write balance: weighted")
 
 
-def _references(listeners: list[Part], clusters: list[Part], root: Part, problems: Problems) -> None:
+def _references(
+    listeners: list[Part], clusters: list[Part], copies: list[tuple[Part, str]], root: Part, problems: Problems
+) -> None:
     """Clusters that are named and not there, or there and not named."""
     known = {cluster.value("name"): cluster for cluster in clusters if "name" in cluster.fields}
     used: set[str] = set()
     routes = [route for listener in listeners for route in listener.parts("routes")]
     named = [(part, "cluster") for part in [*listeners, *routes]]
     named += [(share, "name") for route in routes for share in route.parts("clusters")]
-    for part, key in named:
-        name = part.value(key)
+    wanted = [(part, key, part.value(key)) for part, key in named]
+    wanted += [(part, "config", name) for part, name in copies]
+    for part, key, name in wanted:
         if name is None:
             continue
         used.add(name)

@@ -19,7 +19,7 @@ FILTER = Section(
         Key(
             "name",
             Name(),
-            "`fault`, `headers`, `rate_limit`, `rbac`, or that of an installed one.",
+            "`fault`, `headers`, `mirror`, `rate_limit`, `rbac`, or that of an installed one.",
             required=True,
             example="rbac",
         ),

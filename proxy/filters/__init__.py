@@ -3,7 +3,7 @@
 api         what somebody who writes a filter uses: `Filter`, `Request`, `Response` and the verdicts
 registry    filters by name: those here, and those of the entry-point group ``hotswap.filters``
 chain       the filters of one listener, in order
-access, fault, fields, limit    the built-in ones
+access, fault, fields, limit, mirror    the built-in ones
 """
 
 from proxy.filters.api import Abort, Answer, Client, Delay, Filter, Request, Response, Settings, Verdict

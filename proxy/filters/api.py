@@ -101,12 +101,18 @@ class Message:
 class Request(Message):
     """The head of a request, as the client sent it and earlier filters left it."""
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "copies")
 
     def __init__(self, text: bytes, notes: dict[str, Any], client: str) -> None:
         super().__init__(text, notes)
         self.client = client
         """The client's host."""
+        self.copies: list[str] = []
+        """See `mirror`."""
+
+    def mirror(self, cluster: str) -> None:
+        """Once it goes to its upstream, send a copy to this cluster as well; the answer is thrown away. http1 only."""
+        self.copies.append(cluster)
 
     @property
     def method(self) -> str:
@@ -147,9 +153,16 @@ class Filter:
     Config: ClassVar[type[Settings]] = Settings
     """What may stand in ``config``."""
 
+    protocols: ClassVar[frozenset[str]] = frozenset({"tcp", "http1", "bolt"})
+    """Where it may stand, if it has anything to look at there."""
+
     def __init__(self, config: Any) -> None:
         """`config` is a `Config`. Raises `ValueError` for what no type can say."""
         self.config = config
+
+    def clusters(self) -> tuple[str, ...]:
+        """The names of those it mirrors to, for the check of the file."""
+        return ()
 
     def accepted(self, client: Client, now: float) -> Abort | Delay | None:
         """A connection was accepted; not a byte of it is read, no upstream is dialled. Any protocol."""

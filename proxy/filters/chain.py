@@ -99,8 +99,11 @@ class Chain:
         first: int,
         now: float,
         make: Callable[[bytes, dict[str, Any], str], Request] = Request,
+        copies: list[str] | None = None,
     ) -> tuple[Verdict, int, bytes]:
         """Pass a request through the filters from number `first`; `notes` is altered. `make` reads its head.
+
+        Clusters that are to get a copy are appended to `copies`; None: this protocol has none.
 
         Returns the first verdict that is not None with the number of its filter, and the head as it is then.
         """
@@ -112,6 +115,10 @@ class Chain:
                 if request.edited:
                     text = request.text()
                 _keep(key, request.notes, notes)
+                if request.copies:
+                    if copies is None:
+                        raise ValueError("requests of this protocol cannot be mirrored")
+                    copies.extend(request.copies)
             except Exception as bug:  # noqa: BLE001
                 broken(key, bug)
                 verdict = BROKEN

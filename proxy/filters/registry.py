@@ -14,6 +14,7 @@ from proxy.filters.api import REQUESTS, Filter
 from proxy.filters.fault import Fault
 from proxy.filters.fields import Headers
 from proxy.filters.limit import RateLimit
+from proxy.filters.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ GROUP: Final = "hotswap.filters"
 BUILT_IN: Final[dict[str, type[Filter]]] = {
     "fault": Fault,
     "headers": Headers,
+    "mirror": Mirror,
     "rate_limit": RateLimit,
     "rbac": Rbac,
 }
@@ -61,6 +63,8 @@ def looks_at_bytes(names: Iterable[str]) -> bool:
 
 def looks_at(kind: type[Filter], protocol: str) -> bool:
     """Whether a filter has anything to look at where that is spoken."""
+    if protocol not in kind.protocols:
+        return False
     if kind.has("accepted"):
         return True
     if protocol == "tcp":

@@ -17,18 +17,17 @@ from hotswap.swappable import Schema
 from proxy.accesslog.record import load_record, save_record
 from proxy.connection import deadline, remaining
 from proxy.http1 import forward
-from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
 from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED
-from proxy.http1.filtered import Filtered
-from proxy.http1.head import CHUNKED, find_end, parse_request, without_empty_lines
+from proxy.http1.head import find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
+from proxy.http1.upload import Upload
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.filters.api import Verdict
+    from proxy.http1.filtered import Passage
     from proxy.http1.head import RequestHead
     from proxy.plane import Places
 
@@ -45,7 +44,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
 
 
-class Http1Downstream(Filtered):
+class Http1Downstream(Upload):
     """A client connection."""
 
     __slots__ = ()
@@ -136,7 +135,7 @@ class Http1Downstream(Filtered):
         if self.eof:
             self._last()
 
-    def _serve(self, head: RequestHead, data: bytes, verdict: Verdict = None) -> bytes:
+    def _serve(self, head: RequestHead, data: bytes, passage: Passage | None = None) -> bytes:
         """Begin an exchange; ``data`` is what follows the head. Returns what follows the request."""
         start = head.start
         self.inbox = b""
@@ -153,8 +152,8 @@ class Http1Downstream(Filtered):
             self.record = listener.access_log.request(head, self.plane.now)
         if head.length:
             self._begin_body(head)
-        if verdict is not None:
-            self._refuse(verdict)
+        if passage is not None and passage.verdict is not None:
+            self._refuse(passage.verdict)
             return self._take_body(data) if self.left else data
         route = listener.routes.find(head.host, start.path, head.lines)
         if route is None:
@@ -181,67 +180,10 @@ class Http1Downstream(Filtered):
             data = data[self.left :]
             self.left = 0
             self.expects = False
+        if passage is not None and passage.wishes:
+            self._copy(passage.wishes)
         self._dispatch(Event.REQUEST)
         return self._take_body(data) if self.left and self.step is not DIAL else data
-
-    def _begin_body(self, head: RequestHead) -> None:
-        limit = self.listener.config.max_body
-        if limit is not None and head.length > limit:
-            raise BadMessage(413, "the body is too large")
-        self.left = head.length
-        self.chunks = Chunks() if head.length == CHUNKED else None
-        self.expects = head.expects
-
-    def _take_body(self, data: bytes) -> bytes:
-        """Forward, or drop, what belongs to the request body. Returns what follows it."""
-        if not data:
-            return data
-        rest = b""
-        chunks = self.chunks
-        if chunks is None:
-            piece = data if len(data) <= self.left else data[: self.left]
-            rest = data[len(piece) :]
-            self.left -= len(piece)
-        else:
-            config = self.listener.config
-            piece = chunks.feed(data, (config.max_header_bytes, config.max_headers))
-            if chunks.broken is not None or (config.max_body is not None and chunks.size > config.max_body):
-                self._refuse_body(chunks.broken or BadMessage(413, "the body is too large"))
-                return b""
-            if chunks.done:
-                rest = chunks.rest
-                self.chunks = None
-                self.left = 0
-        self.expects = False
-        if self.record is not None:
-            self.record.received += len(data) - len(rest)
-        if self.step is DISCARD:
-            self.spendable -= len(data)
-            if self.left and self.spendable < 0:
-                self._last()
-                return b""
-        else:
-            self._forward_body(piece)
-        if not self.left:
-            self._sent()
-        return rest
-
-    def _forward_body(self, piece: bytes) -> None:
-        upstream = self.peer
-        self.held = b""
-        if upstream is not None and piece:
-            upstream.send(piece)
-            if upstream.clogged:
-                self.pause()
-
-    def _refuse_body(self, why: BadMessage) -> None:
-        """Answer if that is still possible. The upstream never sees the body's end."""
-        if self.step is SEND:
-            self._reply(why.status, why.reason, keep=False)
-        elif self.step is BOTH:
-            self._abort()
-        else:
-            self._last()
 
     # ---- the transport ----
 
@@ -354,6 +296,7 @@ class Http1Downstream(Filtered):
                 save_record(self.record, now),
                 (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
                 self.terms,
+                (self.wishes, tuple(one.serial for one in self.copies)) if self.wishes or self.copies else None,
             )
         )
 
@@ -384,6 +327,8 @@ class Http1Downstream(Filtered):
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
         self.terms = saved.terms
+        self.wishes, copies = saved.copying or ((), ())
+        self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""

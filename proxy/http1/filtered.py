@@ -7,7 +7,7 @@ head --> filters --verdict--> none: route, and on        answer: reply        ab
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.filters.api import Abort, Delay
 from proxy.filters.chain import BROKEN, broken
@@ -19,12 +19,26 @@ from proxy.http1.states import MOVES, Event, Step
 if TYPE_CHECKING:
     from proxy.filters.api import Verdict
     from proxy.http1.head import RequestHead
+    from proxy.plane import Plane
+
+
+class Passage(NamedTuple):
+    """What filters made of a request, beside its head."""
+
+    verdict: Verdict
+    wishes: tuple[str, ...]
+    """Clusters that are to get a copy."""
 
 
 class Filtered(Exchange):
     """A client connection whose listener may have filters."""
 
-    __slots__ = ()
+    __slots__ = ("wishes",)
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.wishes: tuple[str, ...] = ()
+        """In DELAY: clusters that are to get a copy, as far as is known."""
 
     def _filter(self, text: bytes, data: bytes, first: int = 0) -> bytes:
         """Pass the head ``text`` through the filters from ``first`` on; ``data`` follows it. See `_serve`."""
@@ -36,10 +50,12 @@ class Filtered(Exchange):
             self.record = log_to.request(head, now)
         if not first:
             self.notes = {}
+        wishes = list(self.wishes)
+        self.wishes = ()
         chain = self.listener.filters
         if chain is None or not chain.requests:
-            return self._serve(head, data)
-        verdict, number, edited = chain.request(text, self.remote, self.notes, first, now)
+            return self._serve(head, data, Passage(None, tuple(wishes)))
+        verdict, number, edited = chain.request(text, self.remote, self.notes, first, now, copies=wishes)
         if edited != text:
             try:
                 head = parse_request(edited, limit)
@@ -49,11 +65,12 @@ class Filtered(Exchange):
         if isinstance(verdict, Delay):
             self.held = edited
             self.filtered = number + 1
+            self.wishes = tuple(wishes)
             self.step = MOVES[Event.DELAY][self.step]
             self.deadline = now + verdict.seconds
             self.wake(self.deadline)
             return data
-        return self._serve(head, data, verdict)
+        return self._serve(head, data, Passage(verdict, tuple(wishes)))
 
     def _go_on(self) -> None:
         """The delay is over: on with the next filter."""
@@ -80,7 +97,7 @@ class Filtered(Exchange):
             fields = "".join(f"{name}: {value}\r\n" for name, value in verdict.headers)
             self._reply(verdict.status, "refused here", text=verdict.text, fields=fields)
 
-    def _serve(self, head: RequestHead, data: bytes, verdict: Verdict = None) -> bytes:
+    def _serve(self, head: RequestHead, data: bytes, passage: Passage | None = None) -> bytes:
         raise NotImplementedError
 
     def _take(self, data: bytes) -> None:

@@ -55,6 +55,19 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     passage: tuple[int, dict[str, dict[str, Any]]] | None = None
     """Which filter is next after a delay, and what filters remember of the request under way."""
     terms: Terms | None = None
+    copying: tuple[tuple[str, ...], tuple[int, ...]] | None = None
+    """Clusters that are to get a copy after a delay; the mirrors that still get the body."""
+
+
+class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """`proxy.http1.mirror.Mirror`."""
+
+    transport: Transport
+    cluster: str
+    endpoint: str
+    left: float | None = None
+    source: int = 0
+    """The serial of the client whose body it still gets."""
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from proxy.http1.state import MirrorState
 from proxy.state import (
     EntryState,
     FilteredState,
@@ -35,6 +36,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "entry-delayed": EntryState(
         Transport(2, 0, 0.5), "db", "127.0.0.1:5432", "tcp", "192.0.2.1", 1.5, 1, {"mine": {"seen": 1}}
     ),
+    "mirror-copying": MirrorState(Transport(0, 0, 0.5, b"piece"), "shadow", "127.0.0.1:9100", None, 7),
     "filtered-downstream": FilteredState(
         msgspec.msgpack.encode(TcpDownstreamState(Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db")),
         {"mine": {"rest": b"a", "lines": 2}},

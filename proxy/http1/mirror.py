@@ -1,0 +1,175 @@
+"""A copy of a request for another cluster, beside the exchange that it is a copy of (docs/filters.md).
+
+    dialling, what was copied waits in the outbox --> copying --body complete--> answer, thrown away --FIN--> closed
+
+It never holds the exchange up: what cannot be had at once (an endpoint, room within the limits) or falls behind by more
+than MAX_BEHIND is dropped and counted. Each copy has a connection of its own, which the upstream is asked to close: its
+FIN is the end of the answer, so nothing has to be understood of that. It moves as any other connection does. Only as
+long as the body is under way it is tied to the client's connection, and both stay in one process.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from hotswap.swappable import Schema
+from proxy.connection import Upstream, deadline, remaining
+from proxy.http1.state import MirrorState
+
+if TYPE_CHECKING:
+    from proxy.cluster import Cluster
+    from proxy.connection import Connection
+    from proxy.http1.upload import Upload
+    from proxy.plane import Places, Plane
+
+MAX_BEHIND: Final = 262144
+"""Bytes that wait for a mirror; more, and it is dropped."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(MirrorState).decode
+
+
+def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mirror | None:
+    """Begin to copy. None if that was not possible; `request` is the head with what there is of the body."""
+    endpoint = cluster.pick()
+    if endpoint is None or (cluster.limits is not None and cluster.limits.excess(dials=True)):
+        cluster.copies_dropped += 1
+        return None
+    mirror = Mirror(source.plane)
+    mirror.endpoint = endpoint
+    mirror.source = None if whole else source
+    mirror.deadline = source.plane.now + cluster.config.connect_timeout
+    mirror.plane.dial(mirror, endpoint.address)
+    at = request.index(b"\r\n\r\n") + 2
+    mirror.send(request[:at] + b"Connection: close\r\n" + request[at:])
+    mirror.wake(mirror.deadline)
+    return mirror
+
+
+class Mirror(Upstream):
+    """One copy."""
+
+    __slots__ = ("counted", "deadline", "source")
+
+    kind: ClassVar[str] = "http1.mirror"
+    schema: ClassVar[Schema] = Schema(1, 1)
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.source: Upload | None = None
+        """Whose body it still gets."""
+        self.deadline = inf
+        """Of the dial, then of the answer."""
+        self.counted = False
+
+    # ---- for the exchange ----
+
+    def give(self, piece: bytes) -> None:
+        """A piece of the body."""
+        if len(self.outbox) + len(piece) > MAX_BEHIND:
+            self.reset()
+        elif piece:
+            self.send(piece)
+
+    def complete(self) -> None:
+        """That was the body."""
+        self.source = None
+        if not self.connecting:
+            self._await()
+        self.changes += 1
+
+    def orphaned(self) -> None:
+        """The body will never be complete. No verb: it ends with the next alarms."""
+        self.deadline = self.plane.now
+        self.changes += 1
+        self.wake(self.deadline)
+
+    def _await(self) -> None:
+        self.deadline = self.plane.now + self.endpoint.cluster.config.request_timeout
+        self.wake(self.deadline)
+
+    # ---- the transport ----
+
+    def attached(self) -> None:
+        """It uses its endpoint as long as it lives."""
+        self.endpoint.begin()
+
+    def detached(self) -> None:
+        """And no longer."""
+        self.endpoint.end()
+
+    def connected(self) -> None:
+        """The outbox goes out."""
+        self.endpoint.connected()
+        self.deadline = inf
+        if self.source is None:
+            self._await()
+        else:
+            self.wake(self.due())
+
+    def connect_failed(self, errno: int) -> None:
+        """No second attempt."""
+        self.endpoint.unreachable(self.plane.now)
+
+    def ended(self) -> None:
+        """The answer is complete, or given up."""
+        self.close()
+
+    def over(self) -> None:
+        """Count it once."""
+        if self.counted:
+            return
+        self.counted = True
+        source, self.source = self.source, None
+        if source is not None:
+            source.lost_copy(self)
+        cluster = self.endpoint.cluster
+        if source is None and not self.outbox and not self.connecting:
+            cluster.copied += 1
+        else:
+            cluster.copies_dropped += 1
+
+    def due(self) -> float:
+        """The end of the dial, of the answer, or of silence."""
+        if self.deadline != inf:
+            return self.deadline
+        return self.active + self.endpoint.cluster.config.idle_timeout
+
+    def expired(self, now: float) -> None:
+        """It is not worth the wait."""
+        if self.connecting:
+            self.endpoint.unreachable(now)
+        self.reset()
+
+    def drain(self) -> None:
+        """The copy is out: nobody waits for the answer."""
+        if self.source is None and not self.outbox and not self.connecting:
+            self.close()
+
+    # ---- the value ----
+
+    def bonds(self) -> tuple[Connection, ...]:
+        """The client, as long as its body is under way."""
+        return () if self.source is None else (self.source,)
+
+    def met(self, other: Connection) -> None:
+        """The client is there."""
+        self.source = other  # type: ignore[assignment]  # what `load` asked for
+
+    def save(self, now: float) -> bytes:
+        """See `proxy.http1.state.MirrorState`."""
+        endpoint, source = self.endpoint, 0 if self.source is None else self.source.serial
+        left = remaining(self.deadline, now)
+        return _encode(MirrorState(self.transport(now), endpoint.cluster.name, endpoint.name, left, source))
+
+    def load(self, state: bytes, now: float, places: Places) -> None:
+        """The counterpart of `save`."""
+        saved = _decode(state)
+        self.endpoint = places.endpoint(saved.cluster, saved.endpoint)
+        self.load_transport(saved.transport, now, places)
+        self.deadline = deadline(saved.left, now)
+        there = places.expect(self, (saved.source,) if saved.source else ())
+        self.source = there.get(saved.source)  # type: ignore[assignment]
