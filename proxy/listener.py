@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from proxy.bolt.routes import ServiceTable
 from proxy.filters.chain import Chain
 from proxy.route import RouteTable
-from proxy.split import Splits
+from proxy.split import Splits, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from proxy.accesslog.log import Sinks
@@ -39,6 +39,7 @@ class Listener:
         "failed",
         "fd",
         "filters",
+        "lanes",
         "name",
         "polled",
         "routes",
@@ -54,7 +55,13 @@ class Listener:
         self.config = config
         self.access_log = sinks.log(config)
         """None where none is configured."""
-        self.filters = Chain(config.filters, config.protocol) if config.filters else None
+        self.lanes: dict[str, Chain] = {}
+        """The filters of routes by the routes' `lane`."""
+        for route in config.routes:
+            if route.filters:
+                self.lanes.setdefault(identity(route), Chain(route.filters, config.protocol, "route "))
+        self.filters = Chain(config.filters, config.protocol) if config.filters or self.lanes else None
+        """None if neither the listener nor a route has any."""
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
@@ -84,10 +91,19 @@ class Listener:
         self.draining = False
         """Its connections end after the call under way, and clients are told so."""
 
+    def chains(self) -> Iterator[tuple[str, Chain]]:
+        """Its filters, and those of its routes."""
+        if self.filters is not None:
+            yield "", self.filters
+        for lane, chain in self.lanes.items():
+            yield f" {lane}", chain
+
     def follow(self, changed: Listener) -> None:
         """Take the settings of another for the same address. What is under way stays."""
-        if self.filters is not None and changed.filters is not None:
-            changed.filters.load(self.filters.save(0.0), 0.0)
+        before = dict(self.chains())
+        for lane, chain in changed.chains():
+            if lane in before:
+                chain.load(before[lane].save(0.0), 0.0)
         changed.splits.load(self.splits.save())
         for slot in Listener.__slots__:
             if slot not in _OWN:

@@ -58,6 +58,8 @@ class ProxyReload:
         server.sinks.open(config.listeners)
         self._server = server
         self._config = config
+        # Made here, where a filter may still refuse: nothing may fail in `apply`.
+        self._listeners = [Listener(one, server.clusters, downstream(one), server.sinks) for one in config.listeners]
         self.config_id = config.id
         self.changes: Sequence[Change] = difference(server.config, config)
         self.wanted: Sequence[ListenerSpec] = [listener_spec(one) for one in config.listeners]
@@ -72,13 +74,12 @@ class ProxyReload:
         before = {listener.address: listener for listener in server.listeners.values()}
         until = server.reactor.kernel.clock() + config.upgrade.drain_timeout
         server.listeners.clear()
-        for one in config.listeners:
-            fresh = Listener(one, server.clusters, downstream(one), server.sinks)
+        for fresh in self._listeners:
             known = before.pop(fresh.address, None)
             if known is None:
                 fresh.fd = added[fresh.name]
                 server.reactor.acceptor.add(fresh)
-            elif known.config.protocol == one.protocol:
+            elif known.config.protocol == fresh.config.protocol:
                 known.follow(fresh)
                 fresh = known
             else:

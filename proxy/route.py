@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from proxy.split import Splits
+from proxy.split import Splits, identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,12 +71,26 @@ class Terms(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Route:
     """One compiled route. Conditions that are not there are None."""
 
-    __slots__ = ("_below", "_config", "_headers", "_host", "_path", "_prefix", "_segment", "cluster", "plain", "split")
+    __slots__ = (
+        "_below",
+        "_config",
+        "_headers",
+        "_host",
+        "_path",
+        "_prefix",
+        "_segment",
+        "cluster",
+        "lane",
+        "plain",
+        "split",
+    )
 
     def __init__(self, config: RouteConfig, split: Split | None = None) -> None:
         match = config.match
         self._config = config
         self.cluster = config.cluster
+        self.lane = identity(config) if config.filters else ""
+        """Its name among the filters of routes (`proxy.listener.Listener.lanes`); empty if it has none."""
         self.split = split
         """Chooses the cluster, if there are several."""
         own = (config.request_timeout, config.idle_timeout, config.retries)
@@ -134,6 +148,10 @@ class RouteTable:
         self.routes = tuple(Route(route, splits.of(route)) for route in routes)
         self._remember = not any(route.needs_headers for route in self.routes)
         self._memo: dict[tuple[bytes, bytes], Route] = {}
+
+    def of_lane(self, lane: str) -> Route | None:
+        """The route of that lane, None if there is none any more."""
+        return next((route for route in self.routes if route.lane == lane), None)
 
     def find(self, authority: bytes, path: bytes, lines: Sequence[bytes]) -> Route | None:
         """The route of a request, None if no route matches.

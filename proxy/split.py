@@ -41,11 +41,11 @@ class Splits:
     __slots__ = ("_splits",)
 
     def __init__(self, routes: Sequence[RouteConfig]) -> None:
-        self._splits = {_key(route): Split(route.clusters) for route in routes if route.clusters}
+        self._splits = {identity(route): Split(route.clusters) for route in routes if route.clusters}
 
     def of(self, route: RouteConfig) -> Split | None:
         """That of a route; None if it has one cluster only."""
-        return self._splits[_key(route)] if route.clusters else None
+        return self._splits[identity(route)] if route.clusters else None
 
     def save(self) -> dict[str, dict[str, int]]:
         """As it travels."""
@@ -59,7 +59,8 @@ class Splits:
                 split.current = dict(numbers)
 
 
-def _key(route: RouteConfig) -> str:
+def identity(route: RouteConfig) -> str:
+    """What a route matches: what tells it from others, also of another configuration."""
     return msgspec.json.encode(meaning(route.match), order="sorted").decode()
 
 

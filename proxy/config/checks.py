@@ -31,7 +31,8 @@ def check(root: Part, problems: Problems) -> None:
     for listener in listeners:
         _protocol(listener, problems)
         _routes(listener.parts("routes"), problems)
-        copies += _filters(listener, problems)
+        for part in (listener, *listener.parts("routes")):
+            copies += _filters(part, listener.value("protocol"), problems)
     for cluster in clusters:
         _endpoints(cluster, problems)
     _references(listeners, clusters, copies, root, problems)
@@ -106,10 +107,10 @@ def _foreign(part: Part, protocol: str, problems: Problems) -> None:
             problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
-def _filters(listener: Part, problems: Problems) -> list[tuple[Part, str]]:
+def _filters(owner: Part, protocol: str | None, problems: Problems) -> list[tuple[Part, str]]:
     """Filters that are not there, do not take their config, or have nothing to look at. Returns their mirrors."""
     copies: list[tuple[Part, str]] = []
-    for part in listener.parts("filters"):
+    for part in owner.parts("filters"):
         name = part.value("name")
         if name is None:
             continue
@@ -127,8 +128,9 @@ def _filters(listener: Part, problems: Problems) -> list[tuple[Part, str]]:
             problems.error(
                 *part.place("config"), f"{name} cannot be made: {bug!r}; change its config, or mend the filter"
             )
-        protocol = listener.value("protocol")
-        if protocol is not None and not looks_at(kind, protocol):
+        if owner.section.title == "route" and not (kind.has("request") or kind.has("response")):
+            problems.error(*part.place("name"), f"{name} does not look at requests; write it at the listener")
+        elif protocol is not None and not looks_at(kind, protocol):
             others = " or ".join(one for one in get_args(Protocol) if looks_at(kind, one)) or "nothing"
             problems.error(*part.place("name"), f"{name} looks at {others}, not at {protocol}; remove it")
     return copies

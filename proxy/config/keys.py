@@ -12,8 +12,9 @@ from typing import get_args
 from proxy.config import model
 from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.dns_keys import DNS
+from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
-from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER
+from proxy.config.listener_keys import ACCESS_LOG, LISTENER
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 

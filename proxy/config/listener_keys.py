@@ -5,28 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import model
+from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import LOG_TARGET, Choice, Count, Duration, LogTemplate, Name, Size, SocketAddress
-from proxy.config.plain import Plain
 from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
 from proxy.config.sections import Items, Key, Section
-
-FILTER = Section(
-    "filter",
-    model.FilterConfig,
-    "Looks at connections or requests and decides about them, see [filters](filters.md). A plain value is short for "
-    "`name`.",
-    (
-        Key(
-            "name",
-            Name(),
-            "`fault`, `headers`, `mirror`, `rate_limit`, `rbac`, or that of an installed one.",
-            required=True,
-            example="rbac",
-        ),
-        Key("config", Plain(), "What the filter takes.", example="{rate: 100}", absent="its defaults"),
-    ),
-    shorthand="name",
-)
 
 ACCESS_LOG = Section(
     "access log",

@@ -134,6 +134,13 @@ class ShareConfig(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
 
 
+class FilterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter by its name in `proxy.filters.registry`; ``config`` is what it takes."""
+
+    name: str
+    config: dict[str, Any] = {}
+
+
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The first route of a listener that matches decides.
 
@@ -148,6 +155,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout: float | None = None
     idle_timeout: float | None = None
     retries: int | None = None
+    filters: tuple[FilterConfig, ...] = ()
 
 
 class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,13 +167,6 @@ class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     format: LogFormat = "text"
     template: str | None = None
-
-
-class FilterConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter by its name in `proxy.filters.registry`; ``config`` is what it takes."""
-
-    name: str
-    config: dict[str, Any] = {}
 
 
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):

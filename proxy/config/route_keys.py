@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.config import model
 from proxy.config.cluster_keys import LABELS, SHARE
+from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import HOST, SERVICE, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.sections import Items, Key, Section
 
@@ -94,5 +95,6 @@ ROUTE = Section(
         ),
         Key("idle_timeout", Duration(), "Instead of that of the cluster.", absent="as the cluster says", only=HTTP1),
         Key("retries", Count(0, 10), "Instead of that of the cluster.", absent="as the cluster says", only=ROUTED),
+        Key("filters", Items(FILTER), "What its requests pass after those of the listener.", absent="none", only=HTTP1),
     ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from hotswap.errors import ConfigError
 from hotswap.log import fields
 from proxy.filters.api import Abort, Answer, Client, Delay, Filter, Request, Response, Verdict
 from proxy.filters.registry import build
@@ -35,12 +36,17 @@ class Chain:
 
     __slots__ = ("_accepts", "_all", "_bytes", "_protocol", "_requests", "_responses", "requests", "responses")
 
-    def __init__(self, configs: Sequence[FilterConfig], protocol: str) -> None:
+    def __init__(self, configs: Sequence[FilterConfig], protocol: str, prefix: str = "") -> None:
+        """`prefix` tells notes of several chains apart. Raises `ConfigError`."""
         self._protocol = protocol
         self._all: dict[str, Filter] = {}
         for one in configs:
-            same = sum(key.partition("#")[0] == one.name for key in self._all)
-            self._all[f"{one.name}#{same}" if same else one.name] = build(one.name, one.config)
+            name = prefix + one.name
+            same = sum(key.partition("#")[0] == name for key in self._all)
+            try:
+                self._all[f"{name}#{same}" if same else name] = build(one.name, one.config)
+            except Exception as bug:  # strangers write filters
+                raise ConfigError(f"the filter {one.name} cannot be made: {bug!r}") from bug
         self._accepts = [(key, one) for key, one in self._all.items() if one.has("accepted")]
         received = [(key, one.received) for key, one in self._all.items() if one.has("received")]
         sent = [(key, one.sent) for key, one in reversed(self._all.items()) if one.has("sent")]
@@ -184,12 +190,12 @@ def broken(key: str, bug: Exception) -> None:
 
 
 def save_all(listeners: Iterable[Listener], now: float) -> dict[str, dict[str, Any]]:
-    """What all filters keep, by the address of their listener."""
-    return {one.address: one.filters.save(now) for one in listeners if one.filters is not None}
+    """What all filters keep, by the address of their listener and the lane of their route."""
+    return {one.address + lane: chain.save(now) for one in listeners for lane, chain in one.chains()}
 
 
 def load_all(listeners: Iterable[Listener], saved: dict[str, dict[str, Any]], now: float) -> None:
     """The counterpart."""
     for one in listeners:
-        if one.filters is not None:
-            one.filters.load(saved.get(one.address, {}), now)
+        for lane, chain in one.chains():
+            chain.load(saved.get(one.address + lane, {}), now)

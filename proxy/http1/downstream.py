@@ -155,7 +155,9 @@ class Http1Downstream(Upload):
         if passage is not None and passage.verdict is not None:
             self._refuse(passage.verdict)
             return self._take_body(data) if self.left else data
-        route = listener.routes.find(head.host, start.path, head.lines)
+        route = None if passage is None else passage.route
+        if route is None:
+            route = listener.routes.find(head.host, start.path, head.lines)
         if route is None:
             self.step = MOVES[Event.REQUEST][self.step]
             self._reply(404, "no route matches")
@@ -297,6 +299,7 @@ class Http1Downstream(Upload):
                 (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
                 self.terms,
                 (self.wishes, tuple(one.serial for one in self.copies)) if self.wishes or self.copies else None,
+                self.lane,
             )
         )
 
@@ -327,6 +330,7 @@ class Http1Downstream(Upload):
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
         self.terms = saved.terms
+        self.lane = saved.lane
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 from proxy.accesslog.record import Record
 from proxy.connection import HIGH, Downstream
 from proxy.http1 import forward
-from proxy.http1.errors import BadMessage
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
@@ -262,12 +261,7 @@ class Exchange(Relay, Downstream):
 
     def filter_response(self, head: ResponseHead) -> None:
         """Have filters edit the final response's head. 500 as `BadMessage` if one of them fails."""
-        chain = self.listener.filters
-        if chain is not None and chain.responses:
-            edited = chain.response(head.raw, self.notes, self.plane.now)
-            if edited is None:
-                raise BadMessage(500, "a filter failed")
-            head.raw = edited
+        raise NotImplementedError
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx response. HTTP/1.0 knows none."""

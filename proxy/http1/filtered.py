@@ -1,6 +1,6 @@
-"""The filters of a listener in the life of a request (docs/filters.md).
+"""The filters of a listener and of a route in the life of a request (docs/filters.md).
 
-head --> filters --verdict--> none: route, and on        answer: reply        abort: reset
+head --> filters --verdict--> none: route, its filters, and on        answer: reply        abort: reset
            ^          `-----> delay: DELAY, with the head in `held`
            `----- the deadline passed: on with the next filter
 """
@@ -18,8 +18,10 @@ from proxy.http1.states import MOVES, Event, Step
 
 if TYPE_CHECKING:
     from proxy.filters.api import Verdict
-    from proxy.http1.head import RequestHead
+    from proxy.filters.chain import Chain
+    from proxy.http1.head import RequestHead, ResponseHead
     from proxy.plane import Plane
+    from proxy.route import Route
 
 
 class Passage(NamedTuple):
@@ -28,15 +30,19 @@ class Passage(NamedTuple):
     verdict: Verdict
     wishes: tuple[str, ...]
     """Clusters that are to get a copy."""
+    route: Route | None
+    """None: not looked for yet."""
 
 
 class Filtered(Exchange):
-    """A client connection whose listener may have filters."""
+    """A client connection whose listener and routes may have filters."""
 
-    __slots__ = ("wishes",)
+    __slots__ = ("lane", "wishes")
 
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
+        self.lane = ""
+        """The route whose filters the request under way passes, if it has any."""
         self.wishes: tuple[str, ...] = ()
         """In DELAY: clusters that are to get a copy, as far as is known."""
 
@@ -49,28 +55,56 @@ class Filtered(Exchange):
         if self.record is None and log_to is not None:
             self.record = log_to.request(head, now)
         if not first:
-            self.notes = {}
+            self.notes, self.lane = {}, ""
         wishes = list(self.wishes)
         self.wishes = ()
-        chain = self.listener.filters
-        if chain is None or not chain.requests:
-            return self._serve(head, data, Passage(None, tuple(wishes)))
-        verdict, number, edited = chain.request(text, self.remote, self.notes, first, now, copies=wishes)
-        if edited != text:
-            try:
-                head = parse_request(edited, limit)
-            except BadMessage as why:
-                broken("the edits of a filter", why)
-                verdict = BROKEN
+        listener, route, verdict, number = self.listener, None, None, 0
+        if self.lane:  # after a delay by one of its filters
+            route = listener.routes.of_lane(self.lane)
+        else:
+            if listener.filters is not None and listener.filters.requests:
+                verdict, number, text, head = self._pass(listener.filters, first, text, head, wishes)
+            if verdict is None and listener.lanes:
+                route = listener.routes.find(head.host, head.start.path, head.lines)
+                self.lane = "" if route is None else route.lane
+            first = 0
+        chain = listener.lanes.get(self.lane) if self.lane else None
+        if verdict is None and chain is not None:
+            verdict, number, text, head = self._pass(chain, first, text, head, wishes)
         if isinstance(verdict, Delay):
-            self.held = edited
+            self.held = text
             self.filtered = number + 1
             self.wishes = tuple(wishes)
             self.step = MOVES[Event.DELAY][self.step]
             self.deadline = now + verdict.seconds
             self.wake(self.deadline)
             return data
-        return self._serve(head, data, Passage(verdict, tuple(wishes)))
+        return self._serve(head, data, Passage(verdict, tuple(wishes), route))
+
+    def _pass(
+        self, chain: Chain, first: int, text: bytes, head: RequestHead, wishes: list[str]
+    ) -> tuple[Verdict, int, bytes, RequestHead]:
+        """Through the filters of one chain: the verdict, who gave it, and the head as it is then."""
+        verdict, number, edited = chain.request(text, self.remote, self.notes, first, self.plane.now, copies=wishes)
+        if edited != text:
+            try:
+                head = parse_request(edited, self.listener.config.max_headers)
+            except BadMessage as why:
+                broken("the edits of a filter", why)
+                return BROKEN, number, text, head
+        return verdict, number, edited, head
+
+    def filter_response(self, head: ResponseHead) -> None:
+        """Those of the route first: responses pass in reverse."""
+        listener = self.listener
+        if listener.filters is None:
+            return
+        for chain in (listener.lanes.get(self.lane), listener.filters):
+            if chain is not None and chain.responses:
+                edited = chain.response(head.raw, self.notes, self.plane.now)
+                if edited is None:
+                    raise BadMessage(500, "a filter failed")
+                head.raw = edited
 
     def _go_on(self) -> None:
         """The delay is over: on with the next filter."""

@@ -57,6 +57,8 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     terms: Terms | None = None
     copying: tuple[tuple[str, ...], tuple[int, ...]] | None = None
     """Clusters that are to get a copy after a delay; the mirrors that still get the body."""
+    lane: str = ""
+    """The route whose filters the request under way passes, as `proxy.split.identity` tells it."""
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):

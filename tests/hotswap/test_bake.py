@@ -119,9 +119,7 @@ def own(chain: Chain, number: int, intent: Intent | None = None) -> None:
     chain.intent = None
     how = intent.how if intent else ""
     restores = intent.restores if intent else 0
-    chain.add(
-        Record(number, "1", str(number), "c", ["run"], "/", 1, 0.0, how or "upgrade", restores=restores)
-    )
+    chain.add(Record(number, "1", str(number), "c", ["run"], "/", 1, 0.0, how or "upgrade", restores=restores))
 
 
 def test_after_a_rollback_before_means_before_the_generation_that_came_back() -> None:

@@ -101,9 +101,7 @@ def test_connections_in_time_wait_are_in_nobodys_way(opened: Opened, reuse: bool
 
 
 @pytest.mark.parametrize("address", [loopback, loopback6])
-def test_connections_that_outlive_their_listener_are_in_nobodys_way(
-    opened: Opened, address: Callable[[], str]
-) -> None:
+def test_connections_that_outlive_their_listener_are_in_nobodys_way(opened: Opened, address: Callable[[], str]) -> None:
     text = address()
     first = listeners.bind(Address.parse(text), reuse=False)
     with socket.socket(fileno=first) as listener:

@@ -375,9 +375,9 @@ def test_limits_refuse_what_exceeds_them(proxy: Build) -> None:
 
 
 @honours("route.clusters", "route.subset", "endpoint.labels", "route.retries")
-@honours("route.request_timeout", "route.idle_timeout")
+@honours("route.request_timeout", "route.idle_timeout", "route.filters")
 def test_routes_have_terms_of_their_own() -> None:
-    """One by one: tests/proxy/test_split.py."""
+    """One by one: tests/proxy/test_split.py, tests/proxy/filters/test_routes.py."""
     route = "{clusters: [{name: app}], subset: {version: v2}, retries: 0, request_timeout: 1s, idle_timeout: 1s}"
     config = loads(text().replace("cluster: app}", f"routes: [{route}]}}", 1)).config
     world = World(config)

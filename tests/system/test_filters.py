@@ -1,0 +1,78 @@
+"""Filters in real processes, with an upgrade in the middle of what they began."""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+import msgspec
+import pytest
+
+from tests.kit.client import Client
+from tests.kit.processes import PATIENCE
+from tests.kit.stage import Edge, Stage
+from tests.kit.waiting import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def filtered(stage: Stage) -> Edge:
+    """`web` mirrors and, if asked, delays; `raw` delays each connection. The third upstream gets the copies."""
+    edge = Edge(stage, stage.upstreams(("http", "127.0.0.1:0"), ("raw", "127.0.0.1:0"), ("http", "127.0.0.1:0")))
+    config = edge.instance.config
+    web, raw = config["listeners"][:2]
+    config["listeners"] = [web, raw]
+    config["clusters"][2:] = [{"name": "shadow", "endpoints": [edge.upstreams.addresses[2]], "request_timeout": "2s"}]
+    delay = {"name": "fault", "config": {"delay": 2.0, "headers": {"x-slow": "yes"}}}
+    web["filters"] = [{"name": "mirror", "config": {"cluster": "shadow"}}]
+    web["routes"][0]["filters"] = [delay]
+    raw["filters"] = [{"name": "fault", "config": {"delay": 2.0}}]
+    edge.instance.write_config()
+    edge.instance.start()
+    return edge
+
+
+def upgrade(edge: Edge) -> None:
+    done = edge.instance.upgrade("--require-all")
+    assert done.exit_code == 0, done.text
+
+
+def states(edge: Edge, key: str) -> list[str]:
+    return [one[key] for one in edge.instance.ask("/connections")["connections"] if key in one]
+
+
+def test_delays_of_requests_and_connections_go_on_over_an_upgrade(stage: Stage) -> None:
+    edge = filtered(stage)
+    with Client(edge.web) as client, Client(edge.raw) as raw:
+        client.get("/bytes?n=10", "x-slow: yes")
+        raw.send("early")
+        eventually(
+            lambda: "delay" in states(edge, "step") and "delayed" in states(edge, "state"),
+            within=PATIENCE,
+            what="both are delayed",
+        )
+        upgrade(edge)
+        assert edge.upstreams.record().requests == {}
+        assert client.response().status == 200
+        assert raw.take(5) == b"early"
+
+
+def test_a_mirror_gets_the_rest_of_the_body_after_an_upgrade(stage: Stage) -> None:
+    edge = filtered(stage)
+    body = os.urandom(300_000)
+    with Client(edge.web) as client:
+        client.send(f"POST /sink HTTP/1.1\r\nhost: client.test\r\ncontent-length: {len(body)}\r\n\r\n")
+        for start in range(0, len(body), 100_000):
+            client.send(body[start : start + 50_000])
+            if not start:
+                eventually(lambda: "http1.mirror" in states(edge, "kind"), within=PATIENCE, what="there is a mirror")
+            upgrade(edge)
+            client.send(body[start + 50_000 : start + 100_000])
+        assert msgspec.json.decode(client.response().body) == {"length": len(body), "crc": zlib.crc32(body)}
+        eventually(
+            lambda: edge.upstreams.record().requests == {"/sink": 2}, within=PATIENCE, what="the copy is complete"
+        )
+        eventually(lambda: "http1.mirror" not in states(edge, "kind"), within=PATIENCE, what="the mirror ends")
+    clusters = edge.instance.ask("/status")["server"]["clusters"]
+    assert [one["mirrored"] for one in clusters if "mirrored" in one] == [{"sent": 1, "dropped": 0}]
+    assert edge.upstreams.record().busy_ends == []
