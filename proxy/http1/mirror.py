@@ -41,6 +41,7 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
     mirror = Mirror(source.plane)
     mirror.endpoint = endpoint
     mirror.source = None if whole else source
+    mirror.whole = whole
     mirror.deadline = source.plane.now + cluster.config.connect_timeout
     mirror.plane.dial(mirror, endpoint.address)
     at = request.index(b"\r\n\r\n") + 2
@@ -52,7 +53,7 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
 class Mirror(Upstream):
     """One copy."""
 
-    __slots__ = ("counted", "deadline", "source")
+    __slots__ = ("counted", "deadline", "source", "whole")
 
     kind: ClassVar[str] = "http1.mirror"
     schema: ClassVar[Schema] = Schema(1, 1)
@@ -63,6 +64,8 @@ class Mirror(Upstream):
         """Whose body it still gets."""
         self.deadline = inf
         """Of the dial, then of the answer."""
+        self.whole = False
+        """All of the request is in the outbox, or was."""
         self.counted = False
 
     # ---- for the exchange ----
@@ -76,14 +79,14 @@ class Mirror(Upstream):
 
     def complete(self) -> None:
         """That was the body."""
-        self.source = None
+        self.source, self.whole = None, True
         if not self.connecting:
             self._await()
         self.changes += 1
 
     def orphaned(self) -> None:
         """The body will never be complete. No verb: it ends with the next alarms."""
-        self.deadline = self.plane.now
+        self.source, self.deadline = None, self.plane.now
         self.changes += 1
         self.wake(self.deadline)
 
@@ -104,10 +107,10 @@ class Mirror(Upstream):
     def connected(self) -> None:
         """The outbox goes out."""
         self.endpoint.connected()
-        self.deadline = inf
-        if self.source is None:
+        if self.whole:
             self._await()
-        else:
+        elif self.source is not None:
+            self.deadline = inf
             self.wake(self.due())
 
     def connect_failed(self, errno: int) -> None:
@@ -123,14 +126,14 @@ class Mirror(Upstream):
         if self.counted:
             return
         self.counted = True
-        source, self.source = self.source, None
-        if source is not None:
-            source.lost_copy(self)
         cluster = self.endpoint.cluster
-        if source is None and not self.outbox and not self.connecting:
+        if self._sent:
             cluster.copied += 1
         else:
             cluster.copies_dropped += 1
+        source, self.source = self.source, None
+        if source is not None:
+            source.lost_copy(self)
 
     def due(self) -> float:
         """The end of the dial, of the answer, or of silence."""
@@ -142,12 +145,20 @@ class Mirror(Upstream):
         """It is not worth the wait."""
         if self.connecting:
             self.endpoint.unreachable(now)
-        self.reset()
+        if self._sent:
+            self.close()
+        else:
+            self.reset()
 
     def drain(self) -> None:
         """The copy is out: nobody waits for the answer."""
-        if self.source is None and not self.outbox and not self.connecting:
+        if self._sent:
             self.close()
+
+    @property
+    def _sent(self) -> bool:
+        """The upstream got the copy whole."""
+        return self.whole and not self.outbox and not self.connecting
 
     # ---- the value ----
 
@@ -163,7 +174,8 @@ class Mirror(Upstream):
         """See `proxy.http1.state.MirrorState`."""
         endpoint, source = self.endpoint, 0 if self.source is None else self.source.serial
         left = remaining(self.deadline, now)
-        return _encode(MirrorState(self.transport(now), endpoint.cluster.name, endpoint.name, left, source))
+        own = (endpoint.cluster.name, endpoint.name, left, source, self.whole)
+        return _encode(MirrorState(self.transport(now), *own))
 
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""
@@ -171,5 +183,6 @@ class Mirror(Upstream):
         self.endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.load_transport(saved.transport, now, places)
         self.deadline = deadline(saved.left, now)
+        self.whole = saved.whole
         there = places.expect(self, (saved.source,) if saved.source else ())
         self.source = there.get(saved.source)  # type: ignore[assignment]

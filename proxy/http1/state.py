@@ -70,6 +70,7 @@ class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     left: float | None = None
     source: int = 0
     """The serial of the client whose body it still gets."""
+    whole: bool = False
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

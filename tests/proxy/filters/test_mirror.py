@@ -181,3 +181,26 @@ def test_cluster_of_a_mirror_must_be_there_and_only_http1_is_mirrored() -> None:
     with pytest.raises(InvalidConfig) as caught:
         loads(text(TO_SHADOW, "", "bolt"))
     assert "mirror looks at http1, not at bolt" in str(caught.value)
+
+
+def test_drain_does_not_wait_for_the_answer_to_a_copy(proxy: Build) -> None:
+    world = proxy(TO_SHADOW)
+    client, shadow, server = begin(world, GET)
+    world.proxy.drain(world.kernel.clock() + 100)
+    world.tick()
+    assert shadow.ended
+    server.send(OK)
+    assert client.take().startswith(b"HTTP/1.1 200 ")
+
+
+def test_copy_whose_client_timed_out_can_move(proxy: Build) -> None:
+    """Its client is gone in the last moment of a tick, and a handover may come next."""
+    world = proxy(TO_SHADOW)
+    client, shadow, _ = begin(world, POST % 9)
+    world.wait(61)
+    assert client.take().startswith(b"HTTP/1.1 408 ")
+    world.wait(3)
+    world.move()
+    world.tick()
+    assert shadow.reset
+    assert [one["kind"] for one in world.proxy.connections() if one["kind"] == "http1.mirror"] == []
