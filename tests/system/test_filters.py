@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import zlib
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from hotswap import errors
 from tests.kit.client import Client
+from tests.kit.companion import ROOT
 from tests.kit.processes import PATIENCE
 from tests.kit.stage import Edge, Stage
 from tests.kit.waiting import eventually
@@ -76,3 +79,60 @@ def test_a_mirror_gets_the_rest_of_the_body_after_an_upgrade(stage: Stage) -> No
     clusters = edge.instance.ask("/status")["server"]["clusters"]
     assert [one["mirrored"] for one in clusters if "mirrored" in one] == [{"sent": 1, "dropped": 0}]
     assert edge.upstreams.record().busy_ends == []
+
+
+ACME = """\
+from proxy.filters import Filter, Settings
+
+
+class Numbered(Filter):
+    class Config(Settings, frozen=True):
+        broken: bool = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        if config.broken:
+            raise KeyError("no such colour")
+
+    def received(self, data, client, now):
+        *lines, client.notes["rest"] = (client.notes.get("rest", b"") + data).split(b"\\n")
+        first = client.notes.get("lines", 0) + 1
+        client.notes["lines"] = first + len(lines) - 1
+        return b"".join(b"%d %b\\n" % line for line in enumerate(lines, first))
+"""
+
+
+def install(edge: Edge, directory: Path) -> None:
+    """A distribution of somebody else beside this one, on the path of every generation from now on."""
+    (directory / "acme_filters.py").write_text(ACME)
+    about = directory / "acme_filters-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-filters\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[hotswap.filters]\nnumbered = acme_filters:Numbered\n")
+    edge.instance.environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{directory}"
+
+
+def test_a_filter_of_somebody_else_keeps_its_notes_over_upgrades(stage: Stage, tmp_path: Path) -> None:
+    edge = Edge(stage, stage.upstreams(("http", "127.0.0.1:0"), ("raw", "127.0.0.1:0")))
+    install(edge, tmp_path)
+    raw = edge.instance.config["listeners"][1]
+    raw["filters"] = ["numbered"]
+    edge.instance.write_config()
+    edge.instance.start()
+    with Client(edge.raw) as client:
+        client.send("a\nb")
+        assert client.take(4) == b"1 a\n"
+        upgrade(edge)
+        client.send("c\nd\n")
+        assert client.take(5) == b"2 bc\n"
+        assert client.take(4) == b"3 d\n"
+        raw["filters"] = [{"name": "numbered", "config": {"broken": True}}]
+        edge.instance.write_config()
+        for command in (("check", "-c", str(edge.instance.config_file)), ("reload", "edge")):
+            done = edge.instance.hotswap(*command)
+            told = done.stdout + done.stderr
+            assert done.returncode == errors.ConfigError.exit_code
+            assert "filters[0].config: numbered cannot be made: KeyError('no such colour')" in told
+            assert "Traceback" not in told
+        client.send("e\n")
+        assert client.take(4) == b"4 e\n"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.config.loader import loads
 from proxy.config.problems import InvalidConfig
@@ -204,3 +206,22 @@ def test_copy_whose_client_timed_out_can_move(proxy: Build) -> None:
     world.tick()
     assert shadow.reset
     assert [one["kind"] for one in world.proxy.connections() if one["kind"] == "http1.mirror"] == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(pieces=st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=10), moves=st.sets(st.integers(0, 9)))
+def test_copy_is_the_request_wherever_that_is_cut_and_moved(pieces: list[bytes], moves: set[int]) -> None:
+    world = World(loads(text(TO_SHADOW)).config)
+    whole = b"".join(pieces)
+    client, shadow, server = begin(world, POST % len(whole))
+    for number, piece in enumerate(pieces):
+        client.send(piece)
+        if number in moves:
+            world.move()
+            world.tick()
+    asked = server.take()
+    assert asked.endswith(b"\r\n\r\n" + whole)
+    assert shadow.take() == asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    shadow.fin()
+    server.send(OK)
+    assert client.take().startswith(b"HTTP/1.1 200 ")
