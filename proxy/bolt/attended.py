@@ -123,6 +123,7 @@ class Attended(Client):
                 self._hold(Held(frame, number + 1, now + verdict.seconds, until, about))
                 return
             if isinstance(verdict, Abort):
+                self.tell(about, "aborted")
                 self.reset()
                 self._gone()
                 return
@@ -191,7 +192,8 @@ class Attended(Client):
         self.changes += 1
         for one in waiting:
             if self.closed:
-                return
+                self.tell(one.about, "aborted")
+                continue
             head = read_head(one.frame, 0)
             if head is None:
                 raise BadFrame("a held call is cut: a bug")

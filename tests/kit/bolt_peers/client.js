@@ -1,10 +1,11 @@
-// sofa-rpc-node as a client: node client.js HOST:PORT VERSION CLIENTS DEPTH
+// sofa-rpc-node as a client: node client.js HOST:PORT VERSION CLIENTS DEPTH [LONGEST]
+// LONGEST: milliseconds that the server may take for a call.
 // Calls until its stdin ends, then prints {"calls": n, "failures": [...]}; "ready" once every client was answered.
 'use strict';
 const bolt = require('sofa-bolt-node');
 const { RpcClient } = require('sofa-rpc-node').client;
 
-const [ address, version, clients, depth ] = process.argv.slice(2);
+const [ address, version, clients, depth, longest = '400' ] = process.argv.slice(2);
 const quiet = { info() {}, warn() {}, error() {}, debug() {} };
 const protocol = version === '1' ? bolt : Object.assign({}, bolt, {
   encoder(options) {
@@ -19,7 +20,7 @@ async function repeat(consumer, name) {
   for (let number = 0; going; number++) {
     const text = `${name} ${number}`;
     try {
-      const answer = await consumer.invoke('echo', [ text, Math.floor(Math.random() * 400) ], { responseTimeout: 20000 });
+      const answer = await consumer.invoke('echo', [ text, Math.floor(Math.random() * Number(longest)) ], { responseTimeout: 20000 });
       if (answer !== text) report.failures.push(`${answer} came for ${text}`);
     } catch (error) {
       report.failures.push(String(error));

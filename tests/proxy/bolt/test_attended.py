@@ -168,3 +168,14 @@ def test_call_waits_for_room_at_a_slow_server(moving: bool) -> None:
     assert statuses(client) == {2: 0}
     assert statuses(other) == {3: 0}
     assert len(world.lines["/log"]) == 2
+
+
+def test_reset_by_a_filter_leaves_a_line_for_each_call_that_it_costs(moving: bool) -> None:
+    config = "{abort_percent: 100, status: 0, headers: {service: bad}}"
+    world = rpc(f"filters: [{{name: fault, config: {config}}}], {LOG}", moving=moving)
+    client = world.connect("rpc")
+    client.send(bolt.call(bolt.DIALECTS[0], 1, b""))
+    world.dialled().accept()
+    client.send(bolt.call(bolt.DIALECTS[0], 2, b"", service="bad"))
+    assert client.ended
+    assert sorted(world.lines["/log"]) == ["call bad - aborted -", f"call kit - aborted {ENDPOINT}"]
