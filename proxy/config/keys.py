@@ -13,7 +13,7 @@ from proxy.config import model
 from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.dns_keys import DNS
 from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
-from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER
+from proxy.config.listener_keys import ACCESS_LOG, FILTER, LISTENER, PROXY_PROTOCOL
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 
@@ -116,6 +116,7 @@ SECTIONS = (
     ROUTE,
     MATCH,
     ACCESS_LOG,
+    PROXY_PROTOCOL,
     FILTER,
     CLUSTER,
     ENDPOINT,

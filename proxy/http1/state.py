@@ -12,6 +12,7 @@ import msgspec
 from proxy.accesslog.record import Record
 from proxy.http1.body import Chunks, Phase
 from proxy.http1.states import Step, Use
+from proxy.proxy_protocol.header import Pair
 from proxy.route import Terms
 from proxy.state import Transport
 
@@ -57,6 +58,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     terms: Terms | None = None
     copying: tuple[tuple[str, ...], tuple[int, ...]] | None = None
     """Clusters that are to get a copy after a delay; the mirrors that still get the body."""
+    introduced: Pair | None = None
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -84,6 +86,8 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     answered: bool
     left: int
     chunks: ChunksState | None
+    announced: bytes = b""
+    """The PROXY protocol header it began with."""
 
 
 def save_chunks(chunks: Chunks | None) -> ChunksState | None:
