@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from proxy.entry import enter
 from proxy.kernel import IN
+from proxy.proxy_protocol.receiving import Introduction
 
 if TYPE_CHECKING:
-    from proxy.connection import Connection
+    from proxy.connection import Connection, Downstream
     from proxy.listener import Listener
+    from proxy.proxy_protocol.header import Pair
     from proxy.reactor import Reactor
 
 BATCH = 64
@@ -203,21 +205,55 @@ class Acceptor:
                 reactor.kernel.close(fd)
                 continue
             self.accepted += 1
-            connection = listener.downstream(reactor)
-            connection.listener = listener
-            connection.remote = remote
-            reactor.attach(connection, fd)
-            try:
-                if listener.filters is None:
-                    connection.begin()
-                else:
-                    enter(connection, reactor.now)
-            except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
-                reactor.broken(connection, bug)
+            gate = listener.gate
+            if gate is None:
+                self.admit(listener, remote, fd)
+            elif gate.trusts(remote):
+                introduction = Introduction(reactor)
+                introduction.listener, introduction.remote, introduction.introduced = listener, remote, None
+                reactor.attach(introduction, fd)
+                introduction.begin()
+            elif gate.direct:
+                self.admit(listener, remote, fd)
+            else:
+                gate.refuse(listener.name, remote, reactor.now)
+                reactor.kernel.send_reset(fd)
+                reactor.kernel.close(fd)
             if fd >= self._ceiling:
                 self._throttle()
                 break
         return taken
+
+    def admit(self, listener: Listener, remote: str, fd: int, former: Downstream | None = None) -> Downstream:
+        """Take a connection whose client is known, in the place of the `former` one, and begin, if filters let it."""
+        reactor = self._reactor
+        connection = listener.downstream(reactor)
+        connection.listener = listener
+        connection.remote = remote
+        connection.introduced = None
+        if former is None:
+            reactor.attach(connection, fd)
+        else:
+            connection.introduced = former.introduced
+            reactor.replace(former, connection)
+            reactor.unread(connection)  # what is behind the header
+        try:
+            if listener.filters is None:
+                connection.begin()
+            else:
+                enter(connection, reactor.now)
+        except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
+            reactor.broken(connection, bug)
+        return connection
+
+    def introduced(self, former: Downstream, remote: str, pair: Pair | None) -> None:
+        """The header came: the protocol's own connection takes over, under a serial of its own."""
+        former.introduced = pair
+        connection = self.admit(former.listener, remote, former.fd, former)
+        if former.listener.draining and not connection.closed:
+            connection.readable(self._reactor.kernel.read, self._reactor.now)  # what is there still counts
+            if not connection.closed:
+                connection.drain()
 
     def accept_queued(self, listener: Listener) -> None:
         """Take everything that waits in the queue of a listener that will not be polled again."""

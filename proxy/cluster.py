@@ -132,6 +132,7 @@ class Cluster:
         "_former",
         "_pick",
         "_used",
+        "announces",
         "answers",
         "calls_before",
         "config",
@@ -146,6 +147,8 @@ class Cluster:
     def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.config = config
         self.name = config.name
+        self.announces = config.proxy_protocol
+        """The version of the PROXY protocol header that connections begin with; None without one."""
         self._pick = BALANCES[config.balance]
         weighted = config.balance == "weighted"
         known = answers or {}
@@ -224,10 +227,12 @@ class Cluster:
         endpoints = []
         for endpoint in fresh.endpoints:
             endpoint.cluster = self
-            old = known.pop(endpoint.name, endpoint)
+            stays = config.proxy_protocol == self.announces  # else the pooled connections began otherwise
+            old = known.pop(endpoint.name, endpoint) if stays else endpoint
             old.follow(endpoint)
             endpoints.append(old)
         self.config, self.answers = config, fresh.answers
+        self.announces = config.proxy_protocol
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from proxy.cluster import Endpoint
     from proxy.listener import Listener
     from proxy.plane import Places, Plane, Read, Write
+    from proxy.proxy_protocol.header import Pair
 
 CHUNK = 16384
 """Bytes of a first read; one that came full is followed by a larger one."""
@@ -342,8 +343,7 @@ class Connection:
         """The part of the state that every connection has."""
         near = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
         flags = near | self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
-        peer = 0 if self.peer is None else self.peer.serial
-        return Transport(flags, peer, now - self.active, bytes(self.outbox))
+        return Transport(flags, 0 if self.peer is None else self.peer.serial, now - self.active, bytes(self.outbox))
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
@@ -356,12 +356,13 @@ class Connection:
 class Downstream(Connection):
     """A connection that a client opened. Its class is registered for a listener's protocol."""
 
-    __slots__ = ("listener", "remote")
+    __slots__ = ("introduced", "listener", "remote")
 
     listener: Listener
     """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
     remote: str
     """The client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener."""
+    introduced: Pair | None  # the client's addresses where a PROXY protocol header told them, or was to be written
 
     def attached(self) -> None:
         """Count itself at the listener."""

@@ -47,7 +47,7 @@ def _pass(connection: Downstream, notes: Notes, first: int, now: float) -> None:
         own = connection
         if isinstance(connection, Entry):
             own = listener.downstream(plane)
-            own.listener, own.remote = listener, connection.remote
+            own.listener, own.remote, own.introduced = listener, connection.remote, connection.introduced
             plane.replace(connection, own)
         if isinstance(own, FilteredDownstream):
             own.notes = notes
@@ -75,6 +75,7 @@ class Entry(Downstream):
         """Hold `connection` back, which may be this one."""
         if connection is not self:
             self.listener, self.remote = connection.listener, connection.remote
+            self.introduced = connection.introduced
             self.plane.replace(connection, self)
             self.pause()
         self.notes, self.next, self.deadline = notes, following, until
@@ -102,6 +103,7 @@ class Entry(Downstream):
                 remaining(self.deadline, now),
                 self.next,
                 self.notes,
+                self.introduced,
             )
         )
 
@@ -114,6 +116,7 @@ class Entry(Downstream):
         self.deadline = deadline(saved.left, now)
         self.next = saved.next
         self.notes = saved.notes
+        self.introduced = saved.introduced
 
     def describe(self) -> dict[str, Any]:
         """It is held back."""

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.accesslog.sinks import open_sink
+from proxy.proxy_protocol.header import LONGEST, UNIX, Pair
 
 if TYPE_CHECKING:
     from hotswap.address import Address
@@ -75,6 +76,7 @@ class Kernel:
         self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)
         self._length = ctypes.c_uint32()
         self._error = ctypes.c_int()
+        self._peeked = ctypes.create_string_buffer(LONGEST)
 
     def epoll(self) -> Epoll:
         """A fresh epoll instance."""
@@ -98,6 +100,27 @@ class Kernel:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return fd, _host(self._address.raw)
+
+    def peek(self, fd: int, size: int) -> bytes:
+        """Bytes that wait, up to LONGEST, without taking them: MSG_PEEK, recv(2)."""
+        count: int = _libc.recv(fd, self._peeked, min(size, LONGEST), socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if count < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return ctypes.string_at(self._peeked, count)
+
+    def ends(self, fd: int) -> Pair | None:
+        """Peer and own address of an accepted connection; None if it is gone."""
+        sock = socket.socket(fileno=fd)
+        try:
+            if sock.family == socket.AF_UNIX:
+                return Pair(UNIX, 0, UNIX, 0)
+            peer, own = sock.getpeername(), sock.getsockname()
+        except OSError:
+            return None
+        finally:
+            sock.detach()
+        return Pair(peer[0].partition("%")[0], peer[1], own[0].partition("%")[0], own[1])
 
     def dial(self, address: Address) -> tuple[int, int]:
         """Begin to connect. Returns (descriptor, errno): 0 is connected, EINPROGRESS is under way.

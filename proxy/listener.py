@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.bolt.routes import ServiceTable
 from proxy.filters.chain import Chain
+from proxy.proxy_protocol.receiving import Gate
 from proxy.route import RouteTable
 from proxy.split import Splits, identity
 
@@ -39,6 +40,7 @@ class Listener:
         "failed",
         "fd",
         "filters",
+        "gate",
         "lanes",
         "name",
         "polled",
@@ -62,6 +64,8 @@ class Listener:
                 self.lanes.setdefault(identity(route), Chain(route.filters, config.protocol, "route "))
         self.filters = Chain(config.filters, config.protocol) if config.filters or self.lanes else None
         """None if neither the listener nor a route has any."""
+        self.gate = None if config.proxy_protocol is None else Gate(config.proxy_protocol)
+        """Who sends PROXY protocol headers; None: nobody."""
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
@@ -105,13 +109,15 @@ class Listener:
             if lane in before:
                 chain.load(before[lane].save(0.0), 0.0)
         changed.splits.load(self.splits.save())
+        if self.gate is not None and changed.gate is not None:
+            changed.gate.follow(self.gate)
         for slot in Listener.__slots__:
             if slot not in _OWN:
                 setattr(self, slot, getattr(changed, slot))
 
     def describe(self) -> dict[str, Any]:
         """For people."""
-        about = {
+        about: dict[str, Any] = {
             "name": self.name,
             "address": self.address,
             "protocol": self.config.protocol,
@@ -119,6 +125,8 @@ class Listener:
             "answered": self.answered,
             "failed": self.failed,
         }
+        if self.gate is not None:
+            about["proxy_protocol"] = self.gate.describe()
         return {**about, "turning_away": self.turning_away} if self.turning_away else about
 
     @property

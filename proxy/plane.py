@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hotswap.address import Address
     from proxy.cluster import Cluster, Endpoint
-    from proxy.connection import Connection
+    from proxy.connection import Connection, Downstream
     from proxy.listener import Listener
+    from proxy.proxy_protocol.header import Pair
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, "bytes | bytearray"], int]
@@ -33,6 +34,15 @@ class Plane(Protocol):
 
     def replace(self, old: Connection, new: Connection) -> None:
         """Give the descriptor of `old` to `new`, a value of another kind, which has a serial of its own."""
+
+    def peek(self, fd: int, size: int) -> bytes:
+        """Bytes that came, without taking them; empty at the end. Failures are `OSError`."""
+
+    def introduced(self, former: Downstream, remote: str, pair: Pair | None) -> None:
+        """The PROXY protocol header of this connection was read: its protocol takes over."""
+
+    def ends(self, fd: int) -> Pair | None:
+        """The peer's address and its own; None if the kernel does not tell any more."""
 
     def read_on(self, connection: Connection) -> None:
         """The first read came full. Called by `Connection.readable`, like the next four."""

@@ -18,6 +18,7 @@ from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.mirror import Mirror
 from proxy.http1.upstream import Http1Upstream
+from proxy.proxy_protocol.receiving import Introduction
 from proxy.tcp import TcpDownstream, TcpUpstream
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ KINDS: dict[str, type[Connection]] = {
         Mirror,
         FilteredDownstream,
         FilteredUpstream,
+        Introduction,
     )
 }
 """State kind -> the class that restores it."""

@@ -68,6 +68,7 @@ class Reactor:
         self._closing: list[int] = []
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
+        self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, self.acceptor.introduced
         self.agenda = Agenda(self)
 
     # ---- ticking ----

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.accesslog.record import Record
+from proxy.proxy_protocol.header import Pair
 
 
 class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -44,6 +45,7 @@ class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     """Endpoints that could not be connected to."""
     record: Record | None = None
     passed: int = 0
+    introduced: Pair | None = None
 
 
 class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -77,6 +79,7 @@ class EntryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     next: int = 0
     """The number of the filter that is next."""
     notes: dict[str, dict[str, Any]] = {}
+    introduced: Pair | None = None
 
 
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):

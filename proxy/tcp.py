@@ -19,6 +19,7 @@ import msgspec
 from hotswap.swappable import Schema
 from proxy.accesslog.record import Record, load_record, save_record
 from proxy.connection import Downstream, Upstream, deadline, remaining
+from proxy.proxy_protocol.sending import announcement
 from proxy.relay import Relay
 from proxy.state import TcpDownstreamState, TcpUpstreamState
 
@@ -103,6 +104,8 @@ class TcpDownstream(Counted, Downstream):
         self.connect_by = self.plane.now + self.cluster.config.connect_timeout
         self.touch()
         self.plane.dial(upstream, endpoint.address)
+        if self.cluster.announces is not None:
+            upstream.send(announcement(self.cluster, self))
         self.wake(self.due())
 
     def _other_side(self) -> TcpUpstream:
@@ -194,6 +197,7 @@ class TcpDownstream(Counted, Downstream):
                 self.tried,
                 save_record(self.record, now),
                 self.passed,
+                self.introduced,
             )
         )
 
@@ -210,6 +214,7 @@ class TcpDownstream(Counted, Downstream):
         self.tried = saved.tried
         self.record = load_record(saved.record, now)
         self.passed = saved.passed
+        self.introduced = saved.introduced
 
     def describe(self) -> dict[str, Any]:
         """With the cluster; the endpoint stands at the upstream."""

@@ -275,6 +275,7 @@ class Client(Framed, Downstream):
                     )
                     for one in self.held
                 ),
+                self.introduced,
             )
         )
 
@@ -289,6 +290,7 @@ class Client(Framed, Downstream):
         self.skip = saved.skip
         self.last_id = saved.last_id
         self.leaving = saved.leaving
+        self.introduced = saved.introduced
         self.awaited = {}
         self.pushes = {}
         self.soonest = inf

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from proxy.accesslog.record import Record, load_record, save_record
+from proxy.proxy_protocol.header import Pair
 from proxy.route import Terms
 from proxy.state import Transport
 
@@ -74,6 +75,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     calls: tuple[CallState, ...]
     leaving: bool
     held: tuple[HeldState, ...] = ()
+    introduced: Pair | None = None
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

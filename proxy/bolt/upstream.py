@@ -38,6 +38,7 @@ from proxy.bolt.frame import (
 )
 from proxy.bolt.ledger import Ledger
 from proxy.bolt.pool import PAUSE, SharedPool
+from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -100,6 +101,10 @@ class BoltUpstream(Ledger):
         self.retiring = self.plane.draining
         self.connect_by = self.plane.now + endpoint.cluster.config.connect_timeout
         self.plane.dial(self, endpoint.address)
+        header = announcement(endpoint.cluster, None)
+        if header:
+            self.send(header)
+            self.torn = len(header)  # no frame that could be sent elsewhere
         self.wake(self.connect_by)
 
     # ---- what comes from the server ----

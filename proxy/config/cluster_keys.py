@@ -210,5 +210,12 @@ CLUSTER = Section(
         Key("limits", LIMITS, "Bounds what is under way.", absent="no limits"),
         Key("retry_budget", RETRY_BUDGET, "Bounds what is sent again.", absent="`retries` alone decides"),
         Key("family", Choice(get_args(model.Family)), "Which addresses of names are used."),
+        Key(
+            "proxy_protocol",
+            Choice(get_args(model.ProxyVersion)),
+            "The PROXY protocol header that every connection begins with, see [PROXY protocol](proxy-protocol.md).",
+            example="v2",
+            absent="no header",
+        ),
     ),
 )

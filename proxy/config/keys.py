@@ -14,7 +14,7 @@ from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, O
 from proxy.config.dns_keys import DNS
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
-from proxy.config.listener_keys import ACCESS_LOG, LISTENER
+from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 
@@ -117,6 +117,7 @@ SECTIONS = (
     ROUTE,
     MATCH,
     ACCESS_LOG,
+    PROXY_PROTOCOL,
     FILTER,
     CLUSTER,
     ENDPOINT,

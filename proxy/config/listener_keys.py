@@ -7,6 +7,7 @@ from typing import get_args
 from proxy.config import model
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import LOG_TARGET, Choice, Count, Duration, LogTemplate, Name, Size, SocketAddress
+from proxy.config.networks import Networks
 from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
 from proxy.config.sections import Items, Key, Section
 
@@ -34,6 +35,28 @@ ACCESS_LOG = Section(
         ),
     ),
     shorthand="to",
+)
+
+PROXY_PROTOCOL = Section(
+    "proxy_protocol",
+    model.ProxyProtocolConfig,
+    "Connections begin with a PROXY protocol header, version 1 or 2, that tells the client's address, see "
+    "[PROXY protocol](proxy-protocol.md).",
+    (
+        Key(
+            "trusted",
+            Networks(),
+            "Whose headers are believed: networks, addresses, or `unix` for a unix listener. They must send one.",
+            required=True,
+            example="[10.0.0.0/8]",
+        ),
+        Key(
+            "others",
+            Choice(get_args(model.Others)),
+            "Connections from elsewhere: `refuse` resets them, `direct` serves them without a header.",
+        ),
+        Key("timeout", Duration(), "For the whole header. Then the connection is closed."),
+    ),
 )
 
 LISTENER = Section(
@@ -120,5 +143,6 @@ LISTENER = Section(
         ),
         Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
         Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
+        Key("proxy_protocol", PROXY_PROTOCOL, "Who tells the client's address by a header.", absent="no header"),
     ),
 )

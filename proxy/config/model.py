@@ -22,6 +22,8 @@ Balance = Literal["round_robin", "least_request", "weighted"]
 LogFormat = Literal["text", "json"]
 AppCheck = Literal["tcp", "http", "bolt"]
 Family = Literal["any", "ipv4", "ipv6"]
+ProxyVersion = Literal["v1", "v2"]
+Others = Literal["refuse", "direct"]
 WhenDead = Literal["announce", "close", "reset"]
 
 
@@ -109,6 +111,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsConfig | None = None
     retry_budget: RetryBudgetConfig | None = None
     family: Family = "any"
+    proxy_protocol: ProxyVersion | None = None
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +172,14 @@ class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None = None
 
 
+class ProxyProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose connections begin with a PROXY protocol header: those from ``trusted``, networks or ``unix``."""
+
+    trusted: tuple[str, ...]
+    others: Others = "refuse"
+    timeout: float = 5.0
+
+
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
@@ -194,6 +205,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_frame: int = 16 * 1024 * 1024
     access_log: AccessLogConfig | None = None
     filters: tuple[FilterConfig, ...] = ()
+    proxy_protocol: ProxyProtocolConfig | None = None
 
     @property
     def cluster(self) -> str:

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import sys
 
-from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
+from proxy.config.cluster_keys import (
+    CLUSTER,
+    ENDPOINT,
+    HEALTH_CHECK,
+    LIMITS,
+    OUTLIER,
+    RETRY_BUDGET,
+    SHARE,
+)
 from proxy.config.dns_keys import DNS
 from proxy.config.filter_keys import FILTER
 from proxy.config.keys import APP, ROOT, UPGRADE
-from proxy.config.listener_keys import ACCESS_LOG, LISTENER
+from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 
@@ -63,6 +71,7 @@ TITLES = (
     (MATCH, "listeners: routes: match"),
     (ACCESS_LOG, "listeners: access_log"),
     (FILTER, "listeners: filters"),
+    (PROXY_PROTOCOL, "listeners: proxy_protocol"),
     (SHARE, "listeners: routes: clusters"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),

@@ -17,6 +17,7 @@ from hotswap.swappable import Schema
 from proxy.app import answer, question
 from proxy.config.model import AppConfig
 from proxy.connection import Upstream, deadline, remaining
+from proxy.proxy_protocol.sending import announcement
 from proxy.state import ProbeState
 
 if TYPE_CHECKING:
@@ -69,10 +70,18 @@ class Probe(Upstream):
     def connected(self) -> None:
         """Ask, if there is more to ask."""
         asks = self._asks
-        if asks is None or asks.check == "tcp":
-            self._tell("")
+        header = announcement(self.endpoint.cluster, None)
+        if asks is not None and asks.check != "tcp":
+            self.send(header + question(asks))
+        elif header:
+            self.send(header)
+            self.shut()
         else:
-            self.send(question(asks))
+            self._tell("")
+
+    def finished(self) -> None:
+        """The connection is there, and its header was sent."""
+        self._tell("")
 
     def received(self, data: bytes) -> None:
         """A piece of the answer."""

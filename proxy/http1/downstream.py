@@ -300,6 +300,7 @@ class Http1Downstream(Upload):
                 self.terms,
                 (self.wishes, tuple(one.serial for one in self.copies)) if self.wishes or self.copies else None,
                 self.lane,
+                self.introduced,
             )
         )
 
@@ -330,7 +331,7 @@ class Http1Downstream(Upload):
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
         self.terms = saved.terms
-        self.lane = saved.lane
+        self.lane, self.introduced = saved.lane, saved.introduced
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

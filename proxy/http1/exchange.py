@@ -5,7 +5,6 @@
 `Http1Downstream` reads requests and calls `_dispatch`; the `Http1Upstream` that got the request calls `answer`,
 `interim`, `switch`, `complete`, `lost`, `bad_gateway`, `break_off` and `try_next`. Moves: `proxy.http1.states`.
 
-Decisions
 * One exchange a connection at a time. Pipelined requests wait as bytes in `inbox`, bounded by pausing the client.
 * A request waits in `held` while its upstream is dialled; its body stays unread. It remains there as long as it
   may be sent again: not a byte of the response came, and no body went out apart from it.
@@ -27,6 +26,7 @@ from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upstream import Http1Upstream
+from proxy.proxy_protocol.sending import abandon, acquire
 from proxy.relay import Relay
 
 if TYPE_CHECKING:
@@ -103,14 +103,11 @@ class Exchange(Relay, Downstream):
         self.held = b""  # the request as it goes upstream, as long as it may have to be sent (again)
         self.attempts = 0  # how often this request was lost with its upstream connection
         self.tried: tuple[str, ...] = ()  # endpoints that could not be connected to for this request
-        self.terms: Terms | None = None
-        """What the route of this request says itself; else the cluster's settings hold."""
+        self.terms: Terms | None = None  # what the route of this request says itself; else the cluster's settings hold
         self.timed_out = False
         """The last of these did not answer in time."""
-        self.spendable = 0
-        """Bytes that DISCARD may still read."""
-        self.filtered = 0
-        """In DELAY: the filter that is next."""
+        self.spendable = 0  # bytes that DISCARD may still read
+        self.filtered = 0  # in DELAY: the filter that is next
         self.notes: Notes = {}
         """What filters remember of the request under way."""
         self.record: Record | None = None
@@ -138,8 +135,11 @@ class Exchange(Relay, Downstream):
             self.step = MOVES[event][self.step]
             self._reply(status, "no endpoint could be reached")
             return
-        # An http1 listener's pools hold nothing else.
-        upstream: Http1Upstream | None = endpoint.pool.acquire() if event is Event.REQUEST else None  # type: ignore[assignment]
+        upstream: Http1Upstream | None = None
+        if event is Event.REQUEST and cluster.announces is None:  # an http1 listener's pools hold nothing else
+            upstream = endpoint.pool.acquire()  # type: ignore[assignment]
+        elif event is Event.REQUEST:
+            upstream = acquire(endpoint.pool, cluster, self)  # type: ignore[assignment]
         if upstream is not None:
             upstream.take(self)
             self._send_held(upstream)
@@ -367,6 +367,8 @@ class Exchange(Relay, Downstream):
         """What was under way ends with the connection: as it should for a tunnel only."""
         if self.record is not None:
             self.write_record("ok" if self.step is Step.TUNNEL else "aborted")
+        if self.introduced is not None:
+            abandon(self)
 
     def _discard(self) -> None:
         self.step = MOVES[Event.EARLY][self.step]

@@ -18,6 +18,7 @@ import msgspec
 from hotswap.swappable import Schema
 from proxy.connection import Upstream, deadline, remaining
 from proxy.http1.state import MirrorState
+from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
@@ -45,7 +46,7 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
     mirror.deadline = source.plane.now + cluster.config.connect_timeout
     mirror.plane.dial(mirror, endpoint.address)
     at = request.index(b"\r\n\r\n") + 2
-    mirror.send(request[:at] + b"Connection: close\r\n" + request[at:])
+    mirror.send(announcement(cluster, source) + request[:at] + b"Connection: close\r\n" + request[at:])
     mirror.wake(mirror.deadline)
     return mirror
 

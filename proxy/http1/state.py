@@ -12,6 +12,7 @@ import msgspec
 from proxy.accesslog.record import Record
 from proxy.http1.body import Chunks, Phase
 from proxy.http1.states import Step, Use
+from proxy.proxy_protocol.header import Pair
 from proxy.route import Terms
 from proxy.state import Transport
 
@@ -59,6 +60,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     """Clusters that are to get a copy after a delay; the mirrors that still get the body."""
     lane: str = ""
     """The route whose filters the request under way passes, as `proxy.split.identity` tells it."""
+    introduced: Pair | None = None
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -87,6 +89,8 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     answered: bool
     left: int
     chunks: ChunksState | None
+    announced: bytes = b""
+    """The PROXY protocol header it began with."""
 
 
 def save_chunks(chunks: Chunks | None) -> ChunksState | None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from hotswap.swappable import Schema
-from proxy.connection import Upstream, deadline, remaining
+from proxy.connection import deadline, remaining
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, find_end, parse_response
 from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
+from proxy.proxy_protocol.sending import Announced
 from proxy.relay import Relay
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from proxy.http1.exchange import Exchange
     from proxy.plane import Places, Plane
 
-MAX_HEAD: Final = 65536
-"""Bytes of a response head."""
+MAX_HEAD: Final = 65536  # bytes of a response head
 MAX_FIELDS: Final = 256
 _TRAILER_LIMITS: Final = (MAX_HEAD, MAX_FIELDS)
 
@@ -40,7 +40,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
 
 
-class Http1Upstream(Relay, Upstream):
+class Http1Upstream(Relay, Announced):
     """A connection to an endpoint. `Relay` serves its tunnel."""
 
     __slots__ = ("answered", "chunks", "counted", "deadline", "inbox", "keep", "left", "scanned", "use", "uses")
@@ -58,13 +58,10 @@ class Http1Upstream(Relay, Upstream):
         self.uses = 0  # requests that went this way
         self.deadline = inf  # of the dial
         self.keep = False  # the upstream keeps the connection after this response
-        self.answered = False
-        """An interim response came: the request is not sent again."""
-        self.left = 0
-        """Bytes of the response body still to come, or CHUNKED or UNTIL_CLOSE."""
+        self.answered = False  # an interim response came: the request is not sent again
+        self.left = 0  # bytes of the response body still to come, or CHUNKED or UNTIL_CLOSE
         self.chunks: Chunks | None = None
-        self.counted = False
-        """Its endpoint counts it as in use. Derived from `use`."""
+        self.counted = False  # its endpoint counts it as in use. Derived from `use`
 
     # ---- for the exchange ----
 
@@ -74,6 +71,7 @@ class Http1Upstream(Relay, Upstream):
         self._join(exchange)
         self.deadline = self.plane.now + timeout
         self.plane.dial(self, endpoint.address)
+        self.announce(exchange)
         self.wake(self.deadline)
 
     def take(self, exchange: Exchange) -> None:
@@ -366,6 +364,7 @@ class Http1Upstream(Relay, Upstream):
                 self.answered,
                 self.left,
                 save_chunks(self.chunks),
+                self.announced,
             )
         )
 
@@ -374,6 +373,7 @@ class Http1Upstream(Relay, Upstream):
         saved = _decode(state)
         endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.endpoint = endpoint
+        self.load_announced(saved.announced)
         self.load_transport(saved.transport, now, places)
         self.use = saved.use
         self.inbox = saved.inbox

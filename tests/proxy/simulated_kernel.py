@@ -11,6 +11,7 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from proxy.kernel import Epoll, Kernel
+from proxy.proxy_protocol.header import Pair
 from tests.proxy.accesslog.lines import NOON, LineSink
 
 if TYPE_CHECKING:
@@ -263,6 +264,13 @@ class SimulatedKernel(Kernel):
             fail(errno.EAGAIN)
         fd = self.install(queue[0])
         return fd, queue.pop(0).remote
+
+    def peek(self, fd: int, size: int) -> bytes:
+        socket = self.socket(fd)
+        return bytes(socket.inbox[:size]) or socket.read(size)
+
+    def ends(self, fd: int) -> Pair | None:
+        return Pair(self.socket(fd).remote, 56324, "198.51.100.7", 443)
 
     def dial(self, address: Address) -> tuple[int, int]:
         code = self._world.refusing.get(str(address))
