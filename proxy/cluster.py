@@ -7,7 +7,7 @@ upstream connection counts itself again. Saved is only what no connection knows:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
@@ -15,16 +15,29 @@ from proxy.balance import BALANCES
 from proxy.dns.endpoints import expanded, hosts
 from proxy.health.healing import Healing
 from proxy.limits import Limits
-from proxy.pool import Pool
+from proxy.pool import Corner, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
     from proxy.bolt.pool import SharedPool
     from proxy.config.model import ClusterConfig
     from proxy.health.watch import Watch
     from proxy.limits import Claimant
+
+    class Client(Protocol):
+        """A downstream connection, as far as it decides where its requests go."""
+
+        remote: str
+        destination: str
+        tried: tuple[str, ...]
+
+
+ORIGINAL_DST: Final = "original_dst"
+"""The name of the one endpoint of a cluster that goes where the client wanted to go."""
+FROM: Final = " from "
+_SPARE: Final = 64
 
 
 class Endpoint:
@@ -40,11 +53,14 @@ class Endpoint:
         "calls",
         "cluster",
         "current",
+        "guises",
         "in_flight",
+        "key",
         "labels",
         "name",
         "pool",
         "shared",
+        "source",
         "watch",
         "weight",
     )
@@ -55,7 +71,13 @@ class Endpoint:
         self.cluster = cluster
         self.address = address
         self.name = str(address)
-        """The canonical text of the address: the endpoint's identity across generations."""
+        """The canonical text of the address."""
+        self.key = self.name
+        """The endpoint's identity across generations."""
+        self.source = ""
+        """The host that dials come from; empty for that of this machine."""
+        self.guises: dict[str, Guise] = {}
+        """By key; see `Guise`."""
         self.weight = weight
         self.labels = frozenset(labels)
         self.in_flight = 0
@@ -101,6 +123,8 @@ class Endpoint:
         """Take the settings of another."""
         self.weight, self.labels = settings.weight, settings.labels
         self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
+        for guise in self.guises.values():
+            guise.pool.keepalive = settings.pool.keepalive
 
     @property
     def connections(self) -> int:
@@ -124,6 +148,78 @@ class Endpoint:
                 shared.retire()
         return self.in_flight > 0
 
+    def seen_by(self, client: Client) -> Endpoint | None:
+        """The endpoint as this client reaches it, in a cluster that is `personal`. None: not at all."""
+        return self.guise(self.address, client.remote)
+
+    def guise(self, address: Address, source: str) -> Endpoint:
+        """As whoever comes from that host reaches it, or reaches that address through it."""
+        key = f"{address}{FROM}{source}" if source else str(address)
+        guise = self.guises.get(key)
+        if guise is None:
+            if len(self.guises) >= 2 * self.connections + _SPARE:
+                self.guises = {key: one for key, one in self.guises.items() if one.connections}
+            guise = self.guises[key] = Guise(self, address, source, key)
+        return guise
+
+
+class Guise(Endpoint):
+    """An endpoint as one client reaches it: from the client's own address, or where the client wanted to go.
+
+    Its connections are nobody else's. They count for the whole endpoint, too, and so does what becomes of them. There
+    are about as many of these as are in use; others are forgotten.
+    """
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Endpoint, address: Address, source: str, key: str) -> None:
+        self._whole = whole
+        super().__init__(whole.cluster, address, whole.weight)
+        self.source = source
+        self.key = key
+        self.pool = Corner(whole.pool)
+
+    @property
+    def watch(self) -> Watch | None:
+        """That of the whole."""
+        return self._whole.watch
+
+    @watch.setter
+    def watch(self, watch: Watch | None) -> None:
+        pass
+
+    def begin(self) -> None:
+        """See `Endpoint`."""
+        self.in_flight += 1
+        self._whole.begin()
+
+    def end(self) -> None:
+        """See `Endpoint`."""
+        self.in_flight -= 1
+        self._whole.end()
+
+
+class Anywhere(Endpoint):
+    """Stands for all destinations: the one endpoint of a cluster with ``endpoints: original_dst``."""
+
+    __slots__ = ()
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster, Address(0, ORIGINAL_DST, 0), 1)
+        self.name = self.key = ORIGINAL_DST
+
+    def seen_by(self, client: Client) -> Endpoint | None:
+        """Where the client wanted to go; None if nobody knows, or nobody is there."""
+        destination = client.destination
+        if not destination or destination in client.tried:
+            return None
+        source = client.remote if self.cluster.config.transparent_source else ""
+        return self.guise(Address.parse(destination), source)
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """With the number of destinations lately, or of clients at a destination."""
+        return {**super().describe(now), "destinations": len(self.guises)}
+
 
 class Cluster:
     """The endpoints of one `ClusterConfig` and the balance between them."""
@@ -141,6 +237,7 @@ class Cluster:
         "healing",
         "limits",
         "name",
+        "personal",
     )
 
     def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -151,10 +248,14 @@ class Cluster:
         known = answers or {}
         self.answers = {host: known[host] for host in hosts(config.endpoints) if host in known}
         """The addresses of its names, those that were answered."""
-        self.endpoints = tuple(
+        self.endpoints: tuple[Endpoint, ...] = tuple(
             Endpoint(self, address, one.weight if weighted else 1, one.labels)
             for address, one in expanded(config.endpoints, self.answers)
         )
+        if config.original_dst:
+            self.endpoints = (Anywhere(self),)
+        self.personal = config.transparent_source or config.original_dst
+        """Each client reaches the endpoints in a way of its own: who picks one asks for its `Endpoint.seen_by`."""
         self._former: dict[str, Endpoint] = {}
         self.calls_before = 0
         """Those of endpoints that are gone, see `calls`."""
@@ -228,6 +329,7 @@ class Cluster:
             old.follow(endpoint)
             endpoints.append(old)
         self.config, self.answers = config, fresh.answers
+        self.personal = fresh.personal
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
@@ -273,20 +375,27 @@ class Cluster:
                 return self._pick(fit)
         return None
 
-    def endpoint(self, address: str) -> Endpoint:
-        """The endpoint of that address.
+    def endpoint(self, key: str) -> Endpoint:
+        """The endpoint with that key.
 
         One that the configuration dropped lives on for the connections it still has; it is never picked.
         """
+        address, _, source = key.partition(FROM)
         for endpoint in self.endpoints:
+            if isinstance(endpoint, Anywhere):
+                return endpoint.guise(_parsed(address), source)
             if endpoint.name == address:
-                return endpoint
+                return endpoint.guise(endpoint.address, source) if source else endpoint
         former = self._former.get(address)
         if former is None:
-            try:
-                former = Endpoint(self, Address.parse(address), 0)
-            except ConfigError as error:
-                raise CannotRestore(str(error)) from None
+            former = Endpoint(self, _parsed(address), 0)
             former.pool.limit = 0
             self._former[address] = former
-        return former
+        return former.guise(former.address, source) if source else former
+
+
+def _parsed(address: str) -> Address:
+    try:
+        return Address.parse(address)
+    except ConfigError as error:
+        raise CannotRestore(str(error)) from None

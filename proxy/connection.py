@@ -342,8 +342,7 @@ class Connection:
         """The part of the state that every connection has."""
         near = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
         flags = near | self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
-        peer = 0 if self.peer is None else self.peer.serial
-        return Transport(flags, peer, now - self.active, bytes(self.outbox))
+        return Transport(flags, 0 if self.peer is None else self.peer.serial, now - self.active, bytes(self.outbox))
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
@@ -356,12 +355,14 @@ class Connection:
 class Downstream(Connection):
     """A connection that a client opened. Its class is registered for a listener's protocol."""
 
-    __slots__ = ("listener", "remote")
+    __slots__ = ("destination", "listener", "remote")
 
     listener: Listener
     """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
     remote: str
     """The client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener."""
+    destination: str
+    """Where the client wanted to go, as an address; empty unless its listener finds out (``original_dst``)."""
 
     def attached(self) -> None:
         """Count itself at the listener."""

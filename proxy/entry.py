@@ -47,7 +47,7 @@ def _pass(connection: Downstream, notes: Notes, first: int, now: float) -> None:
         own = connection
         if isinstance(connection, Entry):
             own = listener.downstream(plane)
-            own.listener, own.remote = listener, connection.remote
+            own.listener, own.remote, own.destination = listener, connection.remote, connection.destination
             plane.replace(connection, own)
         if isinstance(own, FilteredDownstream):
             own.notes = notes
@@ -74,7 +74,7 @@ class Entry(Downstream):
     def wait(self, connection: Downstream, notes: Notes, following: int, until: float) -> None:
         """Hold `connection` back, which may be this one."""
         if connection is not self:
-            self.listener, self.remote = connection.listener, connection.remote
+            self.listener, self.remote, self.destination = connection.listener, connection.remote, connection.destination
             self.plane.replace(connection, self)
             self.pause()
         self.notes, self.next, self.deadline = notes, following, until
@@ -102,6 +102,7 @@ class Entry(Downstream):
                 remaining(self.deadline, now),
                 self.next,
                 self.notes,
+                self.destination,
             )
         )
 
@@ -114,6 +115,7 @@ class Entry(Downstream):
         self.deadline = deadline(saved.left, now)
         self.next = saved.next
         self.notes = saved.notes
+        self.destination = saved.destination
 
     def describe(self) -> dict[str, Any]:
         """It is held back."""

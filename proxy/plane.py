@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hotswap.address import Address
     from proxy.cluster import Cluster, Endpoint
-    from proxy.connection import Connection
+    from proxy.connection import Connection, Upstream
     from proxy.listener import Listener
 
 Read = Callable[[int, int], bytes]
@@ -28,7 +28,7 @@ class Plane(Protocol):
     draining: bool
     """True once no new work is wanted: keep-alive connections end after the current request."""
 
-    def dial(self, connection: Connection, address: Address) -> None:
+    def dial(self, connection: Upstream, address: Address) -> None:
         """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
 
     def replace(self, old: Connection, new: Connection) -> None:

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
-from proxy.connection import LOW, Connection
+from proxy.connection import LOW, Connection, Upstream
 from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
+from proxy.origins import Origins
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Reactor:
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
         self.agenda = Agenda(self)
+        self.origins = Origins(self)
 
     # ---- ticking ----
 
@@ -294,11 +296,14 @@ class Reactor:
 
     # ---- what layers ask for: see `Plane` ----
 
-    def dial(self, connection: Connection, address: Address) -> None:
+    def dial(self, connection: Upstream, address: Address) -> None:
         """Begin to connect. A dial that ended at once is reported at the end of the batch."""
-        fd, code = self.kernel.dial(address)
+        endpoint = connection.endpoint
+        fd, code = self.kernel.dial(address, endpoint.cluster.config.mark, endpoint.source)
         connection.connecting = True
         self.attach(connection, fd)
+        if self.origins.wanted and fd >= 0:
+            self.origins.dialled(connection)
         if code != errno.EINPROGRESS:
             self._dialled.append((connection, code))
 
@@ -355,6 +360,8 @@ class Reactor:
     def restore(self, connection: Connection, fd: int) -> None:
         """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
         self._place(connection, fd)
+        if self.origins.wanted and isinstance(connection, Upstream):
+            self.origins.dialled(connection)
         self.restored(connection)
 
     def restored(self, connection: Connection) -> None:

@@ -44,6 +44,8 @@ class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     """Endpoints that could not be connected to."""
     record: Record | None = None
     passed: int = 0
+    destination: str = ""
+    """Where the client wanted to go, if its listener found out."""
 
 
 class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -77,6 +79,7 @@ class EntryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     next: int = 0
     """The number of the filter that is next."""
     notes: dict[str, dict[str, Any]] = {}
+    destination: str = ""
 
 
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):

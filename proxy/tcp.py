@@ -88,6 +88,8 @@ class TcpDownstream(Counted, Downstream):
 
     def _dial(self) -> None:
         endpoint = self.cluster.pick(self.tried)
+        if self.cluster.personal and endpoint is not None:
+            endpoint = endpoint.seen_by(self)
         limits = self.cluster.limits
         if limits is not None and limits.admit(self, dials=True):
             endpoint = None
@@ -194,6 +196,7 @@ class TcpDownstream(Counted, Downstream):
                 self.tried,
                 save_record(self.record, now),
                 self.passed,
+                self.destination,
             )
         )
 
@@ -210,6 +213,7 @@ class TcpDownstream(Counted, Downstream):
         self.tried = saved.tried
         self.record = load_record(saved.record, now)
         self.passed = saved.passed
+        self.destination = saved.destination
 
     def describe(self) -> dict[str, Any]:
         """With the cluster; the endpoint stands at the upstream."""
@@ -267,7 +271,7 @@ class TcpUpstream(Counted, Upstream):
     def save(self, now: float) -> bytes:
         """See `proxy.state.TcpUpstreamState`."""
         endpoint = self.endpoint
-        return _encode(TcpUpstreamState(self.transport(now), endpoint.cluster.name, endpoint.name, self.passed))
+        return _encode(TcpUpstreamState(self.transport(now), endpoint.cluster.name, endpoint.key, self.passed))
 
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""

@@ -297,6 +297,7 @@ class Http1Downstream(Upload):
                 (self.filtered, self.notes) if self.notes or self.step is DELAY else None,
                 self.terms,
                 (self.wishes, tuple(one.serial for one in self.copies)) if self.wishes or self.copies else None,
+                self.destination,
             )
         )
 
@@ -326,7 +327,7 @@ class Http1Downstream(Upload):
         self.spendable = saved.spendable
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
-        self.terms = saved.terms
+        self.terms, self.destination = saved.terms, saved.destination
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

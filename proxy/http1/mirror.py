@@ -35,6 +35,8 @@ _decode = msgspec.msgpack.Decoder(MirrorState).decode
 def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mirror | None:
     """Begin to copy. None if that was not possible; `request` is the head with what there is of the body."""
     endpoint = cluster.pick()
+    if cluster.personal and endpoint is not None:
+        endpoint = endpoint.seen_by(source)
     if endpoint is None or (cluster.limits is not None and cluster.limits.excess(dials=True)):
         cluster.copies_dropped += 1
         return None
@@ -163,7 +165,7 @@ class Mirror(Upstream):
         """See `proxy.http1.state.MirrorState`."""
         endpoint, source = self.endpoint, 0 if self.source is None else self.source.serial
         left = remaining(self.deadline, now)
-        return _encode(MirrorState(self.transport(now), endpoint.cluster.name, endpoint.name, left, source))
+        return _encode(MirrorState(self.transport(now), endpoint.cluster.name, endpoint.key, left, source))
 
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""

@@ -57,6 +57,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     terms: Terms | None = None
     copying: tuple[tuple[str, ...], tuple[int, ...]] | None = None
     """Clusters that are to get a copy after a delay; the mirrors that still get the body."""
+    destination: str = ""
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):

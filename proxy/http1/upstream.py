@@ -357,7 +357,7 @@ class Http1Upstream(Relay, Upstream):
             UpstreamState(
                 self.transport(now),
                 endpoint.cluster.name,
-                endpoint.name,
+                endpoint.key,
                 self.use,
                 self.inbox,
                 self.uses,
