@@ -185,8 +185,7 @@ class Guise(Endpoint):
         return self._whole.watch
 
     @watch.setter
-    def watch(self, watch: Watch | None) -> None:
-        pass
+    def watch(self, watch: Watch | None) -> None: ...
 
     def begin(self) -> None:
         """See `Endpoint`."""

@@ -74,7 +74,8 @@ class Entry(Downstream):
     def wait(self, connection: Downstream, notes: Notes, following: int, until: float) -> None:
         """Hold `connection` back, which may be this one."""
         if connection is not self:
-            self.listener, self.remote, self.destination = connection.listener, connection.remote, connection.destination
+            self.listener, self.remote = connection.listener, connection.remote
+            self.destination = connection.destination
             self.plane.replace(connection, self)
             self.pause()
         self.notes, self.next, self.deadline = notes, following, until

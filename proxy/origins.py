@@ -20,7 +20,7 @@ from proxy.connection import Upstream
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.connection import Downstream
+    from proxy.connection import Connection, Downstream
     from proxy.listener import Listener
     from proxy.reactor import Reactor
 
@@ -50,15 +50,16 @@ class Origins:
         wanted = any(one.config.original_dst is not None for one in listeners)
         if wanted and not self.wanted:
             for connection in self._reactor.connections.values():
-                if isinstance(connection, Upstream):
-                    self.dialled(connection)
+                self.placed(connection)
         self.wanted = wanted
         self._quiet = {}
         if not wanted:
             self._dials = {}
 
-    def dialled(self, connection: Upstream) -> None:
-        """A connection of our own, made or restored."""
+    def placed(self, connection: Connection) -> None:
+        """A connection is there, made or restored. Those that we made are remembered."""
+        if not isinstance(connection, Upstream):
+            return
         dials = self._dials
         if len(dials) >= self._bound:
             alive = self._reactor.connections

@@ -69,8 +69,7 @@ class Reactor:
         self._closing: list[int] = []
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
-        self.agenda = Agenda(self)
-        self.origins = Origins(self)
+        self.agenda, self.origins = Agenda(self), Origins(self)
 
     # ---- ticking ----
 
@@ -298,12 +297,9 @@ class Reactor:
 
     def dial(self, connection: Upstream, address: Address) -> None:
         """Begin to connect. A dial that ended at once is reported at the end of the batch."""
-        endpoint = connection.endpoint
-        fd, code = self.kernel.dial(address, endpoint.cluster.config.mark, endpoint.source)
+        fd, code = self.kernel.dial(address, connection.endpoint.cluster.config.mark, connection.endpoint.source)
         connection.connecting = True
         self.attach(connection, fd)
-        if self.origins.wanted and fd >= 0:
-            self.origins.dialled(connection)
         if code != errno.EINPROGRESS:
             self._dialled.append((connection, code))
 
@@ -346,6 +342,8 @@ class Reactor:
         self.connections[connection.serial] = connection
         if fd >= 0:
             self._seat(connection)
+            if self.origins.wanted:
+                self.origins.placed(connection)
         connection.attached()
 
     def _seat(self, connection: Connection) -> None:
@@ -360,8 +358,6 @@ class Reactor:
     def restore(self, connection: Connection, fd: int) -> None:
         """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
         self._place(connection, fd)
-        if self.origins.wanted and isinstance(connection, Upstream):
-            self.origins.dialled(connection)
         self.restored(connection)
 
     def restored(self, connection: Connection) -> None:

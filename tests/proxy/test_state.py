@@ -37,8 +37,17 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         Transport(2, 0, 0.5), "db", "127.0.0.1:5432", "tcp", "192.0.2.1", 1.5, 1, {"mine": {"seen": 1}}
     ),
     "mirror-copying": MirrorState(Transport(0, 0, 0.5, b"piece"), "shadow", "127.0.0.1:9100", None, 7),
+    "downstream-redirected": TcpDownstreamState(
+        Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db", destination="203.0.113.5:443"
+    ),
+    "upstream-transparent": TcpUpstreamState(Transport(1, 7, 0.0), "db", "203.0.113.5:443 from 192.0.2.1"),
     "filtered-downstream": FilteredState(
-        msgspec.msgpack.encode(TcpDownstreamState(Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db")),
+        # as it was written when released: without the fields that came since
+        msgspec.msgpack.encode(
+            msgspec.structs.astuple(
+                TcpDownstreamState(Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db")
+            )[:10]
+        ),
         {"mine": {"rest": b"a", "lines": 2}},
     ),
     "shared": SharedState(9, {"db": {"127.0.0.1:9000": -1, "127.0.0.1:9001": 1}}, {"accepted": 4}, 29.5, True),
