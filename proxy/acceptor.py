@@ -9,9 +9,11 @@ open; and what is freed below the ceiling is what the next accept will get. No c
 from __future__ import annotations
 
 import errno
+import logging
 from math import inf
 from typing import TYPE_CHECKING
 
+from hotswap.log import fields
 from proxy.entry import enter
 from proxy.kernel import IN
 from proxy.proxy_protocol.receiving import Introduction
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.listener import Listener
     from proxy.proxy_protocol.header import Pair
     from proxy.reactor import Reactor
+
+log = logging.getLogger("proxy")
 
 BATCH = 64
 """Connections taken from one listener at a time."""
@@ -58,7 +62,17 @@ class Acceptor:
     def add(self, listener: Listener) -> None:
         """Know a listener with a descriptor."""
         self._listeners[listener.fd] = listener
+        if self._started:
+            self.prepare(listener)
         self.follow()
+
+    def prepare(self, listener: Listener) -> None:
+        """Have its socket be as it is configured. Who owns does so."""
+        try:
+            self._reactor.kernel.prepare_listener(listener.fd, transparent=listener.config.original_dst == "tproxy")
+        except OSError as error:  # permitted when the configuration was read: nothing to refuse any more
+            about = fields(listener=listener.name, reason=str(error))
+            log.error("a listener cannot take what tproxy sends", extra=about)  # noqa: TRY400
 
     def remove(self, listener: Listener) -> None:
         """Poll it no more. Its descriptor stays open."""
@@ -141,8 +155,8 @@ class Acceptor:
 
     def start(self) -> None:
         """Accept from now on."""
-        for fd in self._listeners:
-            self._reactor.kernel.prepare_listener(fd)
+        for listener in self._listeners.values():
+            self.prepare(listener)
         self._started = True
         self.follow()
 
@@ -210,7 +224,8 @@ class Acceptor:
                 self.admit(listener, remote, fd)
             elif gate.trusts(remote):
                 introduction = Introduction(reactor)
-                introduction.listener, introduction.remote, introduction.introduced = listener, remote, None
+                introduction.listener, introduction.remote = listener, remote
+                introduction.introduced, introduction.destination = None, ""
                 reactor.attach(introduction, fd)
                 introduction.begin()
             elif gate.direct:
@@ -231,6 +246,7 @@ class Acceptor:
         connection.listener = listener
         connection.remote = remote
         connection.introduced = None
+        connection.destination = ""
         if former is None:
             reactor.attach(connection, fd)
         else:
@@ -238,7 +254,9 @@ class Acceptor:
             reactor.replace(former, connection)
             reactor.unread(connection)  # what is behind the header
         try:
-            if listener.filters is None:
+            if listener.config.original_dst is not None and not reactor.origins.find(connection):
+                connection.reset()
+            elif listener.filters is None:
                 connection.begin()
             else:
                 enter(connection, reactor.now)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.cluster import Endpoint
+    from proxy.endpoint import Endpoint
 
 
 def smooth_weighted(endpoints: Sequence[Endpoint]) -> Endpoint:

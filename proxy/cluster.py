@@ -1,8 +1,7 @@
 """Clusters: equivalent upstreams, one of which each stream is given to.
 
-An `Endpoint` counts what is under way on it, so that `least_request` can compare, and owns the pool of
-idle connections. Both are derived from the connections themselves, hence not saved: `load` of an
-upstream connection counts itself again. Saved is only what no connection knows: the balance.
+Saved of a cluster is only what no connection knows: the balance. What is under way on its endpoints, the connections
+themselves tell.
 """
 
 from __future__ import annotations
@@ -13,116 +12,16 @@ from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
 from proxy.dns.endpoints import expanded, hosts
+from proxy.endpoint import FROM, Anywhere, Endpoint
 from proxy.health.healing import Healing
 from proxy.limits import Limits
-from proxy.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any
 
-    from proxy.bolt.pool import SharedPool
     from proxy.config.model import ClusterConfig
-    from proxy.health.watch import Watch
     from proxy.limits import Claimant
-
-
-class Endpoint:
-    """One member of a cluster.
-
-    A layer calls `begin` when a stream starts to use it (also: when it dials for one) and `end` when
-    that use is over, exactly once each. What becomes of dials and streams it tells by `connected` or `unreachable`, and
-    `answered` or `lost`.
-    """
-
-    __slots__ = (
-        "address",
-        "calls",
-        "cluster",
-        "current",
-        "in_flight",
-        "labels",
-        "name",
-        "pool",
-        "shared",
-        "watch",
-        "weight",
-    )
-
-    def __init__(
-        self, cluster: Cluster, address: Address, weight: int, labels: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        self.cluster = cluster
-        self.address = address
-        self.name = str(address)
-        """The canonical text of the address: the endpoint's identity across generations."""
-        self.weight = weight
-        self.labels = frozenset(labels)
-        self.in_flight = 0
-        self.current = 0
-        """The balance's own number, see `proxy.balance`."""
-        self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
-        self.shared: dict[int, SharedPool] = {}
-        """The connections that bolt clients share, by version of bolt."""
-        self.calls = 0
-        """Answers that it gave on shared connections since this generation owns."""
-        self.watch: Watch | None = None
-        """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
-
-    def begin(self) -> None:
-        """One more stream uses this endpoint."""
-        self.in_flight += 1
-
-    def end(self) -> None:
-        """One fewer."""
-        self.in_flight -= 1
-
-    def connected(self) -> None:
-        """A connection was made."""
-        if self.watch is not None:
-            self.watch.connected()
-
-    def unreachable(self, now: float) -> None:
-        """A connection failed or took too long."""
-        if self.watch is not None:
-            self.watch.unreachable(now)
-
-    def lost(self, now: float) -> None:
-        """A connection ended before the answer was complete, or that did not come in time."""
-        if self.watch is not None:
-            self.watch.lost(now)
-
-    def answered(self, now: float, *, error: bool = False) -> None:
-        """The answer came. Where that is done for every request, look at `watch` first."""
-        if self.watch is not None:
-            self.watch.answered(now, error=error)
-
-    def follow(self, settings: Endpoint) -> None:
-        """Take the settings of another."""
-        self.weight, self.labels = settings.weight, settings.labels
-        self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
-
-    @property
-    def connections(self) -> int:
-        """In use, being made, idle, shared."""
-        if self.shared:
-            return sum(len(pool) for pool in self.shared.values())
-        return self.in_flight + len(self.pool)
-
-    def describe(self, now: float) -> dict[str, Any]:
-        """For people: what is under way, and how it does where that is watched."""
-        about = {"address": self.name, "in_flight": self.in_flight, "idle": len(self.pool)}
-        return about if self.watch is None else {**about, "health": self.watch.describe(now)}
-
-    def leave(self) -> bool:
-        """Close what is idle, and what will be. True while something is under way."""
-        self.pool.limit = 0
-        for connection in self.pool.connections():
-            connection.close()
-        for pool in self.shared.values():
-            for shared in list(pool.members.values()):
-                shared.retire()
-        return self.in_flight > 0
 
 
 class Cluster:
@@ -142,6 +41,7 @@ class Cluster:
         "healing",
         "limits",
         "name",
+        "personal",
     )
 
     def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -154,10 +54,14 @@ class Cluster:
         known = answers or {}
         self.answers = {host: known[host] for host in hosts(config.endpoints) if host in known}
         """The addresses of its names, those that were answered."""
-        self.endpoints = tuple(
+        self.endpoints: tuple[Endpoint, ...] = tuple(
             Endpoint(self, address, one.weight if weighted else 1, one.labels)
             for address, one in expanded(config.endpoints, self.answers)
         )
+        if config.original_dst:
+            self.endpoints = (Anywhere(self),)
+        self.personal = config.transparent_source or config.original_dst
+        """Each client reaches the endpoints in a way of its own: who picks one asks for its `Endpoint.seen_by`."""
         self._former: dict[str, Endpoint] = {}
         self.calls_before = 0
         """Those of endpoints that are gone, see `calls`."""
@@ -233,6 +137,7 @@ class Cluster:
             endpoints.append(old)
         self.config, self.answers = config, fresh.answers
         self.announces = config.proxy_protocol
+        self.personal = fresh.personal
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
@@ -278,20 +183,27 @@ class Cluster:
                 return self._pick(fit)
         return None
 
-    def endpoint(self, address: str) -> Endpoint:
-        """The endpoint of that address.
+    def endpoint(self, key: str) -> Endpoint:
+        """The endpoint with that key.
 
         One that the configuration dropped lives on for the connections it still has; it is never picked.
         """
+        address, _, source = key.partition(FROM)
         for endpoint in self.endpoints:
+            if isinstance(endpoint, Anywhere):
+                return endpoint.guise(_parsed(address), source)
             if endpoint.name == address:
-                return endpoint
+                return endpoint.guise(endpoint.address, source) if source else endpoint
         former = self._former.get(address)
         if former is None:
-            try:
-                former = Endpoint(self, Address.parse(address), 0)
-            except ConfigError as error:
-                raise CannotRestore(str(error)) from None
+            former = Endpoint(self, _parsed(address), 0)
             former.pool.limit = 0
             self._former[address] = former
-        return former
+        return former.guise(former.address, source) if source else former
+
+
+def _parsed(address: str) -> Address:
+    try:
+        return Address.parse(address)
+    except ConfigError as error:
+        raise CannotRestore(str(error)) from None

@@ -51,7 +51,7 @@ from proxy.state import Transport
 
 if TYPE_CHECKING:
     from hotswap.swappable import Schema
-    from proxy.cluster import Endpoint
+    from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.plane import Places, Plane, Read, Write
     from proxy.proxy_protocol.header import Pair
@@ -341,8 +341,8 @@ class Connection:
 
     def transport(self, now: float) -> Transport:
         """The part of the state that every connection has."""
-        near = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
-        flags = near | self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
+        flags = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
+        flags |= self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
         return Transport(flags, 0 if self.peer is None else self.peer.serial, now - self.active, bytes(self.outbox))
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
@@ -356,13 +356,13 @@ class Connection:
 class Downstream(Connection):
     """A connection that a client opened. Its class is registered for a listener's protocol."""
 
-    __slots__ = ("introduced", "listener", "remote")
+    __slots__ = ("destination", "introduced", "listener", "remote")
 
     listener: Listener
     """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
-    remote: str
-    """The client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener."""
-    introduced: Pair | None  # the client's addresses where a PROXY protocol header told them, or was to be written
+    remote: str  # the client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener
+    introduced: Pair | None  # the addresses that a PROXY protocol header told, or is to tell
+    destination: str  # where the client wanted to go; empty unless the listener finds out (``original_dst``)
 
     def attached(self) -> None:
         """Count itself at the listener."""

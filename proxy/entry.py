@@ -47,7 +47,8 @@ def _pass(connection: Downstream, notes: Notes, first: int, now: float) -> None:
         own = connection
         if isinstance(connection, Entry):
             own = listener.downstream(plane)
-            own.listener, own.remote, own.introduced = listener, connection.remote, connection.introduced
+            own.listener, own.remote = listener, connection.remote
+            own.introduced, own.destination = connection.introduced, connection.destination
             plane.replace(connection, own)
         if isinstance(own, FilteredDownstream):
             own.notes = notes
@@ -75,7 +76,7 @@ class Entry(Downstream):
         """Hold `connection` back, which may be this one."""
         if connection is not self:
             self.listener, self.remote = connection.listener, connection.remote
-            self.introduced = connection.introduced
+            self.introduced, self.destination = connection.introduced, connection.destination
             self.plane.replace(connection, self)
             self.pause()
         self.notes, self.next, self.deadline = notes, following, until
@@ -104,6 +105,7 @@ class Entry(Downstream):
                 self.next,
                 self.notes,
                 self.introduced,
+                self.destination,
             )
         )
 
@@ -117,6 +119,7 @@ class Entry(Downstream):
         self.next = saved.next
         self.notes = saved.notes
         self.introduced = saved.introduced
+        self.destination = saved.destination
 
     def describe(self) -> dict[str, Any]:
         """It is held back."""

@@ -9,8 +9,9 @@ from hotswap.errors import CannotRestore
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from proxy.cluster import Cluster, Endpoint
+    from proxy.cluster import Cluster
     from proxy.connection import Connection
+    from proxy.endpoint import Endpoint
     from proxy.links import Links
     from proxy.listener import Listener
 

@@ -18,6 +18,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from proxy import plumbing
 from proxy.accesslog.sinks import open_sink
 from proxy.proxy_protocol.header import LONGEST, UNIX, Pair
 
@@ -122,10 +123,11 @@ class Kernel:
             sock.detach()
         return Pair(peer[0].partition("%")[0], peer[1], own[0].partition("%")[0], own[1])
 
-    def dial(self, address: Address) -> tuple[int, int]:
+    def dial(self, address: Address, mark: int | None = None, source: str = "") -> tuple[int, int]:
         """Begin to connect. Returns (descriptor, errno): 0 is connected, EINPROGRESS is under way.
 
-        With any other errno there is no descriptor (-1).
+        With any other errno there is no descriptor (-1). `mark` is for the packets (SO_MARK, socket(7)); `source` the
+        host that they come from, this machine's or not (IP_TRANSPARENT, ip(7)).
         """
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -133,6 +135,12 @@ class Kernel:
             return -1, error.errno or errno.EIO
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if mark is not None or source:
+            try:
+                plumbing.prepare(sock, mark, source)
+            except OSError as error:
+                sock.close()
+                return -1, error.errno or errno.EIO
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS):
             sock.close()
@@ -172,11 +180,20 @@ class Kernel:
         """
         _libc.shutdown(fd, socket.SHUT_RD)
 
-    def prepare_listener(self, fd: int) -> None:
-        """Accepted connections inherit TCP_NODELAY from their listener on Linux: one call for all."""
+    def prepare_listener(self, fd: int, *, transparent: bool = False) -> None:
+        """Accepted connections inherit TCP_NODELAY from their listener on Linux: one call for all.
+
+        A `transparent` one takes what tproxy sends it, whatever address that goes to.
+        """
         _libc.setsockopt(
             fd, socket.IPPROTO_TCP, socket.TCP_NODELAY, ctypes.byref(ctypes.c_int(1)), ctypes.sizeof(ctypes.c_int)
         )
+        plumbing.set_transparent(fd, transparent)
+
+    local_name = staticmethod(plumbing.local_name)
+    peer_name = staticmethod(plumbing.peer_name)
+    redirected_from = staticmethod(plumbing.redirected_from)
+    is_local = staticmethod(plumbing.is_local)
 
     def address_of(self, fd: int) -> str:
         """The bound address of a listener, for people: the real port where the configuration says 0."""

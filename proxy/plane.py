@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from hotswap.address import Address
-    from proxy.cluster import Cluster, Endpoint
-    from proxy.connection import Connection, Downstream
+    from proxy.cluster import Cluster
+    from proxy.connection import Connection, Downstream, Upstream
+    from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.proxy_protocol.header import Pair
 
@@ -29,7 +30,7 @@ class Plane(Protocol):
     draining: bool
     """True once no new work is wanted: keep-alive connections end after the current request."""
 
-    def dial(self, connection: Connection, address: Address) -> None:
+    def dial(self, connection: Upstream, address: Address) -> None:
         """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
 
     def replace(self, old: Connection, new: Connection) -> None:

@@ -56,3 +56,45 @@ class Pool:
     def connections(self) -> list[Connection]:
         """All idle ones, oldest first."""
         return list(self._idle.values())
+
+
+class Corner(Pool):
+    """The part of a pool that only one client's requests may use, or only those to one destination.
+
+    What is idle in it is in the whole pool, too, whose limit and time hold. A full one gives up the oldest, whosever
+    that is: clients and destinations come and go without end, and none can keep the others out.
+    """
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Pool) -> None:
+        super().__init__(whole.limit, whole.keepalive)
+        self._whole = whole
+
+    def acquire(self) -> Connection | None:
+        """See `Pool`."""
+        connection = super().acquire()
+        if connection is not None:
+            self._whole.discard(connection)
+        return connection
+
+    def release(self, connection: Connection) -> bool:
+        """See `Pool`. False only if none at all may be kept."""
+        whole = self._whole
+        if not whole.limit:
+            return False
+        if not whole.release(connection):
+            whole.connections()[0].close()
+            whole.release(connection)
+        self._idle[connection.serial] = connection
+        return True
+
+    def discard(self, connection: Connection) -> None:
+        """See `Pool`."""
+        super().discard(connection)
+        self._whole.discard(connection)
+
+    def restore(self, connection: Connection, *, idle: bool) -> None:
+        """See `Pool`."""
+        super().restore(connection, idle=idle)
+        self._whole.restore(connection, idle=idle)

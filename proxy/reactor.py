@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
-from proxy.connection import LOW, Connection
+from proxy.connection import LOW, Connection, Upstream
 from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
+from proxy.origins import Origins
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reactor:
         self._dialled: list[tuple[Connection, int]] = []
         self.acceptor = Acceptor(self)
         self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, self.acceptor.introduced
-        self.agenda = Agenda(self)
+        self.agenda, self.origins = Agenda(self), Origins(self)
 
     # ---- ticking ----
 
@@ -281,9 +282,7 @@ class Reactor:
 
     def _drop(self, connection: Connection) -> None:
         del self.connections[connection.serial]
-        connection.interest = _UNREGISTERED
-        connection.fd = -1
-        connection.connecting = False
+        connection.interest, connection.fd, connection.connecting = _UNREGISTERED, -1, False
         connection.detached()
         connection.outbox = b""
 
@@ -295,9 +294,9 @@ class Reactor:
 
     # ---- what layers ask for: see `Plane` ----
 
-    def dial(self, connection: Connection, address: Address) -> None:
+    def dial(self, connection: Upstream, address: Address) -> None:
         """Begin to connect. A dial that ended at once is reported at the end of the batch."""
-        fd, code = self.kernel.dial(address)
+        fd, code = self.kernel.dial(address, connection.endpoint.cluster.config.mark, connection.endpoint.source)
         connection.connecting = True
         self.attach(connection, fd)
         if code != errno.EINPROGRESS:
@@ -342,6 +341,8 @@ class Reactor:
         self.connections[connection.serial] = connection
         if fd >= 0:
             self._seat(connection)
+            if self.origins.wanted:
+                self.origins.placed(connection)
         connection.attached()
 
     def _seat(self, connection: Connection) -> None:

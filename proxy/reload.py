@@ -82,8 +82,10 @@ class ProxyReload:
             elif known.config.protocol == fresh.config.protocol:
                 known.follow(fresh)
                 fresh = known
+                server.reactor.acceptor.prepare(known)
             else:
                 server.reactor.acceptor.succeed(known, fresh)
+                server.reactor.acceptor.prepare(fresh)
                 known.clusters = old_clusters
                 server.reactor.acceptor.part(known, until)
             server.listeners[fresh.name] = fresh

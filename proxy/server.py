@@ -72,6 +72,7 @@ class ProxyServer(Homes):
         self.names = Names(asker, self.reactor.kernel.clock, self._resolved)
         self.names.follow(self.clusters.values(), config.dns)
         self.reactor.agenda.follow(self.clusters.values())
+        self.reactor.origins.follow(self.listeners.values())
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._highest = 0
@@ -350,6 +351,7 @@ class ProxyServer(Homes):
         self.reactor.acceptor.follow()
         self.names.follow(self.clusters.values(), self.config.dns)
         self.reactor.agenda.follow(self.clusters.values())
+        self.reactor.origins.follow(self.listeners.values())
         self._resolved()
 
     def _resolved(self) -> None:

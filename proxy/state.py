@@ -46,6 +46,8 @@ class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     record: Record | None = None
     passed: int = 0
     introduced: Pair | None = None
+    destination: str = ""
+    """Where the client wanted to go, if its listener found out."""
 
 
 class TcpUpstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -80,6 +82,7 @@ class EntryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The number of the filter that is next."""
     notes: dict[str, dict[str, Any]] = {}
     introduced: Pair | None = None
+    destination: str = ""
 
 
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -89,6 +89,8 @@ class TcpDownstream(Counted, Downstream):
 
     def _dial(self) -> None:
         endpoint = self.cluster.pick(self.tried)
+        if self.cluster.personal and endpoint is not None:
+            endpoint = endpoint.seen_by(self)
         limits = self.cluster.limits
         if limits is not None and limits.admit(self, dials=True):
             endpoint = None
@@ -198,6 +200,7 @@ class TcpDownstream(Counted, Downstream):
                 save_record(self.record, now),
                 self.passed,
                 self.introduced,
+                self.destination,
             )
         )
 
@@ -215,6 +218,7 @@ class TcpDownstream(Counted, Downstream):
         self.record = load_record(saved.record, now)
         self.passed = saved.passed
         self.introduced = saved.introduced
+        self.destination = saved.destination
 
     def describe(self) -> dict[str, Any]:
         """With the cluster; the endpoint stands at the upstream."""
@@ -272,7 +276,7 @@ class TcpUpstream(Counted, Upstream):
     def save(self, now: float) -> bytes:
         """See `proxy.state.TcpUpstreamState`."""
         endpoint = self.endpoint
-        return _encode(TcpUpstreamState(self.transport(now), endpoint.cluster.name, endpoint.name, self.passed))
+        return _encode(TcpUpstreamState(self.transport(now), endpoint.cluster.name, endpoint.key, self.passed))
 
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""

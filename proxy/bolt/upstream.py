@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from proxy.bolt.client import Client
     from proxy.bolt.frame import Head
-    from proxy.cluster import Cluster, Endpoint
+    from proxy.cluster import Cluster
+    from proxy.endpoint import Endpoint
     from proxy.plane import Plane
 
 GOAWAY: Final = 100

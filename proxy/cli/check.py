@@ -12,6 +12,7 @@ import msgspec
 from proxy.cli.options import config_option
 from proxy.config.loader import Loaded, load_with_warnings
 from proxy.config.problems import InvalidConfig, Problem
+from proxy.plumbing import forbidden
 
 
 @click.command()
@@ -25,7 +26,7 @@ def check(path: Path, *, as_json: bool) -> None:
     loaded: Loaded | None = None
     errors: tuple[Problem, ...] = ()
     try:
-        loaded = load_with_warnings(path)
+        loaded = load_with_warnings(path, forbidden)
     except InvalidConfig as invalid:
         errors = invalid.problems
     if as_json:

@@ -29,6 +29,7 @@ from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
 from proxy.config.problems import InvalidConfig
+from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def limits(config: Config, deadline: float | None) -> Limits:
 
 def configuration(path: Path) -> Config:
     """The configuration of this generation; what should be looked at is logged. Raises `InvalidConfig`."""
-    loaded = load_with_warnings(path)
+    loaded = load_with_warnings(path, forbidden, starting=True)
     for warning in loaded.warnings:
         logger.warning(warning.at(str(path)))
     return loaded.config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from hotswap.address import MAX_UNIX_PATH, Address
 from proxy.config.model import MatchConfig, Protocol
 from proxy.config.problems import Problems, nearest, shown
+from proxy.config.reach import check_reach
 from proxy.config.route_keys import ROUTED
 from proxy.filters.registry import FILTERS, build, looks_at
 
@@ -37,6 +38,7 @@ def check(root: Part, problems: Problems) -> None:
         _endpoints(cluster, problems)
     _references(listeners, clusters, copies, root, problems)
     _app(root, listeners, problems)
+    check_reach(listeners, clusters, problems)
     _socket_path(root, problems)
 
 

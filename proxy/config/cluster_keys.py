@@ -7,6 +7,7 @@ from typing import get_args
 from proxy.config import model
 from proxy.config.hosts import EndpointAddress
 from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
+from proxy.config.plain import Flag
 from proxy.config.sections import Items, Key, Section
 
 LABELS = HeaderValues("mapping of label to value")
@@ -147,7 +148,13 @@ CLUSTER = Section(
     "Upstreams that are equivalent, and how to talk to them.",
     (
         Key("name", Name(), "What routes and listeners call it.", required=True, example="app"),
-        Key("endpoints", Items(ENDPOINT), "Its members.", required=True, example="[127.0.0.1:9000]"),
+        Key(
+            "endpoints",
+            Items(ENDPOINT, "original_dst"),
+            "Its members. `original_dst`: wherever each client wanted to go, see [transparent](transparent.md).",
+            required=True,
+            example="[127.0.0.1:9000]",
+        ),
         Key(
             "balance",
             Choice(get_args(model.Balance)),
@@ -187,7 +194,8 @@ CLUSTER = Section(
         Key(
             "max_idle",
             Count(0, 65535),
-            "Idle connections kept open per endpoint for the next request (http1); 0 closes each after its response.",
+            "Idle connections kept open per endpoint for the next request (http1); 0 closes each after its response. "
+            "With `endpoints: original_dst`, to all destinations together.",
         ),
         Key(
             "keepalive_timeout",
@@ -204,6 +212,19 @@ CLUSTER = Section(
             Duration(),
             "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
             "closed. Stay below the idle timeout of the upstream.",
+        ),
+        Key(
+            "transparent_source",
+            Flag(),
+            "Connect from the client's own address, which the endpoints then see; they must answer through this "
+            "machine. Connections are kept for the same client only. See [transparent](transparent.md).",
+        ),
+        Key(
+            "mark",
+            Count(0, 4294967295),
+            "SO_MARK of all connections to the endpoints, checks included, for rules and routes of the kernel.",
+            example="1",
+            absent="none",
         ),
         Key("outlier", OUTLIER, "Ejects endpoints that fail.", absent="none is ejected"),
         Key("health_check", HEALTH_CHECK, "Asks endpoints whether they work.", absent="none is asked"),

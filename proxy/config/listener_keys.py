@@ -142,6 +142,16 @@ LISTENER = Section(
             only=BOLT,
         ),
         Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
+        Key(
+            "original_dst",
+            Choice(get_args(model.OriginalDst)),
+            "Rules of the kernel send connections here that went elsewhere: learn where to, after a `redirect` (nft's "
+            "redirect, iptables' REDIRECT) or a `tproxy`. Connections that no rule sent are reset. See "
+            "[transparent](transparent.md).",
+            example="redirect",
+            absent="not asked",
+            only=("tcp", "http1"),
+        ),
         Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
         Key("proxy_protocol", PROXY_PROTOCOL, "Who tells the client's address by a header.", absent="no header"),
     ),

@@ -17,11 +17,15 @@ from proxy.config.keys import ROOT
 from proxy.config.listener_keys import LISTENER
 from proxy.config.model import Config, MatchConfig, RouteConfig
 from proxy.config.problems import InvalidConfig, Problem, Problems
+from proxy.config.reach import check_rights
 from proxy.config.reader import Part, read_section
 from proxy.config.route_keys import ROUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    Forbidden = Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,17 @@ def load(path: Path) -> Config:
     return load_with_warnings(path).config
 
 
-def load_with_warnings(path: Path) -> Loaded:
-    """Read a file and keep its warnings. Raises `InvalidConfig`."""
-    return loads(_text(path), str(path))
+def load_with_warnings(path: Path, forbidden: Forbidden | None = None, *, starting: bool = False) -> Loaded:
+    """Read a file and keep its warnings. Raises `InvalidConfig`.
+
+    `forbidden` tells what this process may not do (see `proxy.plumbing`): an error for one that is `starting` with
+    this configuration, else a warning.
+    """
+    return loads(_text(path), str(path), forbidden, starting=starting)
 
 
-def loads(text: str, source: str = "config") -> Loaded:
-    """Read a text; `source` is what its problems call it. Raises `InvalidConfig`."""
+def loads(text: str, source: str = "config", forbidden: Forbidden | None = None, *, starting: bool = False) -> Loaded:
+    """Read a text; `source` is what its problems call it. Raises `InvalidConfig`. See `load_with_warnings`."""
     problems = Problems()
     root = None
     try:
@@ -54,6 +62,9 @@ def loads(text: str, source: str = "config") -> Loaded:
         root = read_section(ROOT, node, node.line, "", problems)
         if root is not None:
             check(root, problems)
+            if forbidden is not None:
+                listeners, clusters = root.parts("listeners"), root.parts("clusters")
+                check_rights(listeners, clusters, forbidden(), problems, starting=starting)
     if problems.errors or root is None:
         raise InvalidConfig(source, sorted(problems.errors, key=lambda problem: problem.line))
     return Loaded(_build(root), tuple(sorted(problems.warnings, key=lambda problem: problem.line)))

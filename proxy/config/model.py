@@ -2,7 +2,7 @@
 
 Units: every duration is in seconds (float), every size in bytes (int). ``None`` means "no limit", and
 only the fields that say so can be None. Names are checked, references resolve, lists that the data
-plane needs are not empty: nobody has to check again.
+plane needs are not empty (but see `ClusterConfig.original_dst`): nobody has to check again.
 
 `keys` describes the same things for people: what may be written in the file, how, and why.
 """
@@ -25,6 +25,7 @@ Family = Literal["any", "ipv4", "ipv6"]
 ProxyVersion = Literal["v1", "v2"]
 Others = Literal["refuse", "direct"]
 WhenDead = Literal["announce", "close", "reset"]
+OriginalDst = Literal["redirect", "tproxy"]
 
 
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
     next request, each ``keepalive_timeout`` at most. The calls of bolt clients share ``shared_connections`` per
     endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
+    No ``endpoints`` at all: wherever the client wanted to go (``endpoints: original_dst``). With
+    ``transparent_source`` dials come from the client's address; ``mark`` is that of their packets (None: the default).
     """
 
     name: str
@@ -112,6 +115,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: RetryBudgetConfig | None = None
     family: Family = "any"
     proxy_protocol: ProxyVersion | None = None
+    transparent_source: bool = False
+    mark: int | None = None
+
+    @property
+    def original_dst(self) -> bool:
+        """Connections go where the client wanted to go."""
+        return not self.endpoints
 
 
 class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +193,7 @@ class ProxyProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
+    ``original_dst``: how to learn where clients wanted to go before a rule sent them here; None: do not ask.
     ``routes`` has one entry at least; a tcp listener has exactly one, which matches everything, so
     `cluster` is where its connections go. From ``header_timeout`` to ``max_body`` the fields concern http1 only:
     the time for a whole request head, the longest silence inside a request body, the wait for the next
@@ -206,6 +217,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     access_log: AccessLogConfig | None = None
     filters: tuple[FilterConfig, ...] = ()
     proxy_protocol: ProxyProtocolConfig | None = None
+    original_dst: OriginalDst | None = None
 
     @property
     def cluster(self) -> str:

@@ -96,9 +96,12 @@ def _read_key(part: Part, key: Key, node: Node, line: int, path: str, problems: 
         part.fields[key.name] = Found(value, line, path)
 
 
-def _read_items(items: Items, node: Node, line: int, path: str, problems: Problems) -> list[Part] | None:
+def _read_items(items: Items, node: Node, line: int, path: str, problems: Problems) -> list[Part] | tuple[()] | None:
+    if items.word and isinstance(node, Scalar) and node.text == items.word:
+        return ()
     if not isinstance(node, Sequence):
-        problems.error(line, path, f"{described(node)} stands here; write a list, each item with a leading -")
+        remedy = f", or {items.word}" if items.word else ""
+        problems.error(line, path, f"{described(node)} stands here; write a list, each item with a leading -{remedy}")
         return None
     if not node.items:
         problems.error(line, path, f"the list is empty; add at least one {items.section.title}")

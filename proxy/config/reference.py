@@ -99,7 +99,7 @@ def _section(section: Section, title: str) -> str:
 
 def _form(key: Key) -> str:
     if isinstance(key.kind, Items):
-        return f"list of {key.kind.section.title}s"
+        return f"list of {key.kind.section.title}s" + (f" \\| `{key.kind.word}`" if key.kind.word else "")
     return key.kind.title if isinstance(key.kind, Section) else key.kind.name
 
 

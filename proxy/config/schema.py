@@ -55,12 +55,13 @@ def _key(section: Section, key: Key) -> dict[str, Any]:
     if isinstance(key.kind, Section):
         return schema | {"$ref": f"#/$defs/{key.kind.title}"}
     if isinstance(key.kind, Items):
-        return schema | {"type": "array", "minItems": 1, "items": {"$ref": f"#/$defs/{key.kind.section.title}"}}
+        items = {"type": "array", "minItems": 1, "items": {"$ref": f"#/$defs/{key.kind.section.title}"}}
+        return schema | ({"oneOf": [{"const": key.kind.word}, items]} if key.kind.word else items)
     schema |= key.kind.schema()
     default = section.default(key)
     if default is not None:
         # A duration is written with its unit; plain numbers stay numbers.
-        schema["default"] = default if schema.get("type") == "integer" else key.kind.show(default)
+        schema["default"] = default if schema.get("type") in ("integer", "boolean") else key.kind.show(default)
     return schema
 
 

@@ -12,9 +12,10 @@ from proxy.config.kinds import Kind
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list with at least one item, each of the same section."""
+    """A list with at least one item, each of the same section; or a `word` in its place, which is read as no item."""
 
     section: Section
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from proxy.health.watch import Watch
 from proxy.state import WatchState
 
 if TYPE_CHECKING:
-    from proxy.cluster import Cluster, Endpoint
+    from proxy.cluster import Cluster
     from proxy.config.model import ClusterConfig
+    from proxy.endpoint import Endpoint
     from proxy.plane import Plane
 
 

@@ -21,7 +21,7 @@ from proxy.proxy_protocol.sending import announcement
 from proxy.state import ProbeState
 
 if TYPE_CHECKING:
-    from proxy.cluster import Endpoint
+    from proxy.endpoint import Endpoint
     from proxy.plane import Places, Plane
 
 LONGEST_ANSWER: Final = 65536

@@ -301,6 +301,7 @@ class Http1Downstream(Upload):
                 (self.wishes, tuple(one.serial for one in self.copies)) if self.wishes or self.copies else None,
                 self.lane,
                 self.introduced,
+                self.destination,
             )
         )
 
@@ -330,8 +331,8 @@ class Http1Downstream(Upload):
         self.spendable = saved.spendable
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
-        self.terms = saved.terms
-        self.lane, self.introduced = saved.lane, saved.introduced
+        self.terms, self.lane = saved.terms, saved.lane
+        self.introduced, self.destination = saved.introduced, saved.destination
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

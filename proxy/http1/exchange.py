@@ -124,6 +124,8 @@ class Exchange(Relay, Downstream):
         """
         cluster = self.cluster
         endpoint = cluster.pick(self.tried, self.terms.subset if self.terms is not None else ())
+        if cluster.personal and endpoint is not None:
+            endpoint = endpoint.seen_by(self)
         if endpoint is not None and cluster.limits is not None:
             excess = cluster.limits.admit(self, dials=event is not Event.REQUEST or not len(endpoint.pool))
             if excess:

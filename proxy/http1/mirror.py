@@ -36,6 +36,8 @@ _decode = msgspec.msgpack.Decoder(MirrorState).decode
 def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mirror | None:
     """Begin to copy. None if that was not possible; `request` is the head with what there is of the body."""
     endpoint = cluster.pick()
+    if cluster.personal and endpoint is not None:
+        endpoint = endpoint.seen_by(source)
     if endpoint is None or (cluster.limits is not None and cluster.limits.excess(dials=True)):
         cluster.copies_dropped += 1
         return None
@@ -175,7 +177,7 @@ class Mirror(Upstream):
         """See `proxy.http1.state.MirrorState`."""
         endpoint, source = self.endpoint, 0 if self.source is None else self.source.serial
         left = remaining(self.deadline, now)
-        own = (endpoint.cluster.name, endpoint.name, left, source, self.whole)
+        own = (endpoint.cluster.name, endpoint.key, left, source, self.whole)
         return _encode(MirrorState(self.transport(now), *own))
 
     def load(self, state: bytes, now: float, places: Places) -> None:

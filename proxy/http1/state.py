@@ -61,6 +61,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     lane: str = ""
     """The route whose filters the request under way passes, as `proxy.split.identity` tells it."""
     introduced: Pair | None = None
+    destination: str = ""
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -26,7 +26,7 @@ from proxy.relay import Relay
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.cluster import Endpoint
+    from proxy.endpoint import Endpoint
     from proxy.http1.exchange import Exchange
     from proxy.plane import Places, Plane
 
@@ -355,7 +355,7 @@ class Http1Upstream(Relay, Announced):
             UpstreamState(
                 self.transport(now),
                 endpoint.cluster.name,
-                endpoint.name,
+                endpoint.key,
                 self.use,
                 self.inbox,
                 self.uses,

@@ -190,3 +190,4 @@ class Introduction(Downstream):
         self.remote = saved.remote
         self.deadline = deadline(saved.left, now)
         self.inbox = saved.inbox
+        self.introduced, self.destination = None, ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hotswap.address import Address
 from hotswap.errors import CannotRestore
 from proxy.connection import Upstream
-from proxy.proxy_protocol.header import encode
+from proxy.proxy_protocol.header import Pair, encode
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
@@ -26,8 +27,17 @@ def announcement(cluster: Cluster, client: Downstream | None) -> bytes:
     if version is None:
         return b""
     if client is not None and client.introduced is None:
-        client.introduced = client.plane.ends(client.fd)
+        client.introduced = _ends(client)
     return encode(version, None if client is None else client.introduced)
+
+
+def _ends(client: Downstream) -> Pair | None:
+    """Who the client is, and where it wanted to go; None if it is gone."""
+    pair = client.plane.ends(client.fd)
+    if pair is None or not client.destination:
+        return pair
+    wanted = Address.parse(client.destination)  # a rule of the kernel's sent it here, see `proxy.origins`
+    return Pair(pair.source, pair.source_port, wanted.host, wanted.port)
 
 
 def acquire(pool: Pool, cluster: Cluster, client: Downstream) -> Announced | None:
@@ -52,7 +62,7 @@ def abandon(client: Downstream) -> None:
             idle: list[Announced] = endpoint.pool.connections()  # type: ignore[assignment]
             for upstream in idle:
                 if upstream.announced == header:
-                    endpoint.pool.discard(upstream)
+                    upstream.endpoint.pool.discard(upstream)
                     upstream.active = now - endpoint.pool.keepalive
                     upstream.changes += 1
                     upstream.wake(now)

@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., None])
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-HONOURED: set[str] = set()
+HONOURED = {"listener.original_dst", "cluster.transparent_source", "cluster.mark"}  # tests/proxy/test_transparent.py
 
 
 def honours(*keys: str) -> Callable[[F], F]:

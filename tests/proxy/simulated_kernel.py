@@ -29,6 +29,15 @@ class Socket:
         self.address = address
         """Where the proxy dialled to; None for an accepted connection."""
         self.remote = remote
+        self.mark: int | None = None
+        self.source = ""
+        """Where the proxy bound it to before it dialled."""
+        self.near = ""
+        """The address on the proxy's side."""
+        self.far = ""
+        """That of the far end."""
+        self.destination = ""
+        """Where an accepted connection went before it was redirected."""
         self.connecting = address is not None
         self.connect_error = 0
         self.inbox = bytearray()
@@ -202,6 +211,12 @@ class SimulatedKernel(Kernel):
         self.read = self._read
         self.write = self._write  # type: ignore[assignment]
         self.close = self._close
+        self.local_name = self._local_name
+        self.peer_name = self._peer_name
+        self.redirected_from = self._redirected_from
+        self.is_local = lambda host: host == "198.51.100.1"
+        self.transparent: dict[int, bool] = {}
+        """Listeners that were prepared, and whether they take what goes elsewhere."""
         self.refusing: set[int] = set()
         """Listeners that were shut down."""
         self.clock = lambda: world.time + offset
@@ -272,11 +287,13 @@ class SimulatedKernel(Kernel):
     def ends(self, fd: int) -> Pair | None:
         return Pair(self.socket(fd).remote, 56324, "198.51.100.7", 443)
 
-    def dial(self, address: Address) -> tuple[int, int]:
+    def dial(self, address: Address, mark: int | None = None, source: str = "") -> tuple[int, int]:
         code = self._world.refusing.get(str(address))
         if code is not None:
             return -1, code
         socket = Socket(self._world, address)
+        socket.mark, socket.source = mark, source
+        socket.near = f"{source or '198.51.100.1'}:{next(self._world.ports)}"
         self._world.dials.append(socket)
         return self.install(socket), errno.EINPROGRESS
 
@@ -298,8 +315,17 @@ class SimulatedKernel(Kernel):
     def refuse(self, fd: int) -> None:
         self.refusing.add(fd)
 
-    def prepare_listener(self, fd: int) -> None:
-        pass
+    def prepare_listener(self, fd: int, *, transparent: bool = False) -> None:
+        self.transparent[fd] = transparent
+
+    def _local_name(self, fd: int) -> str:
+        return self.socket(fd).near
+
+    def _peer_name(self, fd: int) -> str:
+        return self.socket(fd).far
+
+    def _redirected_from(self, fd: int) -> str:
+        return self.socket(fd).destination
 
     def address_of(self, fd: int) -> str:
         return "127.0.0.1:1"

@@ -19,6 +19,7 @@ clock), retire the first. A test that takes the fixture ``world`` runs both ways
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, cast
 
 from hotswap.errors import CannotRestore
@@ -72,6 +73,8 @@ class World:
         self.dials: list[Socket] = []
         self.refusing: dict[str, int] = {}
         """Addresses where a dial fails at once, with the errno."""
+        self.ports = itertools.count(40000)
+        """Of the proxy's dials."""
         self.lines: dict[str, list[str]] = {}
         """The lines of access logs by their target."""
         self.queues: dict[Address, list[Socket]] = {}
@@ -96,9 +99,11 @@ class World:
 
     # ---- what happens outside ----
 
-    def connect(self, listener: str, remote: str = "192.0.2.1") -> Socket:
-        """A client connects."""
+    def connect(self, listener: str, remote: str = "192.0.2.1", **addresses: str) -> Socket:
+        """A client connects. `addresses` are those of the socket: ``near``, ``far``, ``destination``."""
         socket = Socket(self, remote=remote)
+        for name, address in addresses.items():
+            setattr(socket, name, address)
         self.queue(listener).append(socket)
         self.settle()
         return socket

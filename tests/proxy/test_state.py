@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from proxy.http1.state import MirrorState
+from proxy.proxy_protocol.header import Pair
+from proxy.proxy_protocol.receiving import IntroductionState
 from proxy.state import (
     EntryState,
     FilteredState,
@@ -37,6 +39,21 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         Transport(2, 0, 0.5), "db", "127.0.0.1:5432", "tcp", "192.0.2.1", 1.5, 1, {"mine": {"seen": 1}}
     ),
     "mirror-copying": MirrorState(Transport(0, 0, 0.5, b"piece"), "shadow", "127.0.0.1:9100", None, 7),
+    "downstream-redirected": TcpDownstreamState(
+        Transport(0, 8, 0.5), "db", "127.0.0.1:5432", "192.0.2.1", "db", destination="203.0.113.5:443"
+    ),
+    "downstream-introduced": TcpDownstreamState(
+        Transport(0, 8, 0.5),
+        "db",
+        "127.0.0.1:5432",
+        "192.0.2.1",
+        "db",
+        introduced=Pair("192.0.2.1", 56324, "203.0.113.5", 443),
+    ),
+    "introduction": IntroductionState(
+        Transport(0, 0, 0.5), "db", "127.0.0.1:5432", "tcp", "192.0.2.9", 1.5, b"PROXY TCP4 192."
+    ),
+    "upstream-transparent": TcpUpstreamState(Transport(1, 7, 0.0), "db", "203.0.113.5:443 from 192.0.2.1"),
     "filtered-downstream": FilteredState(
         # What is inside grows by itself: these are the bytes as released.
         bytes.fromhex(

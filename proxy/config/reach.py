@@ -1,0 +1,99 @@
+"""Where connections come from and go to, as far as no single key knows whether that can be; and what is permitted."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from proxy.config.problems import Problems
+    from proxy.config.reader import Part
+
+_REMEDY = "run it as root, or give it CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
+
+
+def check_reach(listeners: list[Part], clusters: list[Part], problems: Problems) -> None:
+    """Listeners and clusters that do not go together, or with their own other keys."""
+    known = {cluster.value("name"): cluster for cluster in clusters if "name" in cluster.fields}
+    for cluster in clusters:
+        if _goes_anywhere(cluster):
+            for key in ("balance", "outlier", "health_check"):
+                if key in cluster.fields:
+                    problems.error(
+                        *cluster.place(key), f"{key} has no meaning for endpoints: original_dst; remove one of both"
+                    )
+    for listener in listeners:
+        address = listener.value("address")
+        if "original_dst" in listener.fields and address is not None and address.family == socket.AF_UNIX:
+            problems.error(
+                *listener.place("original_dst"), "no rule sends connections to a unix socket; listen on host:port"
+            )
+        for part, key in _named(listener):
+            cluster_part = known.get(part.value(key))
+            if cluster_part is not None:
+                _goes_together(listener, part, key, cluster_part, problems)
+
+
+def _goes_anywhere(cluster: Part) -> bool:
+    return bool(cluster.value("endpoints") == ())  # the word; a list without a readable item is []
+
+
+def _named(listener: Part) -> Iterator[tuple[Part, str]]:
+    """Every place at which a listener names a cluster."""
+    yield listener, "cluster"
+    for route in listener.parts("routes"):
+        yield route, "cluster"
+        for share in route.parts("clusters"):
+            yield share, "name"
+
+
+def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems: Problems) -> None:
+    place, name, there = part.place(key), cluster.value("name"), listener.value("name")
+    bolt = listener.value("protocol") == "bolt"
+    if _goes_anywhere(cluster):
+        if bolt:
+            problems.error(
+                *place, f"calls of bolt share connections, so {name} cannot go where each client wanted; list endpoints"
+            )
+        elif "original_dst" not in listener.fields:
+            problems.error(
+                *place,
+                f"{name} goes where the client wanted to go, which nobody asks here; add original_dst: redirect to "
+                f"the listener {there}, or tproxy",
+            )
+        if "subset" in part.fields:
+            problems.error(*part.place("subset"), f"{name} has no endpoints with labels; remove the subset")
+    if not cluster.value("transparent_source"):
+        return
+    address = listener.value("address")
+    if bolt:
+        problems.error(*place, f"calls of bolt share connections, which cannot come from each client; see {name}")
+    elif address is not None:
+        for endpoint in cluster.parts("endpoints") or [listener]:
+            target = endpoint.value("address")
+            family = getattr(target, "family", address.family)
+            if family != address.family or address.family == socket.AF_UNIX:
+                problems.error(
+                    *cluster.place("transparent_source"),
+                    f"clients of {address} have no address from which {target} could be reached; use IPv4 on both "
+                    "sides, or IPv6",
+                )
+                break
+
+
+def check_rights(
+    listeners: list[Part], clusters: list[Part], forbidden: Mapping[str, str], problems: Problems, *, starting: bool
+) -> None:
+    """What the process may not do. Only a warning unless it is `starting`: another one may."""
+    report = problems.error if starting else problems.warn
+    wanted = [
+        *((one, "original_dst", "transparent") for one in listeners if one.value("original_dst") == "tproxy"),
+        *((one, "transparent_source", "transparent") for one in clusters if one.value("transparent_source")),
+        *((one, "mark", "mark") for one in clusters if one.value("mark") is not None),
+    ]
+    for part, key, right in wanted:
+        if right in forbidden:
+            option = "SO_MARK" if right == "mark" else "IP_TRANSPARENT"
+            report(*part.place(key), f"this process may not set {option}, {forbidden[right]}; {_REMEDY}")

@@ -1,0 +1,213 @@
+"""Endpoints: the members of a cluster, and the guises in which single clients reach them.
+
+An `Endpoint` counts what is under way on it, so that `least_request` can compare, and owns the pool of
+idle connections. Both are derived from the connections themselves, hence not saved: `load` of an
+upstream connection counts itself again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hotswap.address import Address
+from proxy.pool import Corner, Pool
+
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from proxy.bolt.pool import SharedPool
+    from proxy.cluster import Cluster
+    from proxy.health.watch import Watch
+
+    class Client(Protocol):
+        """A downstream connection, as far as it decides where its requests go."""
+
+        remote: str
+        destination: str
+        tried: tuple[str, ...]
+
+
+ORIGINAL_DST: Final = "original_dst"
+"""The name of the one endpoint of a cluster that goes where the client wanted to go."""
+FROM: Final = " from "
+_SPARE: Final = 64
+
+
+class Endpoint:
+    """One member of a cluster.
+
+    A layer calls `begin` when a stream starts to use it (also: when it dials for one) and `end` when
+    that use is over, exactly once each. What becomes of dials and streams it tells by `connected` or `unreachable`, and
+    `answered` or `lost`.
+    """
+
+    __slots__ = (
+        "address",
+        "calls",
+        "cluster",
+        "current",
+        "guises",
+        "in_flight",
+        "key",
+        "labels",
+        "name",
+        "pool",
+        "shared",
+        "source",
+        "watch",
+        "weight",
+    )
+
+    def __init__(
+        self, cluster: Cluster, address: Address, weight: int, labels: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.cluster = cluster
+        self.address = address
+        self.name = str(address)
+        """The canonical text of the address."""
+        self.key = self.name
+        """The endpoint's identity across generations."""
+        self.source = ""
+        """The host that dials come from; empty for that of this machine."""
+        self.guises: dict[str, Guise] = {}
+        """By key; see `Guise`."""
+        self.weight = weight
+        self.labels = frozenset(labels)
+        self.in_flight = 0
+        self.current = 0
+        """The balance's own number, see `proxy.balance`."""
+        self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
+        self.shared: dict[int, SharedPool] = {}
+        """The connections that bolt clients share, by version of bolt."""
+        self.calls = 0
+        """Answers that it gave on shared connections since this generation owns."""
+        self.watch: Watch | None = None
+        """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
+
+    def begin(self) -> None:
+        """One more stream uses this endpoint."""
+        self.in_flight += 1
+
+    def end(self) -> None:
+        """One fewer."""
+        self.in_flight -= 1
+
+    def connected(self) -> None:
+        """A connection was made."""
+        if self.watch is not None:
+            self.watch.connected()
+
+    def unreachable(self, now: float) -> None:
+        """A connection failed or took too long."""
+        if self.watch is not None:
+            self.watch.unreachable(now)
+
+    def lost(self, now: float) -> None:
+        """A connection ended before the answer was complete, or that did not come in time."""
+        if self.watch is not None:
+            self.watch.lost(now)
+
+    def answered(self, now: float, *, error: bool = False) -> None:
+        """The answer came. Where that is done for every request, look at `watch` first."""
+        if self.watch is not None:
+            self.watch.answered(now, error=error)
+
+    def follow(self, settings: Endpoint) -> None:
+        """Take the settings of another."""
+        self.weight, self.labels = settings.weight, settings.labels
+        self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
+        for guise in self.guises.values():
+            guise.pool.keepalive = settings.pool.keepalive
+
+    @property
+    def connections(self) -> int:
+        """In use, being made, idle, shared."""
+        if self.shared:
+            return sum(len(pool) for pool in self.shared.values())
+        return self.in_flight + len(self.pool)
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """For people: what is under way, and how it does where that is watched."""
+        about = {"address": self.name, "in_flight": self.in_flight, "idle": len(self.pool)}
+        return about if self.watch is None else {**about, "health": self.watch.describe(now)}
+
+    def leave(self) -> bool:
+        """Close what is idle, and what will be. True while something is under way."""
+        self.pool.limit = 0
+        for connection in self.pool.connections():
+            connection.close()
+        for pool in self.shared.values():
+            for shared in list(pool.members.values()):
+                shared.retire()
+        return self.in_flight > 0
+
+    def seen_by(self, client: Client) -> Endpoint | None:
+        """The endpoint as this client reaches it, in a cluster that is `personal`. None: not at all."""
+        return self.guise(self.address, client.remote)
+
+    def guise(self, address: Address, source: str) -> Endpoint:
+        """As whoever comes from that host reaches it, or reaches that address through it."""
+        key = f"{address}{FROM}{source}" if source else str(address)
+        guise = self.guises.get(key)
+        if guise is None:
+            if len(self.guises) >= 2 * self.connections + _SPARE:
+                self.guises = {key: one for key, one in self.guises.items() if one.connections}
+            guise = self.guises[key] = Guise(self, address, source, key)
+        return guise
+
+
+class Guise(Endpoint):
+    """An endpoint as one client reaches it: from the client's own address, or where the client wanted to go.
+
+    Its connections are nobody else's. They count for the whole endpoint, too, and so does what becomes of them. There
+    are about as many of these as are in use; others are forgotten.
+    """
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Endpoint, address: Address, source: str, key: str) -> None:
+        self._whole = whole
+        super().__init__(whole.cluster, address, whole.weight)
+        self.source = source
+        self.key = key
+        self.pool = Corner(whole.pool)
+
+    @property
+    def watch(self) -> Watch | None:
+        """That of the whole."""
+        return self._whole.watch
+
+    @watch.setter
+    def watch(self, watch: Watch | None) -> None: ...
+
+    def begin(self) -> None:
+        """See `Endpoint`."""
+        self.in_flight += 1
+        self._whole.begin()
+
+    def end(self) -> None:
+        """See `Endpoint`."""
+        self.in_flight -= 1
+        self._whole.end()
+
+
+class Anywhere(Endpoint):
+    """Stands for all destinations: the one endpoint of a cluster with ``endpoints: original_dst``."""
+
+    __slots__ = ()
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster, Address(0, ORIGINAL_DST, 0), 1)
+        self.name = self.key = ORIGINAL_DST
+
+    def seen_by(self, client: Client) -> Endpoint | None:
+        """Where the client wanted to go; None if nobody knows, or nobody is there."""
+        destination = client.destination
+        if not destination or destination in client.tried:
+            return None
+        source = client.remote if self.cluster.config.transparent_source else ""
+        return self.guise(Address.parse(destination), source)
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """With the number of destinations lately, or of clients at a destination."""
+        return {**super().describe(now), "destinations": len(self.guises)}
