@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import cpu, machine, memory, reload, upgrade
+from tests.bench import costs, cpu, machine, memory, reload, upgrade
 from tests.bench.apart import apart
 from tests.bench.loadgen import BUILD, PROTOCOLS
 from tests.bench.page import Measured, Measurements, page, section
@@ -22,6 +22,7 @@ from tests.bench.page import Measured, Measurements, page, section
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 KEPT = BUILD / "measured.json"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
+QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
 
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds; the page is left alone")
     parser.add_argument("--apart", action="store_true", help="in a CPU group that comes first (root, cgroup v1)")
     parser.add_argument("--upgrades", type=int, help="upgrades per mixture")
-    parser.add_argument("--rounds", type=int, help="rounds of the CPU comparison")
+    parser.add_argument("--rounds", type=int, help="rounds of the comparisons of CPU")
     parser.add_argument("--rate", type=float, help="requests a second while upgrading, in all")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="what is spoken in the CPU comparison")
     parser.add_argument("--connections", type=int, nargs="+", help="live connections while upgrading")
@@ -68,6 +69,13 @@ def measure_cpu(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
     return Measured(where, cpu=cpu.measure(plan, say))
 
 
+def measure_costs(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+    """See costs.py."""
+    plan = QUICK_COSTS if chosen.quick else costs.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return Measured(where, costs=costs.measure(plan, say))
+
+
 def measure_upgrade(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
     """See upgrade.py."""
     plan = QUICK_UPGRADE if chosen.quick else upgrade.Plan()
@@ -87,7 +95,13 @@ def measure_memory(chosen: argparse.Namespace, where: machine.Machine) -> Measur
     return Measured(where, memory=memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say))
 
 
-MEASURE = {"cpu": measure_cpu, "upgrade": measure_upgrade, "reload": measure_reload, "memory": measure_memory}
+MEASURE = {
+    "cpu": measure_cpu,
+    "costs": measure_costs,
+    "upgrade": measure_upgrade,
+    "reload": measure_reload,
+    "memory": measure_memory,
+}
 
 
 def say(line: str) -> None:

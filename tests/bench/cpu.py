@@ -90,7 +90,7 @@ def _compare(proxies: list[Proxy], protocol: Protocol, plan: Plan, say: Callable
         for number in range(plan.rounds):
             for index in range(len(proxies)):
                 turn = (index + number) % len(proxies)  # nobody always comes after the same one
-                _window(proxies[turn], loads[turn], rows[turn], plan.seconds)
+                window(proxies[turn], loads[turn], rows[turn], plan.seconds)
             figures = ", ".join(f"{row.proxy} {row.rounds[-1]:.1f}" for row in rows)
             say(f"{protocol} round {number + 1} of {plan.rounds}: {figures} us/request")
     finally:
@@ -99,7 +99,8 @@ def _compare(proxies: list[Proxy], protocol: Protocol, plan: Plan, say: Callable
     return rows
 
 
-def _window(proxy: Proxy, load: LoadGenerator, row: Row, seconds: float) -> None:
+def window(proxy: Proxy, load: LoadGenerator, row: Row, seconds: float) -> None:
+    """Load this one for a moment and add its figures."""
     load.load(CONNECTIONS)
     time.sleep(WARM)
     load.reset()

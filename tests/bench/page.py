@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import cpu, memory, reload, upgrade
+from tests.bench import costs, cpu, memory, reload, upgrade
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
@@ -14,7 +14,7 @@ SPEAKS = {
     "echo": "TCP relay, 1 KB echo",
     "http": "HTTP/1.1 keep-alive, 1 KB",
     "bolt": "Bolt, 1 KB, 64 connections onto 4, 1 call in flight on each",
-    "bolt16": "the same, 16 calls in flight on each",
+    "bolt16": "Bolt, the same, 16 calls in flight on each",
 }
 
 INTRODUCTION = """\
@@ -32,6 +32,11 @@ CPU time of the proxy process per request, user and system together, in microsec
 flight on each if nothing else is said. All proxies are measured in turn in every round; "best" is the mean of the best
 fifth of the rounds, which is what the program needs when nobody disturbs it. The ratio refers to nginx's best in the
 same run. With Bolt the others relay bytes, 64 connections onto 64, and know nothing of calls."""
+
+COSTS_TEXT = """\
+Microseconds of CPU that each feature adds to a request, alone, over the same proxy without it, measured in turn in the
+same rounds; both are the mean of their best fifth. Differences of a few tenths are noise. Connections live on, so what
+is paid once for each does not show."""
 
 UPGRADE_TEXT = """\
 Milliseconds, median / worst of the upgrades in a row. Downtime is from the last I/O of the old generation to
@@ -58,6 +63,7 @@ class Measured(msgspec.Struct):
     upgrade: upgrade.Result | None = None
     memory: memory.Result | None = None
     reload: reload.Result | None = None
+    costs: costs.Result | None = None
 
 
 class Measurements(msgspec.Struct):
@@ -67,11 +73,12 @@ class Measurements(msgspec.Struct):
     upgrade: Measured | None = None
     memory: Measured | None = None
     reload: Measured | None = None
+    costs: Measured | None = None
 
 
 def page(measurements: Measurements) -> str:
     """The whole page."""
-    parts = [measurements.cpu, measurements.upgrade, measurements.reload, measurements.memory]
+    parts = [measurements.cpu, measurements.costs, measurements.upgrade, measurements.reload, measurements.memory]
     return "\n".join([INTRODUCTION, *(section(part) for part in parts if part)])
 
 
@@ -79,6 +86,8 @@ def section(measured: Measured) -> str:
     """One part with its heading."""
     if measured.cpu:
         title, text, body = "CPU per request", CPU_TEXT, _cpu(measured.cpu)
+    elif measured.costs:
+        title, text, body = "What features cost", COSTS_TEXT, _costs(measured.costs)
     elif measured.upgrade:
         title, text, body = "Upgrade", UPGRADE_TEXT, _upgrade(measured.upgrade)
     elif measured.reload:
@@ -108,6 +117,17 @@ def _cpu(result: cpu.Result) -> str:
     for name, remedy in result.missing.items():
         text += f"\n\n{name} was not installed ({remedy})."
     return text
+
+
+def _costs(result: costs.Result) -> str:
+    rows = []
+    bare: dict[str, float] = {}
+    for cost in result.costs:
+        if cost.row.protocol not in bare:
+            bare[cost.row.protocol] = cost.bare.best
+            rows.append([SPEAKS[cost.row.protocol], "bare", f"{cost.bare.best:.1f}", "", str(cost.bare.errors)])
+        rows.append(["", cost.feature, f"{cost.row.best:.1f}", f"{cost.added:+.1f}", str(cost.row.errors)])
+    return table(["", "feature", "best", "adds", "errors"], rows)
 
 
 def _upgrade(result: upgrade.Result) -> str:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.kit.ports import free_port
 from tests.kit.processes import Instance
 from tests.kit.waiting import eventually
 
+Change = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Changes a listener of the configuration, and its cluster."""
 CALLS: tuple[Protocol, ...] = ("bolt", "bolt16")
 HOST = "svc.example.com"  # what the load generator asks for
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -125,11 +128,11 @@ class Hall:
         """hotswap, and whoever of nginx, haproxy and Envoy is installed."""
         return [self.hotswap(), *filter(None, (self.nginx(), self.haproxy(), self.envoy()))]
 
-    def hotswap(self, **upgrade: Any) -> Proxy:
-        """The proxy of this tree, with routes and timeouts."""
+    def hotswap(self, change: Change | None = None, of: Protocol = "http", **upgrade: Any) -> Proxy:
+        """The proxy of this tree, with routes and timeouts, and what `change` makes of the listener of a protocol."""
         ports, upstreams = _ports(), _ports()
         directory = self._fresh("hotswap")
-        config = {
+        config: dict[str, Any] = {
             "name": "bench",
             "runtime_dir": str(directory / "run"),
             "listeners": [
@@ -156,6 +159,9 @@ class Hall:
             ],
             "upgrade": {"deadline": "60s", **upgrade},
         }
+        if change is not None:
+            _change(config, change, of, directory)
+            config = json.loads(json.dumps(config))  # nothing in it twice: YAML would write an alias
         instance = Instance(directory, self.offspring, config)
         pid = instance.start("--log-level", "warning")
         return Proxy("hotswap", hotswap.__version__, pid, ports, upstreams, instance)
@@ -268,6 +274,16 @@ def envoy_config(ports: dict[Protocol, int], upstreams: dict[Protocol, int]) -> 
             "clusters": [*(cluster(name, upstreams[name]) for name in relays), cluster("app", upstreams["http"])],
         }
     }
+
+
+def _change(config: dict[str, Any], change: Change, protocol: Protocol, directory: Path) -> None:
+    listener = next(one for one in config["listeners"] if one["name"] == protocol)
+    name = listener["routes"][-1]["cluster"] if "routes" in listener else listener["cluster"]
+    cluster = next(one for one in config["clusters"] if one["name"] == name)
+    config["clusters"].append({**cluster, "name": f"{name}-next"})  # where a split or a mirror goes
+    change(listener, cluster)
+    if "access_log" in listener:
+        listener["access_log"] = {**listener["access_log"], "to": str(directory / "access.log")}
 
 
 def _ports() -> dict[Protocol, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import cpu, memory, upgrade
+from tests.bench import costs, cpu, memory, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
 from tests.bench.page import Measured, Measurements, page, table
@@ -116,3 +116,13 @@ def test_tables_are_aligned() -> None:
         "|------|------|",
         "| wide | b    |",
     ]
+
+
+def test_the_sheet_of_costs_compares_a_feature_with_the_bare_proxy() -> None:
+    result = costs.measure(costs.Plan(rounds=1, seconds=0.05, only=("limits",)), lambda _: None)
+    assert [(one.feature, one.row.protocol) for one in result.costs] == [
+        ("limits", protocol) for protocol in costs.PROTOCOLS
+    ]
+    assert all(one.bare.best > 0 and one.row.best > 0 and not one.row.errors for one in result.costs)
+    shown = page(Measurements(costs=Measured(describe(), costs=result)))
+    assert "| limits" in shown
