@@ -16,6 +16,7 @@ RESPONSE, REQUEST, ONEWAY = 0, 1, 2
 HEARTBEAT, CALL, ANSWER = 0, 1, 2
 REQUEST_CLASS = b"com.alipay.sofa.rpc.core.request.SofaRequest"
 RESPONSE_CLASS = b"com.alipay.sofa.rpc.core.response.SofaResponse"
+TRACE = "rpc_trace_context.sofaTraceId"
 
 
 class Dialect(NamedTuple):
@@ -69,11 +70,18 @@ def encode(
 
 
 def call(
-    dialect: Dialect, number: int, content: bytes, *, service: str = "kit", timeout: int = 20_000, oneway: bool = False
+    dialect: Dialect,
+    number: int,
+    content: bytes,
+    *,
+    service: str = "kit",
+    timeout: int = 20_000,
+    oneway: bool = False,
+    trace: str = "",
 ) -> bytes:
-    """A request."""
+    """A request, with a trace id if there is one."""
     kind = ONEWAY if oneway else REQUEST
-    header = headers(service=service)
+    header = headers(service=service, **({TRACE: trace} if trace else {}))
     return encode(dialect, kind, CALL, number, timeout, class_=REQUEST_CLASS, header=header, content=content)
 
 

@@ -18,7 +18,10 @@ PUSHES = 40
 
 
 class Bolt(Client):
-    """`bolt_calls` calls under way at a time; each content must come back to the call that sent it."""
+    """`bolt_calls` calls under way at a time; each content must come back to the call that sent it.
+
+    Calls and oneway calls have trace ids, which no two of a load share.
+    """
 
     kind = "bolt"
 
@@ -61,17 +64,23 @@ class Bolt(Client):
         push = self.sent % PUSHES == 0 and not self.plan.reconnect  # a server whose client is lost would complain
         self.begin(Wish(delay=round(self.random.uniform(0, 2 * self.hold)), push=push))
         if self.sent % ONEWAYS == 0:
-            self.writer.write(bolt.call(self.dialect, self.fresh(), Wish().content(b"oneway"), oneway=True))
+            self.write_call(self.fresh(), Wish().content(b"oneway"), oneway=True)
         if self.sent % HEARTBEATS == 0:
             number = self.fresh()
             self.waiting[number] = (None, asyncio.get_running_loop().time())
             self.writer.write(bolt.heartbeat(self.dialect, number))
+            self.called["heartbeat"] += 1
 
     def begin(self, wish: Wish) -> None:
         content = wish.content(self.random.randbytes(self.random.randrange(1, 2000)))
         number = self.fresh()
         self.waiting[number] = (content, asyncio.get_running_loop().time())
-        self.writer.write(bolt.call(self.dialect, number, content))
+        self.write_call(number, content)
+
+    def write_call(self, number: int, content: bytes, *, oneway: bool = False) -> None:
+        trace = f"{self.index}-{number}"
+        self.writer.write(bolt.call(self.dialect, number, content, oneway=oneway, trace=trace))
+        self.called["oneway" if oneway else "call"] += 1
 
     def fresh(self) -> int:
         self.last_id = (self.last_id + 1) & 0x7FFFFFFF

@@ -78,13 +78,14 @@ class Report(msgspec.Struct):
     """What the clients saw. `exchanges`, `connected` and `longest_gap` (in seconds) are by kind.
 
     The gap of a busy connection is the longest time from a request to its complete response, that of a
-    stream the longest silence in it.
+    stream the longest silence in it. `calls` is what the bolt clients sent: `call`, `oneway`, `heartbeat`.
     """
 
     seconds: float
     exchanges: dict[str, int]
     connected: dict[str, int]
     longest_gap: dict[str, float]
+    calls: dict[str, int]
     failures: list[Failure]
     failed: int
 

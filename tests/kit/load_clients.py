@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import zlib
+from collections import Counter
 from typing import Any, ClassVar
 
 import msgspec
@@ -24,7 +25,8 @@ class BadStatus(Exception):
 class Client:
     """One connection: `connect`, `exchange` until the load finishes, `close`.
 
-    `beats` counts what moved, `gap` is the longest wait seen, `doing` tells what was going on when it failed.
+    `beats` counts what moved, `gap` is the longest wait seen, `doing` tells what was going on when it failed,
+    `called` counts what a bolt client sent, by kind.
     """
 
     kind: ClassVar[str]
@@ -38,6 +40,7 @@ class Client:
         self.started = asyncio.Event()
         self.alive = True
         self.beats = self.exchanges = self.connects = 0
+        self.called: Counter[str] = Counter()
         self.gap = 0.0
         self.doing = "connecting"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import sys
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -127,6 +128,7 @@ class Crowd:
             exchanges={kind: sum(client.exchanges for client in clients) for kind, clients in present.items()},
             connected={kind: sum(client.connects for client in clients) for kind, clients in present.items()},
             longest_gap={kind: max(client.gap for client in clients) for kind, clients in present.items()},
+            calls=dict(sum((client.called for client in self.clients), Counter())),
             failures=self.failures,
             failed=self.failed,
         )

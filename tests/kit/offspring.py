@@ -62,11 +62,13 @@ class Offspring:
     def status(self, pid: int, *, within: float) -> int:
         """Wait for the end of a process; its exit code, negative for a signal. Raises `Late`.
 
-        Works for the processes started here and for orphans; raises `ChildProcessError` for one whose own
-        source still lives and waits for it.
+        Works for the processes started here and for orphans, also for one whose source is not quite gone yet;
+        raises `ChildProcessError` for one whose own source still lives and waits for it.
         """
         if pid not in self._ended:
-            wait_for_end(pid, within=within)
+            deadline = Deadline(within)
+            wait_for_end(pid, within=deadline.remaining)
+            wait_for_adoption(pid, within=deadline.remaining)
             _, status = os.waitpid(pid, 0)
             self._ended[pid] = status
             for process in self._first:
@@ -132,6 +134,20 @@ def wait_for_end(pid: int, *, within: float) -> None:
         os.close(pidfd)
 
 
+def wait_for_adoption(pid: int, *, within: float) -> None:
+    """Wait while the source of a process is exiting, until that gave its children away. Raises `Late`.
+
+    A source is not among the living from the moment it gave up its memory, and gives its children to the subreaper
+    only later on its way out, so somebody who saw it leave may be here first.
+    """
+
+    def settled() -> bool:
+        source = source_of(pid)
+        return source in {None, os.getpid()} or has_memory(source)
+
+    eventually(settled, within=within, what=f"the source of process {pid} gives it away")
+
+
 def wait_for_stop(pid: int, *, within: float) -> None:
     """Wait until a process is stopped by SIGSTOP. Raises `Late`."""
     eventually(lambda: run_state(pid) in "Tt", within=within, what=f"process {pid} stops")
@@ -139,11 +155,32 @@ def wait_for_stop(pid: int, *, within: float) -> None:
 
 def run_state(pid: int) -> str:
     """The letter in /proc/PID/stat: R, S, T, Z ...; empty if there is no such process."""
+    fields = _stat(pid)
+    return fields[0] if fields else "-"
+
+
+def source_of(pid: int) -> int | None:
+    """The parent of a process, a zombie included; None if there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def has_memory(pid: int) -> bool:
+    """Whether a process runs: one that exits gives up its memory first, and with it its environment."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return bool(Path(f"/proc/{pid}/environ").read_bytes())
+    except PermissionError:
+        return True  # somebody else's
     except OSError:
-        return "-"
-    return stat.rpartition(")")[2].split()[0]
+        return False
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and what else follows the name in proc_pid_stat(5); empty if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _reap(pid: int) -> None:

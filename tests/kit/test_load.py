@@ -11,6 +11,7 @@ from tests.kit.load import Cause, Load, Plan
 from tests.kit.ports import loopback
 from tests.kit.relay import Fault, Relay
 from tests.kit.upstreams import Upstreams
+from tests.kit.waiting import eventually
 
 MIXTURE = {"busy": 4, "idle": 2, "streams": 2, "uploads": 2, "websockets": 2, "raw": 3}
 
@@ -58,6 +59,19 @@ def test_without_a_proxy_nothing_fails(plan: Plan, upstreams: Upstreams) -> None
     record = upstreams.record()
     assert record.busy_ends == []
     assert record.wrong == []
+
+
+def test_calls_are_counted_by_kind_as_the_upstream_counts_them() -> None:
+    with Upstreams(("bolt", "127.0.0.1:0")) as upstreams:
+        plan = Plan(bolt_address=upstreams.addresses[0], bolt=3, bolt_calls=8, bolt_rate=500)
+        with Load(plan) as load:
+            eventually(lambda: len(load.report().calls) == 3, within=10, what="calls of every kind")
+            report = load.finish()
+        assert report.failures == []
+        record = upstreams.record()
+    assert record.wrong == []
+    seen = record.requests
+    assert report.calls == {"call": seen["bolt"], "oneway": seen["oneway"], "heartbeat": seen["heartbeat"]}
 
 
 @pytest.mark.parametrize("fault", ["drop", "double", "flip"])

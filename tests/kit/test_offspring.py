@@ -13,8 +13,15 @@ from tests.kit.offspring import Offspring, wait_for_end, wait_for_stop, with_tok
 from tests.kit.waiting import Late, eventually
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
+FORK = f"import subprocess; print(subprocess.Popen({SLEEPER!r}, start_new_session=True).pid, flush=True)"
 # Starts another process, prints its pid, exits.
-FORKER = [sys.executable, "-c", f"import subprocess; print(subprocess.Popen({SLEEPER!r}, start_new_session=True).pid)"]
+FORKER = [sys.executable, "-c", FORK]
+# The same, but stays.
+STAYER = [sys.executable, "-c", f"{FORK}; import signal; signal.pause()"]
+# The same, but only its main thread exits. The environment is gone with that, and the child stays its child until
+# the other thread exits: what is a moment in every exit, for as long as a test likes.
+WAIT = "import ctypes, threading; threading.Thread(target=threading.Event().wait).start()"
+LEAVER = [sys.executable, "-c", f"{WAIT}; {FORK}; ctypes.CDLL(None).pthread_exit(None)"]
 
 
 @pytest.fixture
@@ -47,6 +54,27 @@ def test_the_status_of_an_orphan_is_known(offspring: Offspring, log: Path) -> No
     assert orphan in offspring.living()
     os.kill(orphan, signal.SIGTERM)
     assert offspring.status(orphan, within=10) == -signal.SIGTERM
+
+
+def test_the_status_of_an_orphan_waits_for_a_source_that_is_leaving(offspring: Offspring, log: Path) -> None:
+    leaver = start(offspring, LEAVER, log)
+    try:
+        orphan = int(eventually(log.read_text, within=10, what="the process starts another"))
+        eventually(lambda: offspring.living() == [orphan], within=10, what="the source has no environment any more")
+        os.kill(orphan, signal.SIGTERM)
+        with pytest.raises(Late):
+            offspring.status(orphan, within=0.1)
+    finally:
+        os.kill(leaver, signal.SIGKILL)
+    assert offspring.status(orphan, within=10) == -signal.SIGTERM
+
+
+def test_a_source_that_lives_keeps_the_status_of_its_child(offspring: Offspring, log: Path) -> None:
+    start(offspring, STAYER, log)
+    child = int(eventually(log.read_text, within=10, what="the process starts another"))
+    os.kill(child, signal.SIGTERM)
+    with pytest.raises(ChildProcessError):
+        offspring.status(child, within=10)
 
 
 def test_a_process_that_does_not_end_is_late(offspring: Offspring, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""After a storm with upgrades the lines of the access log equal the requests, one each."""
+"""After a storm with upgrades the lines of the access log equal the requests and calls, one each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import msgspec
 import pytest
 
 from tests.kit.load import Plan, Report
+from tests.kit.processes import PATIENCE
 from tests.kit.stage import BREEZE, STORM, Edge, Stage
+from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
+
+SHOWER = Plan(bolt=20, bolt_calls=8, bolt_rate=250)
+FLOOD = Plan(bolt=200, bolt_calls=16, bolt_rate=1000)
 
 
 def lines(*files: Path) -> list[dict[str, Any]]:
@@ -46,9 +51,9 @@ def told(log: list[dict[str, Any]]) -> Counter[str]:
     return Counter(map(kind, log))
 
 
-def logged_edge(stage: Stage) -> tuple[Edge, Path]:
+def logged_edge(stage: Stage, upstreams: Upstreams) -> tuple[Edge, Path]:
     file = stage.directory / "access.log"
-    edge = Edge(stage, stage.upstreams())
+    edge = Edge(stage, upstreams)
     for listener in edge.instance.config["listeners"]:
         listener["access_log"] = {"to": str(file), "format": "json"}
     edge.instance.write_config()
@@ -62,7 +67,7 @@ def logged_edge(stage: Stage) -> tuple[Edge, Path]:
     [pytest.param(BREEZE, 5, id="breeze"), pytest.param(STORM, 20, id="storm", marks=pytest.mark.all)],
 )
 def test_lines_equal_the_requests_whatever_generations_they_span(stage: Stage, plan: Plan, upgrades: int) -> None:
-    edge, file = logged_edge(stage)
+    edge, file = logged_edge(stage, stage.upstreams())
     old = file.with_suffix(".old")
     load = edge.load(plan)
     for number in range(upgrades):
@@ -85,3 +90,40 @@ def test_lines_equal_the_requests_whatever_generations_they_span(stage: Stage, p
     assert {line["outcome"] for line in http if line["status"] == 200} == {"ok"}
     longest = max(line["duration"] for line in http if line["target"].startswith("/stream"))
     assert longest >= plan.stream_seconds * 900
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("plan", "upgrades"),
+    [pytest.param(SHOWER, 3, id="shower"), pytest.param(FLOOD, 20, id="flood", marks=pytest.mark.all)],
+)
+def test_lines_equal_the_calls_of_bolt_whatever_generations_they_span(stage: Stage, plan: Plan, upgrades: int) -> None:
+    behind = stage.upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0"))
+    edge, file = logged_edge(stage, behind)
+    load = edge.load(plan)
+    for _ in range(upgrades):
+        assert edge.instance.status().in_flight > plan.bolt * plan.bolt_calls / 2  # each of them spans generations
+        assert edge.instance.upgrade("--require-all").exit_code == 0
+        assert load.turn().failures == []
+    report = load.finish()
+    assert report.failures == []
+    last = edge.instance.status()
+    assert [one["dropped"] for one in last.server["access_logs"]] == [0]
+    edge.instance.kill(last.pid, signal.SIGTERM)
+    eventually(lambda: not edge.instance.generations(), within=PATIENCE, what="nobody is left to write a line")
+
+    assert file.read_bytes().endswith(b"\n")
+    log = lines(file)
+    calls, record = report.calls, behind.record()
+    assert record.wrong == []
+    assert (record.requests["bolt"], record.requests["oneway"]) == (calls["call"], calls["oneway"])
+    assert calls["heartbeat"]
+    pushes = record.requests["push"]
+    assert Counter(line["kind"] for line in log) == {"call": calls["call"], "oneway": calls["oneway"], "push": pushes}
+    assert len({line["request_id"] for line in log if line["kind"] != "push"}) == calls["call"] + calls["oneway"]
+    assert {(line["kind"], line["status"], line["outcome"]) for line in log} == {
+        ("call", 0, "ok"),
+        ("oneway", None, "ok"),
+        ("push", 0, "ok"),
+    }
+    assert [line for line in log if line["kind"] != "oneway" and line["sent"] != line["received"]] == []
