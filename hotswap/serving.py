@@ -305,6 +305,8 @@ class Serving:
         self.gave_away = False
         if self.drain_under_way is not None and self.drain_under_way.closed:
             return  # the listeners are closed already
+        if self.baking is not None:
+            self._baked("ended without a verdict: the generation that got everything died at once")
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)

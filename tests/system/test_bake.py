@@ -96,6 +96,20 @@ def test_the_judge_outlives_the_command(edge: Edge) -> None:
     )
 
 
+def test_a_bake_is_over_when_the_generation_that_got_everything_died_at_once(edge: Edge) -> None:
+    upgrade = edge.instance.start_upgrade("--bake", "60s")
+    eventually(lambda: edge.instance.ask("/status")["baking"], within=PATIENCE, what="it bakes")
+    edge.instance.arm("destination.start.before:kill")
+    back = edge.instance.hotswap("rollback", edge.instance.name)
+    edge.instance.disarm()
+    assert back.returncode == errors.ConnectionsLost.exit_code, back.stderr
+    finish_upgrade(upgrade)
+    assert edge.instance.ask("/status")["baking"] is None
+    assert edge.instance.history()[1]["baked"].startswith("ended without a verdict")
+    assert edge.instance.upgrade().exit_code == 0
+    assert ask(edge) == 200
+
+
 def test_a_death_while_baking_is_told(edge: Edge) -> None:
     upgrade = edge.instance.start_upgrade("--bake", "60s")
     eventually(lambda: edge.instance.ask("/status")["baking"], within=PATIENCE, what="it bakes")
