@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import sys
 from pathlib import Path
@@ -15,12 +16,12 @@ NEXT_VERSION = f"{MAJOR}.{int(MINOR) + 1}.0"
 
 FIELD = '    of_next_version: str = "written by the next version"\n'
 
-# File, the last field of a struct there (with its text), after which the next version has one more.
+# Messages and states of which the next version has one field more.
 GROWN = (
-    ("proxy/state.py", '    """Bytes not yet written."""\n'),
-    ("proxy/state.py", "    splits: dict[str, dict[str, dict[str, int]]] = {}\n"),
-    ("proxy/http1/state.py", "    terms: Terms | None = None\n"),
-    ("hotswap/handover/wire.py", "    pid: Count = 0  # for people; no identity\n"),
+    ("proxy/state.py", "Transport"),
+    ("proxy/state.py", "SharedState"),
+    ("proxy/http1/state.py", "DownstreamState"),
+    ("hotswap/handover/wire.py", "Hello"),
 )
 
 
@@ -41,8 +42,19 @@ def command_of(tree: Path, *arguments: str) -> list[str]:
 def raise_minor_version(tree: Path) -> None:
     """Make a copy the next minor version: another number, and one more field in messages and states."""
     edit(tree / "hotswap/__init__.py", f'__version__ = "{__version__}"', f'__version__ = "{NEXT_VERSION}"')
-    for name, last in GROWN:
-        edit(tree / name, last, last + FIELD)
+    for name, struct in GROWN:
+        grow(tree / name, struct)
+
+
+def grow(file: Path, struct: str) -> None:
+    """Give a struct one more field, the last: at the end is where fields are added."""
+    lines = file.read_text().splitlines(keepends=True)
+    classes = [node for node in ast.parse("".join(lines)).body if isinstance(node, ast.ClassDef)]
+    (found,) = [node for node in classes if node.name == struct]
+    fields = [node for node in found.body if not isinstance(node, ast.FunctionDef)]
+    assert fields[-1].end_lineno is not None
+    lines.insert(fields[-1].end_lineno, FIELD)
+    file.write_text("".join(lines))
 
 
 def edit(file: Path, old: str, new: str) -> None:
