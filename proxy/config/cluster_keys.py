@@ -189,7 +189,8 @@ CLUSTER = Section(
             "retries",
             Count(0, 10),
             "How often an idempotent request is sent again when its upstream connection ended before a byte of the "
-            "response: kept-alive connections are closed by the upstream at any time.",
+            "response: kept-alive connections are closed by the upstream at any time. Of bolt: only calls of which not "
+            "a byte left.",
         ),
         Key(
             "max_idle",

@@ -141,7 +141,7 @@ LISTENER = Section(
             "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
             only=BOLT,
         ),
-        Key("access_log", ACCESS_LOG, "A line for each request.", absent="none", only=LOGGED),
+        Key("access_log", ACCESS_LOG, "A line for each request, call or connection.", absent="none", only=LOGGED),
         Key(
             "original_dst",
             Choice(get_args(model.OriginalDst)),
