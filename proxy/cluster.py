@@ -124,14 +124,17 @@ class Cluster:
 
         While none of its names is answered yet the endpoints of before serve on.
         """
-        known = {endpoint.name: endpoint for endpoint in (*self._former.values(), *self.endpoints)}
+        known = {endpoint.name: endpoint for endpoint in self.endpoints}
+        # Left before, for one of the same name that begins its connections otherwise:
+        beside = [former for former in self._former.values() if known.setdefault(former.name, former) is not former]
         fresh = Cluster(config, self.answers)
         if not fresh.endpoints and not fresh.answers:
             fresh.endpoints = self.endpoints
+        began = (self.announces, self.config.transparent_source)
+        stays = began == (config.proxy_protocol, config.transparent_source)  # else pooled connections are not as wanted
         endpoints = []
         for endpoint in fresh.endpoints:
             endpoint.cluster = self
-            stays = config.proxy_protocol == self.announces  # else the pooled connections began otherwise
             old = known.pop(endpoint.name, endpoint) if stays else endpoint
             old.follow(endpoint)
             endpoints.append(old)
@@ -141,8 +144,13 @@ class Cluster:
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)
-        self._former = {endpoint.name: endpoint for endpoint in known.values() if inert or endpoint.leave()}
-        self.calls_before += sum(one.calls for one in known.values() if one.name not in self._former)
+        self._former = {}
+        for endpoint in (*known.values(), *beside):
+            if inert or endpoint.leave():
+                taken = endpoint.name in self._former
+                self._former[f"{endpoint.name} {id(endpoint)}" if taken else endpoint.name] = endpoint
+            else:
+                self.calls_before += endpoint.calls
         self._heal()
 
     def close(self) -> None:

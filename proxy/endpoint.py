@@ -143,7 +143,7 @@ class Endpoint:
 
     def seen_by(self, client: Client) -> Endpoint | None:
         """The endpoint as this client reaches it, in a cluster that is `personal`. None: not at all."""
-        return self.guise(self.address, client.remote)
+        return self.guise(self.address, client.remote) if _reaches(client.remote, self.address) else None
 
     def guise(self, address: Address, source: str) -> Endpoint:
         """As whoever comes from that host reaches it, or reaches that address through it."""
@@ -205,9 +205,16 @@ class Anywhere(Endpoint):
         destination = client.destination
         if not destination or destination in client.tried:
             return None
-        source = client.remote if self.cluster.config.transparent_source else ""
-        return self.guise(Address.parse(destination), source)
+        address = Address.parse(destination)
+        if not self.cluster.config.transparent_source:
+            return self.guise(address, "")
+        return self.guise(address, client.remote) if _reaches(client.remote, address) else None
 
     def describe(self, now: float) -> dict[str, Any]:
         """With the number of destinations lately, or of clients at a destination."""
         return {**super().describe(now), "destinations": len(self.guises)}
+
+
+def _reaches(host: str, address: Address) -> bool:
+    """A connection from that host can go there. A PROXY protocol header may name hosts of any family."""
+    return host != "unix" and (":" in host) == (":" in address.host)

@@ -83,9 +83,8 @@ class Corner(Pool):
         whole = self._whole
         if not whole.limit:
             return False
-        if not whole.release(connection):
+        while not whole.release(connection):  # more than one, if a reload made the limit smaller
             whole.connections()[0].close()
-            whole.release(connection)
         self._idle[connection.serial] = connection
         return True
 

@@ -71,6 +71,7 @@ class ProxyReload:
         server, config = self._server, self._config
         old_clusters = dict(server.clusters)
         self._change_clusters()
+        server.names.follow(server.clusters.values(), config.dns)  # listeners that leave serve out their queue: a tick
         before = {listener.address: listener for listener in server.listeners.values()}
         until = server.reactor.kernel.clock() + config.upgrade.drain_timeout
         server.listeners.clear()

@@ -57,7 +57,8 @@ class Attended(Client):
     def _take_each(self, buffer: bytearray) -> None:
         """As `take`, frame by frame. Raises `BadFrame`."""
         at = 0
-        while at < len(buffer) and not self.paused and not self.closed:
+        # Not `paused`: when there is room again what is here is taken first, and reading goes on afterwards.
+        while at < len(buffer) and not (self.blockers or self.clogged or self.full or self.closed):
             end = self._other(buffer, at)
             if end == at:
                 break

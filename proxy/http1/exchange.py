@@ -26,7 +26,7 @@ from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upstream import Http1Upstream
-from proxy.proxy_protocol.sending import abandon, acquire
+from proxy.proxy_protocol.sending import abandon, introduced_to
 from proxy.relay import Relay
 
 if TYPE_CHECKING:
@@ -126,8 +126,13 @@ class Exchange(Relay, Downstream):
         endpoint = cluster.pick(self.tried, self.terms.subset if self.terms is not None else ())
         if cluster.personal and endpoint is not None:
             endpoint = endpoint.seen_by(self)
+        upstream: Http1Upstream | None = None
+        announced = event is Event.REQUEST and cluster.announces is not None
+        if announced and endpoint is not None:
+            upstream = introduced_to(endpoint.pool, cluster, self)  # type: ignore[assignment]  # see below
         if endpoint is not None and cluster.limits is not None:
-            excess = cluster.limits.admit(self, dials=event is not Event.REQUEST or not len(endpoint.pool))
+            found = upstream is not None if announced else event is Event.REQUEST and len(endpoint.pool) > 0
+            excess = cluster.limits.admit(self, dials=not found)
             if excess:
                 self.step = MOVES[event][self.step]
                 self._reply(503, excess)
@@ -137,11 +142,10 @@ class Exchange(Relay, Downstream):
             self.step = MOVES[event][self.step]
             self._reply(status, "no endpoint could be reached")
             return
-        upstream: Http1Upstream | None = None
-        if event is Event.REQUEST and cluster.announces is None:  # an http1 listener's pools hold nothing else
+        if upstream is not None:
+            endpoint.pool.discard(upstream)
+        elif event is Event.REQUEST and not announced:  # an http1 listener's pools hold nothing else
             upstream = endpoint.pool.acquire()  # type: ignore[assignment]
-        elif event is Event.REQUEST:
-            upstream = acquire(endpoint.pool, cluster, self)  # type: ignore[assignment]
         if upstream is not None:
             upstream.take(self)
             self._send_held(upstream)

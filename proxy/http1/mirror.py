@@ -146,7 +146,7 @@ class Mirror(Upstream):
 
     def expired(self, now: float) -> None:
         """It is not worth the wait."""
-        if self.connecting:
+        if self.connecting and (self.whole or self.source is not None):  # else it was given up for want of a body
             self.endpoint.unreachable(now)
         if self._sent:
             self.close()

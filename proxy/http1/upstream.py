@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
+from hotswap.errors import CannotRestore
 from hotswap.swappable import Schema
 from proxy.connection import deadline, remaining
 from proxy.http1.body import Chunks
@@ -374,10 +375,11 @@ class Http1Upstream(Relay, Announced):
         endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.endpoint = endpoint
         self.load_announced(saved.announced)
+        if endpoint.source and not endpoint.cluster.config.transparent_source:
+            raise CannotRestore("it comes from a client's address, and its cluster has no transparent_source any more")
         self.load_transport(saved.transport, now, places)
         self.use = saved.use
-        self.inbox = saved.inbox
-        self.scanned = 0
+        self.inbox, self.scanned = saved.inbox, 0
         self.uses = saved.uses
         self.deadline = deadline(saved.deadline, now)
         self.keep = saved.keep

@@ -40,13 +40,12 @@ def _ends(client: Downstream) -> Pair | None:
     return Pair(pair.source, pair.source_port, wanted.host, wanted.port)
 
 
-def acquire(pool: Pool, cluster: Cluster, client: Downstream) -> Announced | None:
-    """Take an idle connection that announced this client, the most recently used one; None if there is none."""
+def introduced_to(pool: Pool, cluster: Cluster, client: Downstream) -> Announced | None:
+    """An idle connection that announced this client, the most recently used one; None if there is none."""
     header = announcement(cluster, client)
     idle: list[Announced] = pool.connections()  # type: ignore[assignment]  # a pool of http1
     for upstream in reversed(idle):
         if upstream.announced == header:
-            pool.discard(upstream)
             return upstream
     return None
 

@@ -170,6 +170,38 @@ def test_call_waits_for_room_at_a_slow_server(moving: bool) -> None:
     assert len(world.lines["/log"]) == 2
 
 
+def test_every_call_behind_one_that_had_to_wait_for_room_goes_on(moving: bool) -> None:
+    dialect = bolt.DIALECTS[1]
+    world = rpc(LOG, moving=moving)
+    client = world.connect("rpc")
+    client.send(bolt.call(dialect, 1, b""))
+    server = world.dialled()
+    server.accept()
+    server.take()
+    server.accept_bytes(0)
+    client.inbox += b"".join(bolt.call(dialect, 10 + number, bytes(30_000)) for number in range(2))
+    world.settle()
+    client.send(b"".join(bolt.call(dialect, 20 + number, bytes(15_000)) for number in range(8)))
+    server.accept_bytes(None)
+    frames = taken(server)
+    assert len(frames) == 10
+    server.send(b"".join(bolt.answer(dialect, frame.id, b"") for frame in frames))
+    assert len(statuses(client)) == 10
+
+
+def test_calls_behind_as_many_as_a_filter_may_hold_go_on(moving: bool) -> None:
+    dialect = bolt.DIALECTS[1]
+    world = rpc("filters: [{name: fault, config: {delay: 1}}]", moving=moving)
+    client = world.connect("rpc")
+    client.send(b"".join(bolt.call(dialect, 10 + number, bytes(12_000)) for number in range(8)))
+    world.wait(1.1)
+    server = world.dialled()
+    server.accept()
+    frames = taken(server)
+    world.wait(1.1)
+    assert len(frames) + len(taken(server)) == 8
+
+
 def test_reset_by_a_filter_leaves_a_line_for_each_call_that_it_costs(moving: bool) -> None:
     config = "{abort_percent: 100, status: 0, headers: {service: bad}}"
     world = rpc(f"filters: [{{name: fault, config: {config}}}], {LOG}", moving=moving)
