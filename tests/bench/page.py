@@ -35,8 +35,8 @@ same run. With Bolt the others relay bytes, 64 connections onto 64, and know not
 
 COSTS_TEXT = """\
 Microseconds of CPU that each feature adds to a request, alone, over the same proxy without it, measured in turn in the
-same rounds; both are the mean of their best fifth. Differences of a few tenths are noise. Connections live on, so what
-is paid once for each does not show."""
+same rounds; both are the mean of their best fifth. Connections live on, so what is paid once for each does not show:
+the row SO_MARK, which adds nothing to a request, tells how much noise there is."""
 
 UPGRADE_TEXT = """\
 Milliseconds, median / worst of the upgrades in a row. Downtime is from the last I/O of the old generation to

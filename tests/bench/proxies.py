@@ -155,7 +155,11 @@ class Hall:
             "clusters": [
                 {"name": "echo", "endpoints": [f"127.0.0.1:{upstreams['echo']}"], "idle_timeout": "1h"},
                 {"name": "app", "endpoints": [f"127.0.0.1:{upstreams['http']}"], "max_idle": 512},
-                *({"name": name, "endpoints": [f"127.0.0.1:{upstreams[name]}"]} for name in CALLS),
+                # The upstream there knows calls only, and waits for its turn for longer than heartbeats would.
+                *(
+                    {"name": name, "endpoints": [f"127.0.0.1:{upstreams[name]}"], "heartbeat_interval": "1h"}
+                    for name in CALLS
+                ),
             ],
             "upgrade": {"deadline": "60s", **upgrade},
         }
