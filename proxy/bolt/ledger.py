@@ -18,8 +18,10 @@ from proxy.bolt.frame import ONEWAY, U32, write_crc
 from proxy.bolt.pool import SharedPool
 from proxy.bolt.state import CallState, UpstreamState, load_about, save_about
 from proxy.bolt.stream import Framed, torn_by
-from proxy.connection import HIGH, Upstream, deadline, remaining
-from proxy.kernel import IN
+from proxy.connection import HIGH
+from proxy.kernel import READING
+from proxy.sides import Upstream
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any
@@ -203,7 +205,7 @@ class Ledger(Framed, Upstream):
                 if count == len(out):
                     self.outbox = b""
                     self.torn = 0
-                    if self.interest == IN and not self.stale:
+                    if self.interest == READING and not self.stale:
                         return
                 else:
                     self.torn = torn_by(out, self.torn, count)

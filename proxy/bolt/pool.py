@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.kernel import IN
+from proxy.kernel import READING
 
 if TYPE_CHECKING:
     from proxy.bolt.ledger import Ledger
@@ -36,7 +36,7 @@ class SharedPool:
     def choose(self) -> Ledger | None:
         """The connection for a call; None if there is none."""
         chosen = self._chosen
-        if chosen is not None and chosen.outbox and chosen.interest == IN and not chosen.clogged:
+        if chosen is not None and chosen.outbox and chosen.interest == READING and not chosen.clogged:
             return chosen  # it will be written to at the end of this tick anyway
         best = None
         fewest = 0
