@@ -19,10 +19,11 @@ from proxy.kernel import IN
 from proxy.proxy_protocol.receiving import Introduction
 
 if TYPE_CHECKING:
-    from proxy.connection import Connection, Downstream
+    from proxy.connection import Connection
     from proxy.listener import Listener
     from proxy.proxy_protocol.header import Pair
     from proxy.reactor import Reactor
+    from proxy.sides import Downstream
 
 log = logging.getLogger("proxy")
 

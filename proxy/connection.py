@@ -51,10 +51,7 @@ from proxy.state import Transport
 
 if TYPE_CHECKING:
     from hotswap.swappable import Schema
-    from proxy.endpoint import Endpoint
-    from proxy.listener import Listener
     from proxy.plane import Places, Plane, Read, Write
-    from proxy.proxy_protocol.header import Pair
 
 CHUNK = 16384
 """Bytes of a first read; one that came full is followed by a larger one."""
@@ -351,50 +348,3 @@ class Connection:
         self.active = now - saved.silent
         self.outbox = saved.outbox
         places.link(self, saved.peer)
-
-
-class Downstream(Connection):
-    """A connection that a client opened. Its class is registered for a listener's protocol."""
-
-    __slots__ = ("destination", "introduced", "listener", "remote")
-
-    listener: Listener
-    """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
-    remote: str  # the client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener
-    introduced: Pair | None  # the addresses that a PROXY protocol header told, or is to tell
-    destination: str  # where the client wanted to go; empty unless the listener finds out (``original_dst``)
-
-    def attached(self) -> None:
-        """Count itself at the listener."""
-        self.listener.connections += 1
-
-    def detached(self) -> None:
-        """And out again."""
-        self.listener.connections -= 1
-
-    def describe(self) -> dict[str, Any]:
-        """With where it came from."""
-        return {**super().describe(), "listener": self.listener.name, "remote": self.remote}
-
-
-class Upstream(Connection):
-    """A connection that we opened to an endpoint."""
-
-    __slots__ = ("endpoint",)
-
-    endpoint: Endpoint
-    """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
-
-    def describe(self) -> dict[str, Any]:
-        """With where it goes to."""
-        return {**super().describe(), "cluster": self.endpoint.cluster.name, "endpoint": self.endpoint.name}
-
-
-def remaining(deadline: float, now: float) -> float | None:
-    """A deadline as it travels: the time left (negative if it passed meanwhile), None for none."""
-    return None if deadline == inf else deadline - now
-
-
-def deadline(left: float | None, now: float) -> float:
-    """The counterpart of `remaining`."""
-    return inf if left is None else now + left

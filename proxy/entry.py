@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from hotswap.swappable import Schema
-from proxy.connection import Downstream, deadline, remaining
 from proxy.filtered import FilteredDownstream
 from proxy.filters.api import Delay
+from proxy.sides import Downstream
 from proxy.state import EntryState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from proxy.filters.chain import Notes

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.accesslog.log import Sinks
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
-    from proxy.connection import Downstream
+    from proxy.sides import Downstream
 
 
 _OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from hotswap.address import Address
 from hotswap.log import fields
-from proxy.connection import Upstream
+from proxy.sides import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.connection import Connection, Downstream
+    from proxy.connection import Connection
     from proxy.listener import Listener
     from proxy.reactor import Reactor
+    from proxy.sides import Downstream
 
 QUIET: Final = 10.0
 """Seconds between two lines about connections that a listener refuses."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hotswap.address import Address
     from proxy.cluster import Cluster
-    from proxy.connection import Connection, Downstream, Upstream
+    from proxy.connection import Connection
     from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.proxy_protocol.header import Pair
+    from proxy.sides import Downstream, Upstream
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, "bytes | bytearray"], int]

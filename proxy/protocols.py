@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.bolt.downstream import BoltDownstream
 from proxy.bolt.upstream import BoltUpstream
-from proxy.connection import Connection, Downstream
+from proxy.connection import Connection
 from proxy.entry import Entry
 from proxy.filtered import FilteredDownstream, FilteredUpstream
 from proxy.filters.registry import looks_at_bytes
@@ -19,6 +19,7 @@ from proxy.http1.downstream import Http1Downstream
 from proxy.http1.mirror import Mirror
 from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.receiving import Introduction
+from proxy.sides import Downstream
 from proxy.tcp import TcpDownstream, TcpUpstream
 
 if TYPE_CHECKING:

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
-from proxy.connection import LOW, Connection, Upstream
+from proxy.connection import LOW, Connection
 from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
 from proxy.origins import Origins
+from proxy.sides import Upstream
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
 from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
-from proxy.connection import Downstream
 from proxy.dns.asker import NetworkAsker
 from proxy.dns.names import Names
 from proxy.heartbeat import Heartbeat
@@ -29,6 +28,7 @@ from proxy.protocols import KINDS, downstream
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
+from proxy.sides import Downstream
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:

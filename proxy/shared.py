@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.connection import deadline, remaining
 from proxy.filters.chain import load_all, save_all
 from proxy.split import load_splits, save_splits
 from proxy.state import SharedState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from proxy.server import ProxyServer

@@ -18,10 +18,11 @@ import msgspec
 
 from hotswap.swappable import Schema
 from proxy.accesslog.record import Record, load_record, save_record
-from proxy.connection import Downstream, Upstream, deadline, remaining
 from proxy.proxy_protocol.sending import announcement
 from proxy.relay import Relay
+from proxy.sides import Downstream, Upstream
 from proxy.state import TcpDownstreamState, TcpUpstreamState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any

@@ -46,3 +46,13 @@ class Alarms:
         """Drop everything but `planned`: short connections must not leave entries for minutes."""
         self._heap = list(planned)
         heapify(self._heap)
+
+
+def remaining(deadline: float, now: float) -> float | None:
+    """A deadline as it travels: the time left (negative if it passed meanwhile), None for none."""
+    return None if deadline == inf else deadline - now
+
+
+def deadline(left: float | None, now: float) -> float:
+    """The counterpart of `remaining`."""
+    return inf if left is None else now + left

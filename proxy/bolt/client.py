@@ -13,7 +13,9 @@ import msgspec
 from proxy.bolt.frame import CLOSED, BadFrame, error
 from proxy.bolt.state import About, CallState, DownstreamState, HeldState, load_about, save_about
 from proxy.bolt.stream import Framed
-from proxy.connection import HIGH, Downstream, deadline, remaining
+from proxy.connection import HIGH
+from proxy.sides import Downstream
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any

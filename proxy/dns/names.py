@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hotswap.log import fields
 from proxy.config.model import DnsConfig
-from proxy.connection import deadline, remaining
 from proxy.dns.answer import Absent, Failed, Found
 from proxy.dns.host import HostName
 from proxy.state import NameState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

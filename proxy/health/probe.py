@@ -16,9 +16,10 @@ import msgspec
 from hotswap.swappable import Schema
 from proxy.app import answer, question
 from proxy.config.model import AppConfig
-from proxy.connection import Upstream, deadline, remaining
 from proxy.proxy_protocol.sending import announcement
+from proxy.sides import Upstream
 from proxy.state import ProbeState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from proxy.endpoint import Endpoint

@@ -14,8 +14,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from proxy.connection import deadline, remaining
 from proxy.state import WatchState
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from proxy.config.model import HealthCheckConfig, OutlierConfig

@@ -15,7 +15,6 @@ import msgspec
 
 from hotswap.swappable import Schema
 from proxy.accesslog.record import load_record, save_record
-from proxy.connection import deadline, remaining
 from proxy.http1 import forward
 from proxy.http1.errors import BadMessage
 from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED
@@ -23,6 +22,7 @@ from proxy.http1.head import find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upload import Upload
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any

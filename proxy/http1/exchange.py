@@ -20,7 +20,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from proxy.accesslog.record import Record
-from proxy.connection import HIGH, Downstream
+from proxy.connection import HIGH
 from proxy.http1 import forward
 from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
 from proxy.http1.replies import reply
@@ -28,6 +28,7 @@ from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.sending import abandon, introduced_to
 from proxy.relay import Relay
+from proxy.sides import Downstream
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster

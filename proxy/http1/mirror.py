@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from hotswap.swappable import Schema
-from proxy.connection import Upstream, deadline, remaining
 from proxy.http1.state import MirrorState
 from proxy.proxy_protocol.sending import announcement
+from proxy.sides import Upstream
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster

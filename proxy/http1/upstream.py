@@ -15,7 +15,6 @@ import msgspec
 
 from hotswap.errors import CannotRestore
 from hotswap.swappable import Schema
-from proxy.connection import deadline, remaining
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, find_end, parse_response
@@ -23,6 +22,7 @@ from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
 from proxy.proxy_protocol.sending import Announced
 from proxy.relay import Relay
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any

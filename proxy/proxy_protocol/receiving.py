@@ -19,9 +19,10 @@ import msgspec
 
 from hotswap.log import fields
 from hotswap.swappable import Schema
-from proxy.connection import Downstream, deadline, remaining
 from proxy.proxy_protocol.header import LONGEST, UNIX, BadHeader, parse, plain_host
+from proxy.sides import Downstream
 from proxy.state import Transport
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any

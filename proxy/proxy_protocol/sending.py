@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore
-from proxy.connection import Upstream
 from proxy.proxy_protocol.header import Pair, encode
+from proxy.sides import Upstream
 
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
-    from proxy.connection import Downstream
     from proxy.plane import Plane
     from proxy.pool import Pool
+    from proxy.sides import Downstream
 
 
 def announcement(cluster: Cluster, client: Downstream | None) -> bytes:
