@@ -11,6 +11,9 @@ with the time, the connection and what it was doing. What the connections do:
     raw           TCP with CRC-chained frames both ways
     bolt          `bolt_calls` calls under way each, together `bolt_rate` a second, in all dialects
 
+With `tls`, the file of an authority, all of them speak TLS and require a certificate of it for `edge.test`: half of
+each kind TLS 1.2, half 1.3.
+
 The load goes on until `stop`, which finishes every exchange, proves every connection once more, and closes.
 """
 
@@ -48,6 +51,7 @@ class Plan(msgspec.Struct, kw_only=True):
     upload_pause: float = 3.0
     patience: float = 15.0
     reconnect: bool = False
+    tls: str = ""
 
     def scaled(self, share: float) -> Plan:
         """The same mixture with fewer connections, at least one of each kind there is."""

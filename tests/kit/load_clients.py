@@ -7,6 +7,7 @@ import os
 import random
 import zlib
 from collections import Counter
+from functools import cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -14,8 +15,11 @@ import msgspec
 from tests.kit import http, websocket
 from tests.kit.frames import Corrupt, FrameReader, FrameWriter
 from tests.kit.load import Plan
+from tests.kit.tls import HOST, VERSIONS, client_context
 
 LISTEN = 0.05  # seconds of silence that end a connection's life
+
+context = cache(client_context)
 
 
 class BadStatus(Exception):
@@ -49,11 +53,15 @@ class Client:
         return self.plan.http
 
     async def connect(self) -> None:
+        secure: dict[str, Any] = {}
+        if self.plan.tls:
+            secure = {"ssl": context(self.plan.tls, VERSIONS[self.index % 2]), "server_hostname": HOST}
         if self.address.startswith("unix:"):
-            self.reader, self.writer = await asyncio.open_unix_connection(self.address.removeprefix("unix:"))
+            path = self.address.removeprefix("unix:")
+            self.reader, self.writer = await asyncio.open_unix_connection(path, **secure)
         else:
             host, _, port = self.address.rpartition(":")
-            self.reader, self.writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            self.reader, self.writer = await asyncio.open_connection(host.strip("[]"), int(port), **secure)
         self.connects += 1
 
     async def exchange(self) -> None:
@@ -76,7 +84,11 @@ class Client:
         raise http.Closed("ended by the other side")
 
     def close(self) -> None:
-        if self.connects:
+        if not self.connects:
+            return
+        if self.plan.tls:
+            self.writer.close()  # says close_notify, without which an end of TLS is an error
+        else:
             self.writer.transport.abort()
 
     def beat(self, waited: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 import sys
 from collections import Counter
 from typing import Any
@@ -26,8 +27,8 @@ def cause_of(error: BaseException) -> Cause:
     causes: list[tuple[type[BaseException] | tuple[type[BaseException], ...], Cause]] = [
         ((ConnectionRefusedError, FileNotFoundError), "refused"),
         (ConnectionError, "reset"),
-        (http.Closed, "closed"),
-        (Corrupt, "corrupt"),
+        ((http.Closed, ssl.SSLEOFError), "closed"),
+        ((Corrupt, ssl.SSLError), "corrupt"),
         (BadStatus, "status"),
         (TimeoutError, "silent"),
     ]

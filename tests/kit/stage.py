@@ -4,6 +4,8 @@ listener   protocol   upstream
 web        http1      http
 raw        tcp        tcp
 rpc        bolt       bolt, if there is such an upstream
+
+With an authority all listeners speak TLS, and clusters do if the upstreams do.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 import msgspec
 
 from tests.kit.capture import Capture, Segment
+from tests.kit.certificates import Authority
 from tests.kit.companion import ROOT
 from tests.kit.load import Load, Plan
 from tests.kit.offspring import Offspring
@@ -93,17 +96,30 @@ class Stage:
 class Edge:
     """A proxy between clients and upstreams."""
 
-    def __init__(self, stage: Stage, upstreams: Upstreams, *, tree: Path = ROOT, **changes: Any) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        upstreams: Upstreams,
+        *,
+        tree: Path = ROOT,
+        authority: Authority | None = None,
+        **changes: Any,
+    ) -> None:
         self.stage = stage
         self.upstreams = upstreams
+        self.authority = authority
         self.web = loopback()
         self.raw = loopback()
         self.rpc = loopback() if len(upstreams.addresses) > 2 else ""
-        self.instance = stage.instance(configuration(self.web, self.raw, upstreams, rpc=self.rpc, **changes), tree)
+        config = configuration(self.web, self.raw, upstreams, rpc=self.rpc, **changes)
+        if authority:
+            secure(config, authority, behind=upstreams.secure)
+        self.instance = stage.instance(config, tree)
 
     def plan(self, plan: Plan) -> Plan:
         """This mixture, addressed to the proxy."""
-        return msgspec.structs.replace(plan, http=self.web, tcp=self.raw, bolt_address=self.rpc)
+        trusted = str(self.authority.file) if self.authority else ""
+        return msgspec.structs.replace(plan, http=self.web, tcp=self.raw, bolt_address=self.rpc, tls=trusted)
 
     def load(self, plan: Plan) -> Load:
         """Running clients of the proxy."""
@@ -145,3 +161,13 @@ def configuration(
         config["listeners"].append({"name": "rpc", "address": rpc, "protocol": "bolt", "cluster": "calls"})
         config["clusters"].append({"name": "calls", "endpoints": [upstreams.addresses[2]]})
     return config | changes
+
+
+def secure(config: Config, authority: Authority, *, behind: bool) -> None:
+    """Let every listener of a configuration speak TLS, and, if what is `behind` does, every cluster."""
+    certificate = authority.issue("edge").config
+    for listener in config["listeners"]:
+        listener["tls"] = {"certificates": [certificate]}
+    if behind:
+        for cluster in config["clusters"]:
+            cluster["tls"] = {"ca": str(authority.file)}

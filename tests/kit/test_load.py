@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
+from tests.kit.certificates import Authority
 from tests.kit.load import Cause, Load, Plan
 from tests.kit.ports import loopback
 from tests.kit.relay import Fault, Relay
@@ -19,6 +20,17 @@ MIXTURE = {"busy": 4, "idle": 2, "streams": 2, "uploads": 2, "websockets": 2, "r
 @pytest.fixture(scope="module")
 def upstreams() -> Iterator[Upstreams]:
     with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("load"))
+
+
+@pytest.fixture(scope="module")
+def secure_upstreams(authority: Authority) -> Iterator[Upstreams]:
+    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), tls=authority.issue()) as running:
         yield running
 
 
@@ -72,6 +84,42 @@ def test_calls_are_counted_by_kind_as_the_upstream_counts_them() -> None:
     assert record.wrong == []
     seen = record.requests
     assert report.calls == {"call": seen["bolt"], "oneway": seen["oneway"], "heartbeat": seen["heartbeat"]}
+
+
+@pytest.fixture
+def secure_plan(plan: Plan, authority: Authority, secure_upstreams: Upstreams) -> Plan:
+    http, tcp = secure_upstreams.addresses
+    return msgspec.structs.replace(plan, http=http, tcp=tcp, tls=str(authority.file))
+
+
+def test_half_of_the_clients_speak_each_version_of_tls(secure_plan: Plan, secure_upstreams: Upstreams) -> None:
+    with Load(secure_plan) as load:
+        assert load.turn().failures == []
+        report = load.finish()
+    assert report.failures == []
+    assert report.connected == MIXTURE
+    record = secure_upstreams.record()
+    assert record.versions == {"TLSv1.2": 8, "TLSv1.3": 7}  # of the three raw ones the first and the last speak 1.2
+    assert record.busy_ends == []
+    assert record.wrong == []
+
+
+def test_calls_go_by_tls_too(authority: Authority) -> None:
+    with Upstreams(("bolt", "127.0.0.1:0"), tls=authority.issue(), version="1.3") as upstreams:
+        plan = Plan(bolt_address=upstreams.addresses[0], bolt=2, bolt_calls=4, tls=str(authority.file))
+        with Load(plan) as load:
+            report = load.finish()
+        assert [failure.index for failure in report.failures] == [0], "the upstream refuses TLS 1.2"
+        assert report.calls["call"] > 4
+        assert upstreams.record().versions == {"TLSv1.3": 1}
+
+
+@pytest.mark.parametrize("fault", ["drop", "double", "flip"])
+def test_a_wrong_byte_is_noticed_by_every_client_of_tls(secure_plan: Plan, fault: Fault) -> None:
+    with relayed(secure_plan, patience=0.5) as relays:
+        relays.fail(fault)
+        report = relays.load.finish()
+    assert Counter(failure.kind for failure in report.failures) == MIXTURE
 
 
 @pytest.mark.parametrize("fault", ["drop", "double", "flip"])

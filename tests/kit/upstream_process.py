@@ -15,6 +15,7 @@ from tests.kit import http, websocket
 from tests.kit.bolt_upstream import BoltServer
 from tests.kit.companion import converse, say
 from tests.kit.frames import HEADER, Corrupt, FrameReader, FrameWriter
+from tests.kit.tls import server_context
 from tests.kit.upstreams import Ended, Kind, Listening, Place, Record, Spec
 
 BACKLOG = 4096
@@ -59,6 +60,8 @@ class Peer:
     async def serve(self) -> None:
         record = self.upstream.record
         record.accepted += 1
+        if secure := self.writer.get_extra_info("ssl_object"):
+            record.versions[secure.version()] = record.versions.get(secure.version(), 0) + 1
         try:
             await {"http": self.requests, "tcp": self.frames, "raw": self.echo, "bolt": self.calls}[self.kind]()
         except (http.Closed, ConnectionError) as error:
@@ -256,11 +259,13 @@ class Upstream:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await Peer(self, place.kind, reader, writer).serve()
 
+        secure = server_context(place.tls.cert, place.tls.key, place.tls.version) if place.tls else None
         if place.address.startswith("unix:"):
-            await asyncio.start_unix_server(serve, place.address.removeprefix("unix:"), backlog=BACKLOG)
+            path = place.address.removeprefix("unix:")
+            await asyncio.start_unix_server(serve, path, backlog=BACKLOG, ssl=secure)
             return place.address
         host, _, port = place.address.rpartition(":")
-        server = await asyncio.start_server(serve, host.strip("[]"), int(port), backlog=BACKLOG)
+        server = await asyncio.start_server(serve, host.strip("[]"), int(port), backlog=BACKLOG, ssl=secure)
         bound: socket.socket = server.sockets[0]
         return f"{host}:{bound.getsockname()[1]}"
 

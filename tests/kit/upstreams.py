@@ -15,7 +15,7 @@ An `http` upstream answers (query parameters in brackets, bodies of requests are
 
 `Expect: 100-continue` is answered on every path. A `tcp` upstream checks CRC-chained frames and sends each
 payload back in a chain of its own; a `raw` one echoes bytes as they are, half-close included. A `bolt` one is described
-in `tests.kit.bolt_upstream`.
+in `tests.kit.bolt_upstream`. Any of them may speak TLS.
 """
 
 from __future__ import annotations
@@ -25,9 +25,19 @@ from typing import Literal, Self
 
 import msgspec
 
+from tests.kit.certificates import Pair
 from tests.kit.companion import Companion
+from tests.kit.tls import Version
 
 Kind = Literal["http", "tcp", "raw", "bolt"]
+
+
+class Secure(msgspec.Struct):
+    """How a listener speaks TLS: certificate chain and key as PEM files, and its one version, or both."""
+
+    cert: str
+    key: str
+    version: Version | None = None
 
 
 class Place(msgspec.Struct):
@@ -35,6 +45,7 @@ class Place(msgspec.Struct):
 
     kind: Kind
     address: str
+    tls: Secure | None = None
 
 
 class Spec(msgspec.Struct):
@@ -57,9 +68,10 @@ class Ended(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """What the upstreams saw since they were started."""
+    """What the upstreams saw since they were started. `versions` counts the handshakes, `TLSv1.3` or `TLSv1.2`."""
 
     accepted: int = 0
+    versions: dict[str, int] = {}
     requests: dict[str, int] = {}
     ended: list[Ended] = []
     wrong: list[str] = []
@@ -72,12 +84,14 @@ class Record(msgspec.Struct):
 
 
 class Upstreams:
-    """The running process. A context manager."""
+    """The running process. A context manager. With `tls` it shows this certificate on every listener."""
 
-    def __init__(self, *places: tuple[Kind, str]) -> None:
-        wanted = [Place(kind, address) for kind, address in places]
+    def __init__(self, *places: tuple[Kind, str], tls: Pair | None = None, version: Version | None = None) -> None:
+        secure = Secure(str(tls.cert), str(tls.key), version) if tls else None
+        wanted = [Place(kind, address, secure) for kind, address in places]
         self._companion = Companion("tests.kit.upstream_process", Spec(wanted))
         self.addresses: list[str] = []
+        self.secure = tls is not None
 
     def wait(self) -> Self:
         """Until it listens."""
