@@ -12,6 +12,7 @@ from proxy.config.model import MatchConfig, Protocol
 from proxy.config.problems import Problems, nearest, shown
 from proxy.config.reach import check_reach
 from proxy.config.route_keys import ROUTED
+from proxy.config.tls_checks import check_tls
 from proxy.filters.registry import FILTERS, build, looks_at
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def check(root: Part, problems: Problems) -> None:
     _references(listeners, clusters, copies, root, problems)
     _app(root, listeners, problems)
     check_reach(listeners, clusters, problems)
+    check_tls(listeners, clusters, problems)
     _socket_path(root, problems)
 
 
@@ -82,18 +84,18 @@ def _protocol(listener: Part, problems: Problems) -> None:
     if protocol is None:
         return
     written = listener.written
-    if protocol not in ROUTED:
-        if not {"routes", "cluster"} & written:
-            problems.error(listener.line, listener.path, "cluster is missing; add cluster: NAME, where connections go")
-    elif {"routes", "cluster"} <= written:
+    if {"routes", "cluster"} <= written:
         remedy = "keep routes, or cluster for one route that takes every request"
         problems.error(*listener.place("cluster"), f"cluster and routes stand together; {remedy}")
     elif not {"routes", "cluster"} & written:
-        problems.error(
-            listener.line, listener.path, "routes are missing; add routes, or cluster: NAME for all requests"
+        missing = (
+            "routes are missing; add routes, or cluster: NAME for all requests"
+            if protocol in ROUTED
+            else "cluster is missing; add cluster: NAME, where connections go"
         )
+        problems.error(listener.line, listener.path, missing)
     _foreign(listener, protocol, problems)
-    for route in listener.parts("routes") if protocol in ROUTED else ():
+    for route in listener.parts("routes"):
         match: Part | None = route.value("match")
         if match is not None:
             _foreign(match, protocol, problems)
@@ -105,7 +107,7 @@ def _foreign(part: Part, protocol: str, problems: Problems) -> None:
     for key in part.section.keys:
         if key.only and protocol not in key.only and key.name in part.fields:
             one = " or ".join(key.only)
-            remedy = "write cluster: NAME instead" if key.name == "routes" else f"remove it, or write protocol: {one}"
+            remedy = f"remove it, or write protocol: {one}"
             problems.error(*part.place(key.name), f"{key.name} has no meaning for protocol {protocol}; {remedy}")
 
 
@@ -169,19 +171,24 @@ def _routes(routes: list[Part], problems: Problems) -> None:
 
 def covers(one: MatchConfig, other: MatchConfig) -> bool:
     """Whether `one` takes every request that `other` takes. May miss a case, never invents one."""
-    if one.host is not None and one.host != other.host:
-        below = one.host.startswith("*.") and other.host is not None and other.host.endswith(one.host[1:])
-        if not below:
-            return False
+    if not _below(one.host, other.host):
+        return False
     if one.path is not None and one.path != other.path:
         return False
     if one.prefix not in (None, "/"):
         inside = (other.path or other.prefix or "") + "/"
         if not inside.startswith(one.prefix.removesuffix("/") + "/"):
             return False
-    if one.service not in (None, "*", other.service):
+    if one.service not in (None, "*", other.service) or not _below(one.sni, other.sni):
         return False
     return set(one.headers) <= set(other.headers)
+
+
+def _below(one: str | None, other: str | None) -> bool:
+    """Whether the host, or the pattern of hosts, `one` takes every host that `other` takes."""
+    if one is None or one == other:
+        return True
+    return one.startswith("*.") and other is not None and other.endswith(one[1:])
 
 
 def _endpoints(cluster: Part, problems: Problems) -> None:

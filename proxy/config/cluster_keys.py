@@ -9,6 +9,7 @@ from proxy.config.hosts import EndpointAddress
 from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.plain import Flag
 from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_keys import CLUSTER_TLS
 
 LABELS = HeaderValues("mapping of label to value")
 
@@ -239,5 +240,6 @@ CLUSTER = Section(
             example="v2",
             absent="no header",
         ),
+        Key("tls", CLUSTER_TLS, "Connections to the endpoints speak TLS, see below.", absent="plaintext"),
     ),
 )

@@ -17,6 +17,7 @@ from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, 
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_keys import TLS_SECTIONS
 
 UPGRADE = Section(
     "upgrade",
@@ -129,4 +130,5 @@ SECTIONS = (
     UPGRADE,
     APP,
     DNS,
+    *TLS_SECTIONS,
 )

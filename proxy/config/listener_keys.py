@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
-from proxy.config import model
+from proxy.config import model, tls_model
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import LOG_TARGET, Choice, Count, Duration, LogTemplate, Name, Size, SocketAddress
 from proxy.config.networks import Networks
 from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
 from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_keys import LISTENER_TLS
 
 ACCESS_LOG = Section(
     "access log",
@@ -81,11 +82,16 @@ LISTENER = Section(
             required=True,
             example="http1",
         ),
-        Key("routes", Items(ROUTE), "Where requests go, first match first.", absent="see `cluster`", only=ROUTED),
+        Key(
+            "routes",
+            Items(ROUTE),
+            "Where requests go, first match first; for tcp, connections by the host of their TLS handshake.",
+            absent="see `cluster`",
+        ),
         Key(
             "cluster",
             Name(),
-            "Where everything goes. For tcp this is required; else it is short for one route that takes every request.",
+            "Where everything goes: short for one route that takes every request, or every connection.",
             example="app",
             absent="see `routes`",
         ),
@@ -154,5 +160,20 @@ LISTENER = Section(
         ),
         Key("filters", Items(FILTER), "What connections and requests pass, in this order.", absent="none"),
         Key("proxy_protocol", PROXY_PROTOCOL, "Who tells the client's address by a header.", absent="no header"),
+        Key("tls", LISTENER_TLS, "Clients speak TLS, see below.", absent="plaintext"),
+        Key(
+            "tls_mode",
+            Choice(get_args(tls_model.TlsMode)),
+            "`permissive`: those who speak plaintext are served, too; their first bytes tell. Needs `tls`.",
+        ),
+        Key(
+            "first_bytes_timeout",
+            Duration(),
+            "How long the first bytes that tell TLS from plaintext, or the host of a handshake, may take. With "
+            "`tls_mode: permissive` on tcp it is required: a client that is silent for so long speaks plaintext and "
+            "waits for the server.",
+            example="1s",
+            absent="5s for routes by `sni`, else as a header",
+        ),
     ),
 )

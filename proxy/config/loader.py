@@ -9,7 +9,10 @@ a whole configuration or `InvalidConfig`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from proxy.config import document
 from proxy.config.checks import check
@@ -20,10 +23,10 @@ from proxy.config.problems import InvalidConfig, Problem, Problems
 from proxy.config.reach import check_rights
 from proxy.config.reader import Part, read_section
 from proxy.config.route_keys import ROUTE
+from proxy.config.tls_kinds import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     Forbidden = Callable[[], Mapping[str, str]]
 
@@ -47,11 +50,21 @@ def load_with_warnings(path: Path, forbidden: Forbidden | None = None, *, starti
     `forbidden` tells what this process may not do (see `proxy.plumbing`): an error for one that is `starting` with
     this configuration, else a warning.
     """
-    return loads(_text(path), str(path), forbidden, starting=starting)
+    return loads(_text(path), str(path), forbidden, starting=starting, base=path.absolute().parent)
 
 
-def loads(text: str, source: str = "config", forbidden: Forbidden | None = None, *, starting: bool = False) -> Loaded:
-    """Read a text; `source` is what its problems call it. Raises `InvalidConfig`. See `load_with_warnings`."""
+def loads(
+    text: str,
+    source: str = "config",
+    forbidden: Forbidden | None = None,
+    *,
+    starting: bool = False,
+    base: Path = Path(),
+) -> Loaded:
+    """Read a text; `source` is what its problems call it. Raises `InvalidConfig`. See `load_with_warnings`.
+
+    `base` is the directory of the files that it names.
+    """
     problems = Problems()
     root = None
     try:
@@ -67,7 +80,7 @@ def loads(text: str, source: str = "config", forbidden: Forbidden | None = None,
                 check_rights(listeners, clusters, forbidden(), problems, starting=starting)
     if problems.errors or root is None:
         raise InvalidConfig(source, sorted(problems.errors, key=lambda problem: problem.line))
-    return Loaded(_build(root), tuple(sorted(problems.warnings, key=lambda problem: problem.line)))
+    return Loaded(_build(root, base.absolute()), tuple(sorted(problems.warnings, key=lambda problem: problem.line)))
 
 
 def _text(path: Path) -> str:
@@ -90,18 +103,32 @@ def _text(path: Path) -> str:
         raise InvalidConfig(str(path), [Problem(line, "", "not UTF-8; save the file in that encoding")]) from None
 
 
-def _build(part: Part) -> Any:
+def _build(part: Part, base: Path) -> Any:
     """The struct of a part without problems."""
     fields: dict[str, Any] = {}
     for name, found in part.fields.items():
         if isinstance(found.value, Part):
-            fields[name] = _build(found.value)
+            fields[name] = _build(found.value, base)
         elif isinstance(found.value, list):
-            fields[name] = tuple(_build(item) for item in found.value)
+            fields[name] = tuple(_build(item, base) for item in found.value)
+        elif part.section.kind(name) is FILE:
+            fields[name] = str(base / found.value)
         else:
             fields[name] = found.value
-    if part.section is LISTENER and "cluster" in fields:
-        fields["routes"] = (RouteConfig(cluster=fields.pop("cluster"), match=MatchConfig()),)
+    if part.section is LISTENER:
+        _complete(fields)
     if part.section is ROUTE and "clusters" in fields:
         fields["cluster"] = fields["clusters"][0].name
     return part.section.struct(**fields)
+
+
+def _complete(listener: dict[str, Any]) -> None:
+    """What follows from other keys of a listener where it is not written."""
+    if "cluster" in listener:
+        listener["routes"] = (RouteConfig(cluster=listener.pop("cluster"), match=MatchConfig()),)
+    tls = listener.get("tls")
+    if tls is not None and not tls.alpn and listener["protocol"] == "http1":
+        listener["tls"] = msgspec.structs.replace(tls, alpn=("http/1.1",))
+    by_name = any(route.match.sni is not None for route in listener["routes"])
+    if by_name and "first_bytes_timeout" not in listener:
+        listener["first_bytes_timeout"] = 5.0

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from hotswap.address import Address
+from proxy.config.tls_model import ClusterTlsConfig, ListenerTlsConfig, TlsMode
 from proxy.dns.host import HostName
 
 Protocol = Literal["tcp", "http1", "bolt"]
@@ -117,6 +118,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     proxy_protocol: ProxyVersion | None = None
     transparent_source: bool = False
     mark: int | None = None
+    tls: ClusterTlsConfig | None = None
 
     @property
     def original_dst(self) -> bool:
@@ -130,7 +132,7 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
     ``path`` compares the whole path (without the query), ``prefix`` its beginning; at most one of both is there.
     ``headers`` are (name in lower case, exact value). ``service`` is a pattern for bolt, which knows neither hosts
-    nor paths.
+    nor paths. ``sni`` is the host that a client of tcp names in its TLS handshake; the same form as ``host``.
     """
 
     host: str | None = None
@@ -138,6 +140,7 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     service: str | None = None
+    sni: str | None = None
 
 
 class ShareConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,11 +197,13 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A bound address and what is spoken there.
 
     ``original_dst``: how to learn where clients wanted to go before a rule sent them here; None: do not ask.
-    ``routes`` has one entry at least; a tcp listener has exactly one, which matches everything, so
-    `cluster` is where its connections go. From ``header_timeout`` to ``max_body`` the fields concern http1 only:
-    the time for a whole request head, the longest silence inside a request body, the wait for the next
-    request, and the limits whose excess is answered by 431 and 413 (``max_body`` None: no limit).
-    ``max_frame`` concerns bolt only. ``max_connections`` None: no limit but that of open files.
+    ``routes`` has one entry at least. A tcp listener has exactly one, which matches everything, so `cluster` is where
+    its connections go; or several that match ``sni``, of which the last may match everything.
+    From ``header_timeout`` to ``max_body`` the fields concern http1 only: the time for a whole request head, the
+    longest silence inside a request body, the wait for the next request, and the limits whose excess is answered by
+    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt only. ``max_connections`` None: no limit but
+    that of open files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port. Their first bytes
+    tell, and the host that a route by ``sni`` looks for; these may take ``first_bytes_timeout`` (None: as a header).
     """
 
     name: str
@@ -218,6 +223,9 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[FilterConfig, ...] = ()
     proxy_protocol: ProxyProtocolConfig | None = None
     original_dst: OriginalDst | None = None
+    tls: ListenerTlsConfig | None = None
+    tls_mode: TlsMode = "required"
+    first_bytes_timeout: float | None = None
 
     @property
     def cluster(self) -> str:

@@ -22,6 +22,7 @@ from proxy.config.keys import APP, ROOT, UPGRADE
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_keys import CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, LISTENER_TLS
 
 HEAD = """\
 # Configuration
@@ -73,12 +74,16 @@ TITLES = (
     (FILTER, "listeners: filters"),
     (PROXY_PROTOCOL, "listeners: proxy_protocol"),
     (SHARE, "listeners: routes: clusters"),
+    (LISTENER_TLS, "listeners: tls"),
+    (CERTIFICATE, "listeners: tls: certificates"),
+    (CLIENT_CERTIFICATES, "listeners: tls: client_certificates"),
     (CLUSTER, "clusters"),
     (ENDPOINT, "clusters: endpoints"),
     (OUTLIER, "clusters: outlier"),
     (HEALTH_CHECK, "clusters: health_check"),
     (LIMITS, "clusters: limits"),
     (RETRY_BUDGET, "clusters: retry_budget"),
+    (CLUSTER_TLS, "clusters: tls"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
     (DNS, "dns"),

@@ -7,12 +7,14 @@ from proxy.config.cluster_keys import LABELS, SHARE
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import HOST, SERVICE, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_kinds import SNI
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
+TCP = ("tcp",)
 LOGGED = ("tcp", "http1", "bolt")
 ROUTED = ("http1", "bolt")
-"""Protocols with a choice of routes."""
+"""Protocols with requests."""
 
 MATCH = Section(
     "match",
@@ -50,6 +52,7 @@ MATCH = Section(
             "Header fields that must be there with exactly this value; the names in any case.",
             example="{x-version: beta}",
             absent="any headers",
+            only=ROUTED,
         ),
         Key(
             "service",
@@ -60,13 +63,22 @@ MATCH = Section(
             absent="any service",
             only=BOLT,
         ),
+        Key(
+            "sni",
+            SNI,
+            "The host that a client names in its TLS handshake, which goes on to the cluster as it is: `*.example.com` "
+            "takes every name below example.com. Not on a listener with `tls`.",
+            example="db.example.com",
+            absent="any connection, also without TLS",
+            only=TCP,
+        ),
     ),
 )
 
 ROUTE = Section(
     "route",
     model.RouteConfig,
-    "The first route that matches decides; without a match the answer is 404, for bolt status 6.",
+    "The first route that matches decides; without a match the answer is 404, for bolt status 6, for tcp a reset.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
         Key("cluster", Name(), "The cluster they go to; this or `clusters`.", example="app", absent="see `clusters`"),

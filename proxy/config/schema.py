@@ -13,7 +13,7 @@ import msgspec
 from proxy.config.keys import ROOT, SECTIONS
 from proxy.config.listener_keys import LISTENER
 from proxy.config.model import Protocol
-from proxy.config.route_keys import ROUTE, ROUTED
+from proxy.config.route_keys import ROUTE
 from proxy.config.sections import Items, Key, Section
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -67,14 +67,10 @@ def _key(section: Section, key: Key) -> dict[str, Any]:
 
 def _by_protocol() -> dict[str, Any]:
     """Which keys go with which protocol."""
-    rules = []
+    rules: list[dict[str, Any]] = [{"oneOf": [{"required": ["routes"]}, {"required": ["cluster"]}]}]
     for protocol in get_args(Protocol):
         foreign = [key.name for key in LISTENER.keys if key.only and protocol not in key.only]
         then: dict[str, Any] = {"properties": dict.fromkeys(foreign, False)} if foreign else {}
-        if protocol in ROUTED:
-            then["oneOf"] = [{"required": ["routes"]}, {"required": ["cluster"]}]
-        else:
-            then["required"] = ["cluster"]
         rules.append({"if": {"properties": {"protocol": {"const": protocol}}}, "then": then})
     return {"allOf": rules}
 

@@ -54,6 +54,11 @@ class Section:
         """The key of this name."""
         return next((key for key in self.keys if key.name == name), None)
 
+    def kind(self, name: str) -> Kind | Section | Items | None:
+        """What the key of this name takes."""
+        key = self.key(name)
+        return None if key is None else key.kind
+
     def default(self, key: Key) -> Any:
         """The default of an optional key; None where leaving it out means something that cannot be written."""
         field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)

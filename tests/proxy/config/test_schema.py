@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from proxy.config import model
+from proxy.config import model, tls_model
 from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.keys import SECTIONS
 from proxy.config.listener_keys import LISTENER
@@ -38,7 +38,8 @@ def properties(section: Section) -> dict[str, Any]:
 
 
 def test_every_struct_of_the_model_has_its_section() -> None:
-    structs = {value for value in vars(model).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)}
+    values = [*vars(model).values(), *vars(tls_model).values()]
+    structs = {value for value in values if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert {section.struct for section in SECTIONS} == structs - {msgspec.Struct}
 
 
@@ -112,7 +113,7 @@ def test_words_of_other_proxies_lead_to_keys_that_exist() -> None:
         ("name: edge", "nam: edge"),
         ("protocol: tcp", "protocol: udp"),
         ("protocol: tcp", "protocol: tcp, max_body: 1"),
-        ("protocol: tcp, cluster: db", "protocol: tcp, routes: [{cluster: db}]"),
+        ("protocol: tcp, cluster: db", "protocol: tcp, cluster: db, routes: [{cluster: db}]"),
         ("protocol: tcp, cluster: db", "protocol: http1"),
         ("protocol: tcp", "protocol: tcp, backlog: 0"),
         ("name: edge", "name: edge\ndrain_timeout: 5"),

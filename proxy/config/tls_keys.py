@@ -1,0 +1,130 @@
+"""The keys of TLS, of listeners and clusters. See `keys`; what they mean together, `tls_checks`."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from proxy.config import tls_model
+from proxy.config.kinds import Choice, Duration
+from proxy.config.plain import Flag
+from proxy.config.sections import Items, Key, Section
+from proxy.config.tls_kinds import FILE, ONE_HOST, CertificateNames, Ciphers, Protocols
+
+_VERSIONS = Choice(get_args(tls_model.TlsVersion))
+_USUAL = "AES-GCM and ChaCha20-Poly1305 with ephemeral keys"
+
+CERTIFICATE = Section(
+    "certificate",
+    tls_model.CertificateConfig,
+    "Two PEM files. Relative paths are relative to the directory of the configuration file.",
+    (
+        Key(
+            "cert",
+            FILE,
+            "The certificate, then those that lead from it to the root, in this order, without the root itself.",
+            required=True,
+            example="edge.pem",
+        ),
+        Key(
+            "key",
+            FILE,
+            "Its private key, not encrypted. Nobody else should be able to read it.",
+            required=True,
+            example="edge.key",
+        ),
+    ),
+)
+
+CLIENT_CERTIFICATES = Section(
+    "client_certificates",
+    tls_model.ClientCertificatesConfig,
+    "Clients are asked for a certificate (mutual TLS).",
+    (
+        Key("mode", Choice(get_args(tls_model.ClientMode)), "With `optional`, clients without one are served, too."),
+        Key("ca", FILE, "The roots that sign them, PEM.", required=True, example="clients.pem"),
+        Key(
+            "sans",
+            CertificateNames(),
+            "Their certificate must have one of these names: host names, `*.example.com` for all below it, URIs, mail "
+            "addresses, IP addresses.",
+            example="[spiffe://prod/web]",
+            absent="all that `ca` signed",
+        ),
+    ),
+)
+
+LISTENER_TLS = Section(
+    "listener tls",
+    tls_model.ListenerTlsConfig,
+    "Clients speak TLS 1.2 or 1.3, see [TLS](tls.md). Files are read again when they change.",
+    (
+        Key(
+            "certificates",
+            Items(CERTIFICATE),
+            "The client's host name (SNI) chooses: the first that has this very name, else the first with a fitting "
+            "wildcard, else the first of all.",
+            required=True,
+            example="[{cert: edge.pem, key: edge.key}]",
+        ),
+        Key("min_version", _VERSIONS, "The lowest version that is spoken."),
+        Key(
+            "ciphers",
+            Ciphers(of_clients=False),
+            "Cipher suites of both versions by OpenSSL's names, best first. Only AEAD ones are known.",
+            example="[TLS_AES_128_GCM_SHA256, ECDHE-ECDSA-AES128-GCM-SHA256]",
+            absent=_USUAL,
+        ),
+        Key(
+            "alpn",
+            Protocols(),
+            "Protocols to agree on by ALPN, best first. A client that offers only others is refused, one that offers "
+            "none is served.",
+            example="[http/1.1]",
+            absent="`[http/1.1]` for http1, none else",
+        ),
+        Key("client_certificates", CLIENT_CERTIFICATES, "Asks clients for a certificate.", absent="not asked"),
+        Key("tickets", Flag(), "Whether clients may resume sessions by tickets; a new generation knows no old ones."),
+        Key("handshake_timeout", Duration(), "For the whole handshake. Then the connection is closed."),
+    ),
+)
+
+CLUSTER_TLS = Section(
+    "cluster tls",
+    tls_model.ClusterTlsConfig,
+    "Connections to the endpoints speak TLS 1.2 or 1.3, checks included, see [TLS](tls.md); `{}` takes the defaults.",
+    (
+        Key("ca", FILE, "The roots that are trusted, PEM.", example="ca.pem", absent="those of the system"),
+        Key(
+            "verify",
+            Flag(),
+            "With `false`, whoever answers is trusted: anybody on the way can read and change everything.",
+        ),
+        Key(
+            "sans",
+            CertificateNames(),
+            "The certificate must have one of these names, in the forms that `client_certificates` takes, instead of "
+            "the name of the endpoint.",
+            example="[spiffe://prod/db]",
+            absent="the host of the endpoint, or `sni`",
+        ),
+        Key(
+            "sni",
+            ONE_HOST,
+            "The host name that endpoints are asked for, and that their certificate must have unless there are `sans`.",
+            example="db.example.com",
+            absent="the host of the endpoint, if it is a name",
+        ),
+        Key("certificate", CERTIFICATE, "What is shown to endpoints that ask for one.", absent="none"),
+        Key("alpn", Protocols(), "Protocols to offer by ALPN.", example="[http/1.1]", absent="none"),
+        Key("min_version", _VERSIONS, "The lowest version that is spoken."),
+        Key(
+            "ciphers",
+            Ciphers(of_clients=True),
+            "As those of a listener.",
+            example="[TLS_AES_128_GCM_SHA256]",
+            absent=_USUAL,
+        ),
+    ),
+)
+
+TLS_SECTIONS = (LISTENER_TLS, CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS)
