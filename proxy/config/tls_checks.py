@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.tls.policy import STATIC_RSA, is_13
+from proxy.tls.policy import STATIC_RSA, has_short_tag, is_13
 
 if TYPE_CHECKING:
     from proxy.config.problems import Problems
@@ -65,12 +65,17 @@ def _ciphers(tls: Part | None, problems: Problems) -> None:
         problems.error(
             *tls.place("ciphers"), "none of these is one of TLS 1.3; add TLS_AES_128_GCM_SHA256, or lower min_version"
         )
-    weak = [name for name in named if name in STATIC_RSA]
-    if weak:
-        problems.warn(
-            *tls.place("ciphers"),
-            f"{weak[0]} has no forward secrecy: who gets the key later reads what was recorded; write ECDHE ones",
-        )
+    for name in named:
+        if name in STATIC_RSA:
+            problems.warn(
+                *tls.place("ciphers"),
+                f"{name} has no forward secrecy: who gets the key later reads what was recorded; write ECDHE ones",
+            )
+        if has_short_tag(name):
+            problems.warn(
+                *tls.place("ciphers"),
+                f"{name} takes OpenSSL's security level 0, weak keys included; write the one without the 8",
+            )
 
 
 def _trust(tls: Part, problems: Problems) -> None:

@@ -69,7 +69,7 @@ LISTENER_TLS = Section(
         Key("min_version", _VERSIONS, "The lowest version that is spoken."),
         Key(
             "ciphers",
-            Ciphers(of_clients=False),
+            Ciphers(),
             "Cipher suites of both versions by OpenSSL's names, best first. Only AEAD ones are known.",
             example="[TLS_AES_128_GCM_SHA256, ECDHE-ECDSA-AES128-GCM-SHA256]",
             absent=_USUAL,
@@ -119,7 +119,7 @@ CLUSTER_TLS = Section(
         Key("min_version", _VERSIONS, "The lowest version that is spoken."),
         Key(
             "ciphers",
-            Ciphers(of_clients=True),
+            Ciphers(),
             "As those of a listener.",
             example="[TLS_AES_128_GCM_SHA256]",
             absent=_USUAL,

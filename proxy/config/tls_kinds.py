@@ -10,7 +10,7 @@ from proxy.config.document import Sequence, described, text_of
 from proxy.config.kinds import HOST, Text
 from proxy.config.problems import Unfit, nearest, shown
 from proxy.tls import names
-from proxy.tls.policy import OF_CLIENTS, OF_SERVERS
+from proxy.tls.policy import KNOWN
 
 if TYPE_CHECKING:
     from proxy.config.document import Node
@@ -100,29 +100,23 @@ class CertificateNames(_Texts):
 
 @dataclass(frozen=True, slots=True)
 class Ciphers:
-    """Cipher suites by OpenSSL's names. A listener knows fewer than a cluster."""
+    """Cipher suites by OpenSSL's names."""
 
-    of_clients: bool
     name: str = "list of cipher suites"
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """All that may be named."""
-        return OF_CLIENTS if self.of_clients else OF_SERVERS
 
     def read(self, node: Node) -> tuple[str, ...]:
         """See `Kind`."""
         found = _Texts(self.name, "cipher suites such as TLS_AES_128_GCM_SHA256", _PROTOCOL).read(node)
         for text in found:
-            if text not in self.known:
-                meant = nearest(text, self.known)
+            if text not in KNOWN:
+                meant = nearest(text, KNOWN)
                 remedy = f"did you mean {meant}?" if meant else "write names such as ECDHE-RSA-AES128-GCM-SHA256"
                 raise Unfit(f"{shown(text)} is no cipher suite that can be used here; {remedy}")
         return found
 
     def schema(self) -> Schema:
         """See `Kind`."""
-        return {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": list(self.known)}}
+        return {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": list(KNOWN)}}
 
     def show(self, value: tuple[str, ...]) -> str:
         """See `Kind`."""

@@ -53,6 +53,11 @@ def _kind_of(text: str) -> str:
     return "IP"
 
 
+def is_name(host: str) -> bool:
+    """Whether it is a host name, so that it may be sent as one (RFC 6066 section 3); else an address or a path."""
+    return _kind_of(host) == "DNS" and "/" not in host
+
+
 def expected(host: str) -> str:
     """What must be in the certificate of an endpoint that is called `host`: a name or the text of an address."""
     try:

@@ -20,8 +20,9 @@ USUAL_12: Final = (
 )
 USUAL: Final = USUAL_13 + USUAL_12
 
-CCM_13: Final = ("TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256")
-CCM_12: Final = (
+CCM: Final = (
+    "TLS_AES_128_CCM_SHA256",
+    "TLS_AES_128_CCM_8_SHA256",
     "ECDHE-ECDSA-AES128-CCM",
     "ECDHE-ECDSA-AES256-CCM",
     "ECDHE-ECDSA-AES128-CCM8",
@@ -43,12 +44,15 @@ DHE: Final = (
     "DHE-RSA-AES256-CCM",
 )
 
-OF_SERVERS: Final = USUAL + CCM_13 + CCM_12 + STATIC_RSA
-"""What a listener may name. DHE needs parameters that a server would have to make and keep: not worth it any more."""
-OF_CLIENTS: Final = OF_SERVERS + DHE
-"""What a cluster may name."""
+KNOWN: Final = USUAL + CCM + STATIC_RSA + DHE
+"""All that may be named."""
 
 
 def is_13(name: str) -> bool:
     """Whether a suite belongs to TLS 1.3, which knows no others (RFC 8446 appendix B.4)."""
     return name.startswith("TLS_")
+
+
+def has_short_tag(name: str) -> bool:
+    """Whether records carry 8 bytes of proof instead of 16, which OpenSSL takes at its security level 0 only."""
+    return name.endswith(("CCM8", "CCM_8_SHA256"))

@@ -1,0 +1,232 @@
+"""The files of TLS: read, judged, and told about. Whatever is wrong says which file, and what to do.
+
+cert   PEM, the leaf first, then what signed it, and so on; `hotswap check` warns of another order
+key    PEM, not encrypted. Only OpenSSL reads it (`proxy.tls.openssl`): it never becomes a Python object
+ca     PEM, one root or more
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from hotswap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from proxy.config.tls_model import CertificateConfig
+
+LARGEST: Final = 1 << 20
+"""Bytes of a file: the roots of a whole system take a quarter of it."""
+SOON: Final = 14 * 86400.0
+"""Seconds before its end in which a certificate is warned of."""
+_BY_OTHERS: Final = 0o006
+
+
+class Unusable(ConfigError):
+    """A file that cannot be used; `path` is its path. The text begins with it and ends with the remedy."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(f"{path} {text}")
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What matters of one. `since` and `until` are Unix seconds; `names` as `proxy.tls.names` has them."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    serial: int
+    key: str
+    """The kind of its key, and its size: ``RSA 2048``, ``ECDSA secp256r1``."""
+    since: float
+    until: float
+
+    def expiry(self) -> str:
+        """Its last moment: ``2026-11-28T12:00:00Z``."""
+        return moment(self.until)
+
+    def short(self) -> str:
+        """The name by which people know it."""
+        return self.names[0].partition(":")[2] if self.names else self.subject or f"serial {self.serial:x}"
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds for people and programs (RFC 3339)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# ---- reading ----
+
+
+def read_bytes(path: str) -> bytes:
+    """A small file. Raises `Unusable`."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        words = (getattr(error, "strerror", None) or str(error)).lower()
+        raise Unusable(path, f"cannot be read: {words}; name a file that this user can read") from None
+    if len(data) > LARGEST:
+        raise Unusable(path, f"is larger than {LARGEST >> 20} MB; is this a PEM file?")
+    return data
+
+
+def read_chain(path: str) -> tuple[Certificate, ...]:
+    """The certificates of a file in their order, one at least. Raises `Unusable`."""
+    return tuple(describe(one) for one in parse(path))
+
+
+def parse(path: str) -> list[x509.Certificate]:
+    """The same for `cryptography`. Raises `Unusable`."""
+    data = read_bytes(path)
+    if not data.strip():
+        raise Unusable(path, "is empty; put a certificate in PEM form into it")
+    if b"-----BEGIN " not in data:
+        raise Unusable(path, "is no PEM file; convert it: openssl x509 -inform DER -in FILE -out edge.pem")
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise Unusable(path, "holds no certificate; is this the key? Name the file that begins with BEGIN CERTIFICATE")
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise Unusable(path, f"holds a broken certificate ({error}); get the file once more") from None
+
+
+def describe(certificate: x509.Certificate) -> Certificate:
+    """The parts that matter."""
+    return Certificate(
+        certificate.subject.rfc4514_string(),
+        certificate.issuer.rfc4514_string(),
+        names_of(certificate),
+        certificate.serial_number,
+        _key(certificate),
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def _key(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    return f"ECDSA {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
+
+
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Its alternative names; those of other kinds are left out."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):  # a peer's may be malformed: then it has no name
+        return ()
+    return tuple(filter(None, map(_name, extension.value)))
+
+
+def _name(name: x509.GeneralName) -> str:
+    if isinstance(name, x509.DNSName):
+        return f"DNS:{name.value.lower()}"
+    if isinstance(name, x509.UniformResourceIdentifier):
+        return f"URI:{name.value}"
+    if isinstance(name, x509.IPAddress):
+        return f"IP:{name.value}"
+    return f"email:{name.value}" if isinstance(name, x509.RFC822Name) else ""
+
+
+def fingerprint(path: str) -> str:
+    """A digest of the contents, to tell whether they changed; why there is none if it cannot be read."""
+    content = bytearray(LARGEST + 1)
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            size = file.readinto(content) or 0
+    except (OSError, ValueError) as error:
+        return str(error)
+    digest = hashlib.sha256(memoryview(content)[:size]).hexdigest()
+    content[:size] = bytes(size)  # it may have been a key
+    return digest
+
+
+class Shown:
+    """A certificate that is shown with its chain, as it was when it was loaded."""
+
+    __slots__ = ("chain", "config", "until")
+
+    def __init__(self, config: CertificateConfig) -> None:
+        """Reads the certificate, not the key. Raises `Unusable`."""
+        self.config = config
+        self.chain = read_chain(config.cert)
+        self.until = min(one.until for one in self.chain)
+        """When the first of the chain ends, in Unix seconds: from then on clients refuse it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the leaf."""
+        return self.chain[0].names
+
+    @property
+    def kind(self) -> str:
+        """The kind of its key, without its size."""
+        return self.chain[0].key.partition(" ")[0]
+
+    def describe(self, wall: float) -> dict[str, Any]:
+        """For status. `wall` is now, in Unix seconds."""
+        leaf = self.chain[0]
+        return {
+            "file": self.config.cert,
+            "subject": leaf.subject,
+            "names": list(leaf.names),
+            "serial": f"{leaf.serial:x}",
+            "key": leaf.key,
+            "expires": moment(self.until),
+            "days_left": int((self.until - wall) // 86400),
+        }
+
+
+# ---- judging ----
+
+
+def concerns(chain: tuple[Certificate, ...], wall: float) -> list[str]:
+    """What is legal and probably not meant, each with its remedy. `wall` is now, in Unix seconds."""
+    found = []
+    for one in chain:
+        found += _age(one, wall)
+    for number, (one, above) in enumerate(itertools.pairwise(chain), 1):
+        if one.issuer != above.subject:
+            wrong = f"certificate {number + 1} of the file did not sign the one before it, {one.short()}"
+            found.append(f"{wrong}; put the leaf first, then who signed it, and so on")
+            break
+    return found
+
+
+def _age(one: Certificate, wall: float) -> list[str]:
+    """Whether it is too old, or too young."""
+    if one.until <= wall:
+        return [f"{one.short()} expired on {one.expiry()}; renew it"]
+    if one.until - wall < SOON:
+        return [f"{one.short()} expires on {one.expiry()}, in {days(one.until - wall)}; renew it"]
+    if one.since > wall:
+        return [f"{one.short()} is valid only from {moment(one.since)}; check the clock of this machine"]
+    return []
+
+
+def days(seconds: float) -> str:
+    """``3 days``, ``1 day``, ``5 hours``."""
+    number, unit = (seconds / 86400, "day") if seconds >= 86400 else (seconds / 3600, "hour")
+    return f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
+
+
+def exposed(key: str) -> str:
+    """Why the file of a key is not safe, or nothing."""
+    try:
+        mode = Path(key).stat().st_mode
+    except OSError:
+        return ""
+    if not mode & _BY_OTHERS:
+        return ""
+    return f"every user of this machine can read or write {key}; chmod o-rw it"
