@@ -10,6 +10,11 @@ What is here::
     websocket     just enough RFC 6455 for both ends
     upstreams     the servers behind the proxy, and what they saw
     load          the clients before the proxy, and what they saw
+    certificates  authorities and what they sign
+    tls           contexts of Python's `ssl`, and a client whose records a test can cut
+    conversation  bytes that keep flowing there and back
+    programs      foreign programs, spoken to through their pipes
+    tls_peers     those that speak TLS: OpenSSL, GnuTLS, node, nginx
     capture       FIN and RST segments on the wire
     relay         a proxy that fails on purpose, to test the kit itself
     offspring     every process a test caused, found and ended

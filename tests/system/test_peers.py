@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -23,22 +22,12 @@ from tests.kit.client import Client
 from tests.kit.offspring import run_state
 from tests.kit.ports import loopback, port_of
 from tests.kit.processes import PATIENCE
+from tests.kit.programs import program
 from tests.kit.stage import Edge, Stage
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
 
 UPGRADES = 3
-
-
-def peer(name: str) -> str:
-    """The path of a program, or a skip; with HOTSWAP_REQUIRE_PEERS=1 its absence is an error."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path is None:
-        reason = f"{name} is not installed"
-        if os.environ.get("HOTSWAP_REQUIRE_PEERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +64,7 @@ def run_through_upgrades(edge: Edge, argv: list[str], *, until_told: bool = Fals
 def test_curl_keeps_its_one_connection(edge: Edge) -> None:
     url = f"http://{edge.web}/stream?seconds=1&every=0.05&size=1000&number=[1-6]"
     written = "%{http_code} %{num_connects} %{size_download}\\n"
-    output = run_through_upgrades(edge, [peer("curl"), "-sS", "-o", "/dev/null", "-w", written, url])
+    output = run_through_upgrades(edge, [program("curl"), "-sS", "-o", "/dev/null", "-w", written, url])
     size = 20 * 1012
     assert output.splitlines() == [f"200 1 {size}", *[f"200 0 {size}"] * 5]
 
@@ -83,13 +72,13 @@ def test_curl_keeps_its_one_connection(edge: Edge) -> None:
 def test_curl_uploads_slowly(edge: Edge, tmp_path: Path) -> None:
     body = os.urandom(3_000_000)
     (tmp_path / "body").write_bytes(body)
-    upload = [peer("curl"), "-sS", "-T", str(tmp_path / "body"), "--limit-rate", "500K", f"http://{edge.web}/sink"]
+    upload = [program("curl"), "-sS", "-T", str(tmp_path / "body"), "--limit-rate", "500K", f"http://{edge.web}/sink"]
     output = run_through_upgrades(edge, upload)
     assert msgspec.json.decode(output) == {"length": len(body), "crc": zlib.crc32(body)}
 
 
 def test_wrk_sees_no_error(edge: Edge) -> None:
-    wrk = [peer("wrk"), "-t1", "-c16", "-d60s", f"http://{edge.web}/bytes?n=1000"]
+    wrk = [program("wrk"), "-t1", "-c16", "-d60s", f"http://{edge.web}/bytes?n=1000"]
     output = run_through_upgrades(edge, wrk, until_told=True)
     assert "Socket errors" not in output
     assert "Non-2xx" not in output
@@ -97,7 +86,7 @@ def test_wrk_sees_no_error(edge: Edge) -> None:
 
 def h2load(address: str, path: str) -> list[str]:
     """The strictest witness: a silent close, a reset or a late answer counts as a failure."""
-    return [peer("h2load"), "--h1", "-t1", "-c16", "-n3200", "--rps=33", f"http://{address}{path}"]
+    return [program("h2load"), "--h1", "-t1", "-c16", "-n3200", "--rps=33", f"http://{address}{path}"]
 
 
 def assert_all_succeeded(output: str) -> None:
@@ -125,7 +114,7 @@ def start_nginx(stage: Stage, address: str) -> None:
         }}
         """
     )
-    argv = [peer("nginx"), "-p", str(prefix), "-c", str(prefix / "nginx.conf"), "-e", "stderr"]
+    argv = [program("nginx"), "-p", str(prefix), "-c", str(prefix / "nginx.conf"), "-e", "stderr"]
     start_server(stage, argv, address)
 
 
@@ -143,7 +132,7 @@ frontend f
     http-request return status 200 content-type text/plain string "this is haproxy"
 """
     )
-    start_server(stage, [peer("haproxy"), "-db", "-f", str(file)], address)
+    start_server(stage, [program("haproxy"), "-db", "-f", str(file)], address)
 
 
 def start_server(stage: Stage, argv: list[str], address: str) -> None:
