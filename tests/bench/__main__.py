@@ -1,6 +1,6 @@
 """`make bench`: measure, print tables, keep the last ones in docs/benchmarks.md.
 
-python -m tests.bench                     everything, about 25 minutes
+python -m tests.bench                     everything, about 40 minutes
 python -m tests.bench cpu memory          some parts; the others stay as they were measured last
 python -m tests.bench --quick             a minute or two: figures to glance at, nothing is written
 """
@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-import msgspec
-
-from tests.bench import costs, cpu, machine, memory, reload, upgrade
+from tests.bench import costs, cpu, machine, memory, reload, tls, upgrade
 from tests.bench.apart import apart
-from tests.bench.loadgen import BUILD, PROTOCOLS
-from tests.bench.page import Measured, Measurements, page, section
+from tests.bench.loadgen import PROTOCOLS
+from tests.bench.page import Measured, Result, section, updated
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-KEPT = BUILD / "measured.json"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
 QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
+QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
 
@@ -49,55 +48,61 @@ def main() -> int:
 
 def measure(chosen: argparse.Namespace, *, is_apart: bool) -> None:
     """Measure the chosen parts; after each, print it and write the page."""
-    kept = msgspec.json.decode(KEPT.read_bytes(), type=Measurements) if KEPT.exists() else Measurements()
     for part in chosen.parts or MEASURE:
         where = machine.describe(apart=is_apart)
-        measured = MEASURE[part](chosen, where)
-        setattr(kept, part, measured)
+        measured = Measured(where, MEASURE[part](chosen))
         print(f"\n{section(measured)}", flush=True)
         if not chosen.quick:
-            BUILD.mkdir(exist_ok=True)
-            KEPT.write_bytes(msgspec.json.encode(kept))
-            PAGE.write_text(page(kept))
+            PAGE.write_text(updated(PAGE.read_text(), measured))
 
 
-def measure_cpu(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+def measure_cpu(chosen: argparse.Namespace) -> cpu.Result:
     """See cpu.py."""
     plan = QUICK_CPU if chosen.quick else cpu.Plan()
     plan.rounds = chosen.rounds or plan.rounds
     plan.protocols = tuple(chosen.protocols or plan.protocols)
-    return Measured(where, cpu=cpu.measure(plan, say))
+    return cpu.measure(plan, say)
 
 
-def measure_costs(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+def measure_costs(chosen: argparse.Namespace) -> costs.Result:
     """See costs.py."""
     plan = QUICK_COSTS if chosen.quick else costs.Plan()
     plan.rounds = chosen.rounds or plan.rounds
-    return Measured(where, costs=costs.measure(plan, say))
+    return costs.measure(plan, say)
 
 
-def measure_upgrade(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+def measure_tls(chosen: argparse.Namespace) -> tls.Result:
+    """See tls.py."""
+    plan = QUICK_TLS if chosen.quick else tls.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    plan.upgrades = chosen.upgrades or plan.upgrades
+    plan.live = tuple(chosen.connections or plan.live)
+    return tls.measure(plan, say)
+
+
+def measure_upgrade(chosen: argparse.Namespace) -> upgrade.Result:
     """See upgrade.py."""
     plan = QUICK_UPGRADE if chosen.quick else upgrade.Plan()
     plan.upgrades = chosen.upgrades or plan.upgrades
     plan.rate = chosen.rate or plan.rate
     plan.connections = tuple(chosen.connections or plan.connections)
-    return Measured(where, upgrade=upgrade.measure(plan, say))
+    return upgrade.measure(plan, say)
 
 
-def measure_reload(_: argparse.Namespace, where: machine.Machine) -> Measured:
+def measure_reload(_: argparse.Namespace) -> reload.Result:
     """See reload.py."""
-    return Measured(where, reload=reload.measure(reload.Plan(), say))
+    return reload.measure(reload.Plan(), say)
 
 
-def measure_memory(chosen: argparse.Namespace, where: machine.Machine) -> Measured:
+def measure_memory(chosen: argparse.Namespace) -> memory.Result:
     """See memory.py."""
-    return Measured(where, memory=memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say))
+    return memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say)
 
 
-MEASURE = {
+MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "cpu": measure_cpu,
     "costs": measure_costs,
+    "tls": measure_tls,
     "upgrade": measure_upgrade,
     "reload": measure_reload,
     "memory": measure_memory,

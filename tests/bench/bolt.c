@@ -57,7 +57,7 @@ static void ask_some(struct connection *c, int count) {
     for (; count > 0; count--, c->received++, length += call_length) add_call(run + length, c);
     c->phase = WAITING;
     c->sent = now;
-    if (length && !send_all(c->fd, run, length)) counts.errors++;
+    if (length && !send_all(c, run, length)) counts.errors++;
 }
 
 void ask_calls(struct connection *c) { ask_some(c, 1); }
@@ -75,7 +75,7 @@ void take_answers(struct connection *c) {
     ssize_t n;
     int asked = 0;
     const char *from = buffer;
-    if ((n = recv(c->fd, buffer, BUFFER, MSG_DONTWAIT)) < 0 && errno == EAGAIN) return;
+    if ((n = receive(c, buffer, BUFFER)) < 0 && errno == EAGAIN) return;
     if (n <= 0) {
         close_connection(c);
         return;
@@ -133,5 +133,5 @@ void serve_calls(struct connection *c) {
     }
     c->filled = have - at;
     memcpy(c->head, buffer + at, (size_t)c->filled);
-    if (length && !send_all(c->fd, answers, length)) counts.errors++;
+    if (length && !send_all(c, answers, length)) counts.errors++;
 }

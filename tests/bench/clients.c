@@ -28,13 +28,18 @@ void prepare_clients(void) {
         "X-Request-Id: 7f3a9c1e-5b2d-4e8f-9a6b-1c2d3e4f5a6b\r\n\r\n");
 }
 
-static void open_client(void) {
+static int dial(void) {
     struct sockaddr_in address = loopback(options.target_port);
     int fd = tcp_socket();
     no_delay(fd);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) die("connect");
-    struct connection *c = watch(fd, CLIENT, EPOLLOUT);
+    return fd;
+}
+
+static void open_client(void) {
+    struct connection *c = watch(dial(), CLIENT, EPOLLOUT);
     c->index = (uint32_t)opened;
+    c->sent = now;
     clients[opened++] = c;
     opening++;
 }
@@ -44,9 +49,20 @@ static void tag_message(const struct connection *c) {
     memcpy(message + sizeof c->index, &c->sequence, sizeof c->sequence);
 }
 
+void ask_http(struct connection *c) {
+    if (!send_all(c, request, request_length)) counts.errors++;
+}
+
 static void ask(struct connection *c) {
     if (options.bolt) {
         ask_calls(c);
+        return;
+    }
+    if (options.shakes) {
+        c->sent = now;
+        c->fd = dial();
+        c->phase = CONNECTING;
+        poll_for(c, EPOLL_CTL_ADD, EPOLLOUT);
         return;
     }
     c->sequence++;
@@ -55,15 +71,14 @@ static void ask(struct connection *c) {
     c->sent = now;
     c->phase = WAITING;
     if (options.http) {
-        if (!send_all(c->fd, request, request_length)) counts.errors++;
+        ask_http(c);
     } else {
         tag_message(c);
-        if (!send_all(c->fd, message, message_length)) counts.errors++;
+        if (!send_all(c, message, message_length)) counts.errors++;
     }
 }
 
 void connected(struct connection *c) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     int error = 0;
     socklen_t length = sizeof error;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &length);
@@ -71,9 +86,26 @@ void connected(struct connection *c) {
         errno = error;
         die("connect");
     }
-    if (epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &event)) die("epoll_ctl");
+    poll_for(c, EPOLL_CTL_MOD, EPOLLIN);
+    if (options.tls_minor) {
+        begin_tls(c);
+        c->phase = SHAKING;
+        shake(c);
+        return;
+    }
     c->answered = now;
     ask(c);
+}
+
+void shake(struct connection *c) {
+    if (shake_hands(c) < 0) {
+        if (errno != EAGAIN) wrong(c);
+    } else if (options.shakes) {
+        shaken(c);
+    } else {
+        c->answered = now;
+        ask(c);
+    }
 }
 
 static bool is_busy(const struct connection *c) { return (int)c->index < options.busy; }
@@ -98,7 +130,7 @@ void answered(struct connection *c) {
     latencies[slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1]++;
 }
 
-static void answer(struct connection *c) {
+void answer(struct connection *c) {
     bool first = !c->used;
     answered(c);
     if (!first && is_busy(c) && options.rate <= 0) ask(c);
@@ -160,11 +192,15 @@ static void take_http(struct connection *c, int length) {
 }
 
 void take(struct connection *c) {
+    if (options.shakes) {
+        take_ending(c);
+        return;
+    }
     if (options.bolt) {
         take_answers(c);
         return;
     }
-    ssize_t n = recv(c->fd, buffer, BUFFER, MSG_DONTWAIT);
+    ssize_t n = receive(c, buffer, BUFFER);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0)
         close_connection(c);
@@ -210,7 +246,7 @@ void sweep(void) {
     if (sweep_cursor < 0) return;
     for (int asked = 0; sweep_cursor < options.connections && asked < ASKED_AT_ONCE; sweep_cursor++) {
         struct connection *c = clients[sweep_cursor];
-        if (c->phase == IDLE) ask(c), asked++;
+        if (c->phase == IDLE && !c->swept) ask(c), asked++; /* a second one would be under way at the end */
     }
     if (sweep_cursor == options.connections && swept + (int)counts.closed >= options.connections) {
         printf("{\"event\":\"swept\",\"answered\":%d,\"closed\":%lu}\n", swept, (unsigned long)counts.closed);

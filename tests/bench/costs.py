@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from tests.bench.cpu import CONNECTIONS, Row, window
-from tests.bench.loadgen import LoadGenerator, Protocol
-from tests.bench.proxies import HOST, Change, Hall, Proxy
+from tests.bench.configurations import HOST, Change
+from tests.bench.cpu import Load, Row, compare
+from tests.bench.loadgen import Protocol
+from tests.bench.proxies import Hall
 
-BARE = ""
+BARE = "bare"
 PROTOCOLS: tuple[Protocol, ...] = ("http", "bolt16", "echo")
 
 
@@ -32,6 +33,7 @@ class Plan(msgspec.Struct):
 class Cost(msgspec.Struct):
     """One feature with one protocol; `bare` is measured in the same rounds."""
 
+    protocol: Protocol
     feature: str
     row: Row
     bare: Row
@@ -56,30 +58,9 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
         with Hall() as hall:
             proxies = {BARE: hall.hotswap()}
             proxies |= {name: hall.hotswap(change, protocol) for name, change in chosen.items()}
-            rows = _compare(proxies, protocol, plan, say)
-        costs += [Cost(name, rows[name], rows[BARE]) for name in chosen]
+            bare, *rows = compare(Load(protocol, protocol), proxies, plan.rounds, plan.seconds, say).rows
+        costs += [Cost(protocol, row.proxy, row, bare) for row in rows]
     return Result(costs)
-
-
-def _compare(proxies: dict[str, Proxy], protocol: Protocol, plan: Plan, say: Callable[[str], None]) -> dict[str, Row]:
-    rows = {name: Row(name, proxy.version, protocol, [], []) for name, proxy in proxies.items()}
-    loads = {
-        name: LoadGenerator(protocol, proxy.upstreams[protocol], proxy.ports[protocol], CONNECTIONS)
-        for name, proxy in proxies.items()
-    }
-    try:
-        for load in loads.values():
-            load.connect()
-        names = list(proxies)
-        for number in range(plan.rounds):
-            for index in range(len(names)):
-                name = names[(index + number) % len(names)]  # nobody always comes after the same one
-                window(proxies[name], loads[name], rows[name], plan.seconds)
-            say(f"{protocol} round {number + 1} of {plan.rounds}: {rows[BARE].rounds[-1]:.1f} us/request bare")
-    finally:
-        for load in loads.values():
-            load.close()
-    return rows
 
 
 def _listener(**keys: Any) -> Change:

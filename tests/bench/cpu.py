@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 import msgspec
 
-from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
+from tests.bench.loadgen import KILOBYTE, PROTOCOLS, LoadGenerator, Protocol, Tls
 from tests.bench.machine import cpu_us
 from tests.bench.proxies import Hall, Proxy
 
 CONNECTIONS = 64
 WARM = 0.25  # seconds of load before a window begins
 BASE = "nginx"  # what ratios refer to
+SHOWN = 4  # rows whose progress is told
 
 
 class Plan(msgspec.Struct):
@@ -29,14 +31,28 @@ class Plan(msgspec.Struct):
     protocols: tuple[Protocol, ...] = PROTOCOLS
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What clients do."""
+
+    what: str  # for people, or a key of page.SPEAKS
+    protocol: Protocol
+    tls: Tls | None = None
+    size: int = KILOBYTE
+    connections: int = CONNECTIONS
+
+    def on(self, proxy: Proxy) -> LoadGenerator:
+        """The clients of this proxy, and its upstream."""
+        upstream, port = proxy.upstreams[self.protocol], proxy.ports[self.protocol]
+        return LoadGenerator(self.protocol, upstream, port, self.connections, tls=self.tls, size=self.size)
+
+
 class Row(msgspec.Struct):
-    """One proxy with one protocol; times in microseconds of CPU per request, a figure per round."""
+    """One proxy; times in microseconds of CPU per request, a figure per round."""
 
     proxy: str
     version: str
-    protocol: Protocol
-    rounds: list[float]
-    rates: list[float]
+    rounds: list[float] = []
+    rates: list[float] = []
     errors: int = 0
 
     @property
@@ -55,53 +71,61 @@ class Row(msgspec.Struct):
         return statistics.median(self.rates)
 
 
-class Result(msgspec.Struct):
-    """Everything of one run."""
+class Comparison(msgspec.Struct):
+    """All proxies with the same kind of load."""
 
+    what: str
     rows: list[Row]
-    missing: dict[str, str]
 
     def ratio(self, row: Row) -> float | None:
-        """Best fifth, as a multiple of nginx's in this run."""
+        """Best fifth, as a multiple of nginx's."""
         for other in self.rows:
-            if other.proxy == BASE and other.protocol == row.protocol:
+            if other.proxy == BASE:
                 return row.best / other.best
         return None
 
 
+class Result(msgspec.Struct):
+    """Everything of one run."""
+
+    comparisons: list[Comparison]
+    missing: dict[str, str]
+
+
 def measure(plan: Plan, say: Callable[[str], None]) -> Result:
     """Run it all."""
-    rows = []
     with Hall() as hall:
-        proxies = hall.everybody()
-        for protocol in plan.protocols:
-            rows += _compare(proxies, protocol, plan, say)
-        return Result(rows, hall.missing)
+        proxies = {proxy.name: proxy for proxy in hall.everybody()}
+        loads = [Load(protocol, protocol) for protocol in plan.protocols]
+        comparisons = [compare(load, proxies, plan.rounds, plan.seconds, say) for load in loads]
+        return Result(comparisons, hall.missing)
 
 
-def _compare(proxies: list[Proxy], protocol: Protocol, plan: Plan, say: Callable[[str], None]) -> list[Row]:
-    rows = [Row(proxy.name, proxy.version, protocol, [], []) for proxy in proxies]
-    loads = [
-        LoadGenerator(protocol, proxy.upstreams[protocol], proxy.ports[protocol], CONNECTIONS) for proxy in proxies
-    ]
-    try:
-        for load in loads:
-            load.connect()
-        for number in range(plan.rounds):
-            for index in range(len(proxies)):
-                turn = (index + number) % len(proxies)  # nobody always comes after the same one
-                window(proxies[turn], loads[turn], rows[turn], plan.seconds)
-            figures = ", ".join(f"{row.proxy} {row.rounds[-1]:.1f}" for row in rows)
-            say(f"{protocol} round {number + 1} of {plan.rounds}: {figures} us/request")
-    finally:
-        for load in loads:
-            load.close()
-    return rows
+def compare(
+    load: Load, proxies: Mapping[str, Proxy], rounds: int, seconds: float, say: Callable[[str], None]
+) -> Comparison:
+    """A row for each proxy, named by its key."""
+    rows = [Row(name, proxy.version) for name, proxy in proxies.items()]
+    with ExitStack() as exits:
+        stands = []
+        for row, proxy in zip(rows, proxies.values(), strict=True):
+            generator = load.on(proxy)
+            exits.callback(generator.close)
+            stands.append((proxy, generator, row))
+        for _, generator, _ in stands:
+            generator.connect()
+        for number in range(rounds):
+            first = number % len(stands)  # nobody always comes after the same one
+            for proxy, generator, row in [*stands[first:], *stands[:first]]:
+                _window(proxy, generator, row, seconds)
+            figures = ", ".join(f"{row.proxy} {row.rounds[-1]:.1f}" for row in rows[:SHOWN])
+            say(f"{load.what}, round {number + 1} of {rounds}: {figures} us")
+    return Comparison(load.what, rows)
 
 
-def window(proxy: Proxy, load: LoadGenerator, row: Row, seconds: float) -> None:
+def _window(proxy: Proxy, load: LoadGenerator, row: Row, seconds: float) -> None:
     """Load this one for a moment and add its figures."""
-    load.load(CONNECTIONS)
+    load.load(load.connections)
     time.sleep(WARM)
     load.reset()
     before = cpu_us(proxy.pid)

@@ -7,6 +7,8 @@
  *             --target PORT --connections N                   clients of a proxy on 127.0.0.1
  *             --protocol echo|http|bolt --size BYTES          what they say
  *             --depth CALLS                                   under way on a busy connection (bolt)
+ *             --tls 1.2|1.3                                   clients talk TLS, see tls.c
+ *             --handshakes full|resumed                       what they say is connections, see shakes.c
  *
  * Every connection is opened and used once; then the program prints {"event":"ready",...} and obeys lines on stdin:
  *
@@ -58,9 +60,13 @@ struct connection *watch(int fd, enum role role, uint32_t events) {
     if (!c) die("calloc");
     c->fd = fd;
     c->role = role;
-    struct epoll_event event = {.events = events, .data.ptr = c};
-    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
+    poll_for(c, EPOLL_CTL_ADD, events);
     return c;
+}
+
+void poll_for(struct connection *c, int operation, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.ptr = c};
+    if (epoll_ctl(poll_fd, operation, c->fd, &event)) die("epoll_ctl");
 }
 
 int tcp_socket(void) {
@@ -80,11 +86,19 @@ void no_delay(int fd) {
 }
 
 /* One request is in flight per connection, so the socket buffer always has room for the next one. */
-bool send_all(int fd, const char *bytes, int length) {
-    return send(fd, bytes, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT) == length;
+bool send_all(struct connection *c, const char *bytes, int length) {
+    if (c->tls) return send_tls(c, bytes, length);
+    return send(c->fd, bytes, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT) == length;
+}
+
+/* As recv(2) does: 0 at the end, -1 with EAGAIN when nothing is there. */
+ssize_t receive(struct connection *c, char *into, int size) {
+    if (c->tls) return receive_tls(c, into, size);
+    return recv(c->fd, into, (size_t)size, MSG_DONTWAIT);
 }
 
 void close_connection(struct connection *c) {
+    if (c->tls) end_tls(c);
     close(c->fd);
     if (c->role == CLIENT && !c->used) {
         fprintf(stderr, "loadgen: a connection was closed before its first answer\n");
@@ -178,7 +192,8 @@ static void prepare_message(void) {
 static void parse_options(int argc, char **argv) {
     static const struct option known[] = {
         {"listen", 1, 0, 'l'}, {"target", 1, 0, 't'},   {"connections", 1, 0, 'c'},
-        {"protocol", 1, 0, 'p'}, {"size", 1, 0, 's'},   {"depth", 1, 0, 'd'}, {0, 0, 0, 0}};
+        {"protocol", 1, 0, 'p'}, {"size", 1, 0, 's'},   {"depth", 1, 0, 'd'},
+        {"tls", 1, 0, 'T'},      {"handshakes", 1, 0, 'h'}, {0, 0, 0, 0}};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (option) {
         case 'l': options.listen_port = atoi(optarg); break;
         case 't': options.target_port = atoi(optarg); break;
@@ -189,11 +204,17 @@ static void parse_options(int argc, char **argv) {
             break;
         case 'd': options.depth = atoi(optarg); break;
         case 's': options.size = atoi(optarg); break;
+        case 'T': options.tls_minor = !strcmp(optarg, "1.3") ? 3 : 2; break;
+        case 'h':
+            options.shakes = true;
+            options.resume = !strcmp(optarg, "resumed");
+            break;
         default: exit(2);
         }
     if (options.target_port < 0) options.connections = 0;
-    if (options.size < 8 || options.size > BUFFER / 2) exit(2);
+    if (options.size < 8 || options.size > (options.http ? BODY_LIMIT : BUFFER / 2)) exit(2);
     if (options.depth < 1 || options.depth > MAX_DEPTH || (options.bolt && options.size > HEAD_LIMIT)) exit(2);
+    if (options.shakes && !options.tls_minor) exit(2);
 }
 
 static void dispatch(struct connection *c, uint32_t events) {
@@ -202,9 +223,11 @@ static void dispatch(struct connection *c, uint32_t events) {
     else if (c->role == UPSTREAM_LISTENER)
         accept_upstream(c->fd);
     else if (c->role == UPSTREAM)
-        serve(c);
+        events & EPOLLOUT ? pay(c) : serve(c);
     else if (c->phase == CONNECTING && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
         connected(c);
+    else if (c->phase == SHAKING)
+        shake(c);
     else
         take(c);
 }
@@ -214,8 +237,9 @@ int main(int argc, char **argv) {
     setlinebuf(stdout);
     parse_options(argc, argv);
     prepare_message();
-    prepare_calls();
+    if (options.bolt) prepare_calls();
     prepare_clients();
+    prepare_tls();
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch(STDIN_FILENO, COMMANDS, EPOLLIN);
     if (options.listen_port >= 0)

@@ -13,13 +13,22 @@ import msgspec
 from tests.kit.waiting import readable
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / name for name in ("loadgen.c", "clients.c", "upstream.c", "bolt.c")]
+SOURCES = [HERE / name for name in ("loadgen.c", "clients.c", "upstream.c", "bolt.c", "tls.c", "shakes.c")]
 BUILD = HERE / "build"
+KILOBYTE = 1024
 PATIENCE = 60.0  # seconds for any answer
 
 Protocol = Literal["echo", "http", "bolt", "bolt16"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 SPOKEN: dict[Protocol, tuple[str, int]] = {"bolt": ("bolt", 1), "bolt16": ("bolt", 16)}  # what, and how many at a time
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """What clients do to a proxy that terminates TLS; the suite is AES-128-GCM, the key exchange X25519."""
+
+    version: Literal["1.2", "1.3"] = "1.3"
+    handshakes: Literal["full", "resumed"] | None = None
+    """A request is a whole connection, and so an answer a handshake; see shakes.c."""
 
 
 class Report(msgspec.Struct):
@@ -45,7 +54,7 @@ def build() -> Path:
     if not program.exists():
         BUILD.mkdir(exist_ok=True)
         fresh = program.with_suffix(".new")
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", fresh, *SOURCES], check=True)
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", fresh, *SOURCES, "-lssl", "-lcrypto"], check=True)
         fresh.rename(program)
     return program
 
@@ -53,9 +62,23 @@ def build() -> Path:
 class LoadGenerator:
     """Clients of the proxy on port `target`, and its upstream on port `upstream` (None: another one has it)."""
 
-    def __init__(self, protocol: Protocol, upstream: int | None, target: int, connections: int) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        upstream: int | None,
+        target: int,
+        connections: int,
+        *,
+        tls: Tls | None = None,
+        size: int = KILOBYTE,
+    ) -> None:
         spoken, depth = SPOKEN.get(protocol, (protocol, 1))
         argv = [build(), "--protocol", spoken, "--depth", depth, "--target", target, "--connections", connections]
+        argv += ["--size", size]
+        if tls is not None:
+            argv += ["--tls", tls.version]
+            if tls.handshakes:
+                argv += ["--handshakes", tls.handshakes]
         if upstream is not None:
             argv += ["--listen", upstream]
         self.connections = connections

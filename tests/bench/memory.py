@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.loadgen import LoadGenerator, Protocol, Tls
 from tests.bench.machine import user_memory
 from tests.bench.proxies import Hall
 
@@ -18,6 +18,7 @@ class Plan(msgspec.Struct):
 
     connections: int = 5000
     protocols: tuple[Protocol, ...] = ("echo", "http")
+    tls: Tls | None = None
 
 
 class Row(msgspec.Struct):
@@ -45,12 +46,12 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
     """Run it all."""
     rows = []
     for protocol in plan.protocols:
-        with Hall() as hall:  # fresh processes, with nothing freed that others could fill
+        with Hall(tls=plan.tls is not None) as hall:  # fresh processes, with nothing freed that others could fill
             for proxy in hall.everybody():
                 upstream, port = proxy.upstreams[protocol], proxy.ports[protocol]
-                with LoadGenerator(protocol, upstream, port, WARM):
+                with LoadGenerator(protocol, upstream, port, WARM, tls=plan.tls):
                     before = user_memory(proxy.pid)
-                    with LoadGenerator(protocol, None, port, plan.connections):
+                    with LoadGenerator(protocol, None, port, plan.connections, tls=plan.tls):
                         row = Row(proxy.name, protocol, plan.connections, before, user_memory(proxy.pid))
                 rows.append(row)
                 say(f"{proxy.name}, {protocol}: {row.each:.0f} bytes a connection")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import costs, cpu, memory, reload, upgrade
+from tests.bench import costs, cpu, memory, reload, tls, upgrade
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
@@ -16,6 +16,8 @@ SPEAKS = {
     "bolt": "Bolt, 1 KB, 64 connections onto 4, 1 call in flight on each",
     "bolt16": "Bolt, the same, 16 calls in flight on each",
 }
+
+HEADING = "## "
 
 INTRODUCTION = """\
 # Benchmarks
@@ -49,83 +51,108 @@ Private memory of the proxy process per idle connection, in bytes: downstream an
 for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and pooled). It is what these connections add
 when a thousand others are there already. Kernel memory is not in it."""
 
+TLS_TEXT = """\
+The same with every proxy terminating TLS, plain towards its upstream: an ECDSA certificate of P-256, AES-128-GCM,
+X25519; load and measure as above, "a second" as far as the clients could ask. A full handshake is a TCP connection, its
+handshake and its end, without a request; a resumed one the same with a ticket of an earlier one. Tickets are not
+carried over by an upgrade, so who reconnects after it pays for a full handshake once."""
 
 RELOAD_TEXT = """\
 Connections that were open and idle before, and still carry a request three seconds later. "Old left" counts serving
 processes of before that are still there, because they hold what could not be handed over."""
 
 
+TITLES = {
+    "cpu": "CPU per request",
+    "costs": "What features cost",
+    "tls": "TLS",
+    "upgrade": "Upgrade",
+    "reload": "Who keeps idle connections",
+    "memory": "Memory per idle connection",
+}
+"""Parts in the order of the page."""
+
+
+Result = cpu.Result | costs.Result | tls.Result | upgrade.Result | reload.Result | memory.Result
+
+
 class Measured(msgspec.Struct):
     """One part, with the circumstances."""
 
     machine: Machine
-    cpu: cpu.Result | None = None
-    upgrade: upgrade.Result | None = None
-    memory: memory.Result | None = None
-    reload: reload.Result | None = None
-    costs: costs.Result | None = None
+    result: Result
 
 
-class Measurements(msgspec.Struct):
-    """The last run of every part."""
-
-    cpu: Measured | None = None
-    upgrade: Measured | None = None
-    memory: Measured | None = None
-    reload: Measured | None = None
-    costs: Measured | None = None
-
-
-def page(measurements: Measurements) -> str:
-    """The whole page."""
-    parts = [measurements.cpu, measurements.costs, measurements.upgrade, measurements.reload, measurements.memory]
-    return "\n".join([INTRODUCTION, *(section(part) for part in parts if part)])
+def updated(page: str, measured: Measured) -> str:
+    """The page with this part measured anew; other parts stay as they are."""
+    sections = [HEADING + text for text in page.split("\n" + HEADING)[1:]]
+    parts = {text.partition("\n")[0].removeprefix(HEADING): text for text in [*sections, section(measured)]}
+    return "\n".join([INTRODUCTION, *(parts[title] for title in TITLES.values() if title in parts)])
 
 
 def section(measured: Measured) -> str:
     """One part with its heading."""
-    if measured.cpu:
-        title, text, body = "CPU per request", CPU_TEXT, _cpu(measured.cpu)
-    elif measured.costs:
-        title, text, body = "What features cost", COSTS_TEXT, _costs(measured.costs)
-    elif measured.upgrade:
-        title, text, body = "Upgrade", UPGRADE_TEXT, _upgrade(measured.upgrade)
-    elif measured.reload:
-        title, text, body = "Who keeps idle connections", RELOAD_TEXT, _reload(measured.reload)
+    result = measured.result
+    if isinstance(result, cpu.Result):
+        part, text, body = "cpu", CPU_TEXT, _cpu(result)
+    elif isinstance(result, costs.Result):
+        part, text, body = "costs", COSTS_TEXT, _costs(result)
+    elif isinstance(result, tls.Result):
+        part, text, body = "tls", TLS_TEXT, _tls(result)
+    elif isinstance(result, upgrade.Result):
+        part, text, body = "upgrade", UPGRADE_TEXT, _upgrade(result)
+    elif isinstance(result, reload.Result):
+        part, text, body = "reload", RELOAD_TEXT, _reload(result)
     else:
-        assert measured.memory is not None
-        title, text, body = "Memory per idle connection", MEMORY_TEXT, _memory(measured.memory)
-    return f"## {title}\n\n{text}\n\n{body}\n\nMeasured {measured.machine}.\n"
+        part, text, body = "memory", MEMORY_TEXT, _memory(result)
+    return f"{HEADING}{TITLES[part]}\n\n{text}\n\n{body}\n\nMeasured {measured.machine}.\n"
 
 
 def _cpu(result: cpu.Result) -> str:
+    return _comparisons(result.comparisons) + _missing(result.missing)
+
+
+def _comparisons(comparisons: list[cpu.Comparison]) -> str:
     rows = []
-    for row in result.rows:
-        ratio = result.ratio(row)
-        rows.append(
-            [
-                SPEAKS[row.protocol],
-                f"{row.proxy} {row.version}",
-                f"{row.best:.1f}",
-                f"{row.median:.1f}",
-                f"{ratio:.2f}" if ratio else "",
-                f"{row.rate:.0f}",
-                str(row.errors),
-            ]
-        )
-    text = table(["", "proxy", "best", "median", "of nginx", "requests/s", "errors"], rows)
-    for name, remedy in result.missing.items():
-        text += f"\n\n{name} was not installed ({remedy})."
-    return text
+    for comparison in comparisons:
+        for row in comparison.rows:
+            ratio = comparison.ratio(row)
+            rows.append(
+                [
+                    SPEAKS.get(comparison.what, comparison.what),
+                    f"{row.proxy} {row.version}",
+                    f"{row.best:.1f}",
+                    f"{row.median:.1f}",
+                    f"{ratio:.2f}" if ratio else "",
+                    f"{row.rate:.0f}",
+                    str(row.errors),
+                ]
+            )
+    return table(["", "proxy", "best", "median", "of nginx", "a second", "errors"], rows)
+
+
+def _missing(missing: dict[str, str]) -> str:
+    return "".join(f"\n\n{name} was not installed ({remedy})." for name, remedy in missing.items())
+
+
+def _tls(result: tls.Result) -> str:
+    return "\n\n".join(
+        [
+            _comparisons(result.comparisons) + _missing(result.missing),
+            f"### Upgrade\n\n{_upgrade(result.upgrade)}",
+            f"### Who keeps idle connections\n\n{_reload(result.reload)}",
+            f"### Memory per idle connection\n\n{_memory(result.memory)}",
+        ]
+    )
 
 
 def _costs(result: costs.Result) -> str:
     rows = []
     bare: dict[str, float] = {}
     for cost in result.costs:
-        if cost.row.protocol not in bare:
-            bare[cost.row.protocol] = cost.bare.best
-            rows.append([SPEAKS[cost.row.protocol], "bare", f"{cost.bare.best:.1f}", "", str(cost.bare.errors)])
+        if cost.protocol not in bare:
+            bare[cost.protocol] = cost.bare.best
+            rows.append([SPEAKS[cost.protocol], costs.BARE, f"{cost.bare.best:.1f}", "", str(cost.bare.errors)])
         rows.append(["", cost.feature, f"{cost.row.best:.1f}", f"{cost.added:+.1f}", str(cost.row.errors)])
     return table(["", "feature", "best", "adds", "errors"], rows)
 

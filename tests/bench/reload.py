@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.loadgen import LoadGenerator, Protocol, Tls
 from tests.bench.proxies import Hall, Proxy
 
 SETTLE = 3.0  # seconds after the order, for old processes to close what they will close
@@ -19,6 +19,7 @@ class Plan(msgspec.Struct):
     """How many to open."""
 
     connections: int = 100
+    tls: Tls | None = None
 
 
 class Row(msgspec.Struct):
@@ -43,7 +44,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
     """Run it all."""
     rows = []
     for protocol in ("http", "echo"):
-        with Hall() as hall:
+        with Hall(tls=plan.tls is not None) as hall:
             ways = [
                 (hall.hotswap(), "hotswap upgrade", _upgrade),
                 (hall.nginx(reloads=True), "nginx -s reload", _signal(signal.SIGHUP)),
@@ -57,7 +58,8 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
 
 
 def _way(hall: Hall, proxy: Proxy, protocol: Protocol, plan: Plan, how: str, order: Callable[[Proxy], None]) -> Row:
-    with LoadGenerator(protocol, proxy.upstreams[protocol], proxy.ports[protocol], plan.connections) as load:
+    upstream, port = proxy.upstreams[protocol], proxy.ports[protocol]
+    with LoadGenerator(protocol, upstream, port, plan.connections, tls=plan.tls) as load:
         before = set(hall.workers(proxy))
         order(proxy)
         time.sleep(SETTLE)

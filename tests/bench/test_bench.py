@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import costs, cpu, memory, upgrade
+from tests.bench import costs, cpu, memory, reload, tls, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
-from tests.bench.page import Measured, Measurements, page, table
+from tests.bench.page import Measured, Result, section, table, updated
 from tests.kit.ports import free_port
 
 
@@ -80,34 +80,53 @@ def test_a_wrong_answer_costs_a_connection_and_is_counted() -> None:
 
 
 def test_best_is_the_mean_of_the_best_fifth() -> None:
-    row = cpu.Row("hotswap", "1", "echo", [float(n) for n in range(10, 0, -1)], [1.0])
+    row = cpu.Row("hotswap", "1", [float(n) for n in range(10, 0, -1)], [1.0])
     assert (row.best, row.median) == (1.5, 5.5)
 
 
-def test_the_ratio_refers_to_nginx_with_the_same_protocol() -> None:
-    rows = [
-        cpu.Row("hotswap", "1", "http", [30.0], [1.0]),
-        cpu.Row("nginx", "1", "echo", [10.0], [1.0]),
-        cpu.Row("nginx", "1", "http", [20.0], [1.0]),
-    ]
-    assert cpu.Result(rows, {}).ratio(rows[0]) == 1.5
-    assert cpu.Result(rows[:2], {}).ratio(rows[0]) is None
+def test_the_ratio_refers_to_nginx() -> None:
+    rows = [cpu.Row("hotswap", "1", [30.0], [1.0]), cpu.Row("nginx", "1", [20.0], [1.0])]
+    assert cpu.Comparison("http", rows).ratio(rows[0]) == 1.5
+    assert cpu.Comparison("http", rows[:1]).ratio(rows[0]) is None
 
 
-def test_the_page_shows_every_part_with_its_circumstances() -> None:
+COMPARED = cpu.Comparison("echo", [cpu.Row("hotswap", "1", [9.0], [1.0])])
+UPGRADED = upgrade.Row("echo", 100, 10, 1000.0, [1.0, 3.0], {"copy": [1.0, 2.0]}, [0.5, 0.25], [4.0, 4.0], [0.5, 0.5])
+FAILED = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, problems=["refused"])
+MEMORY = memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])
+UPGRADE = upgrade.Result([UPGRADED, FAILED])
+RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100, 0, 1)])
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (cpu.Result([COMPARED], {"Envoy": "PyPI"}), ["Envoy was not installed", "TCP relay, 1 KB echo"]),
+        (UPGRADE, ["2.0 / 3.0", "1 of 1"]),
+        (RELOAD, ["0 of 100"]),
+        (MEMORY, ["| 1000 "]),
+        (
+            tls.Result([COMPARED], {"Envoy": "PyPI"}, MEMORY, UPGRADE, RELOAD),
+            ["Envoy was not installed", "TCP relay", "### Upgrade", "2.0 / 3.0", "0 of 100", "| 1000 "],
+        ),
+    ],
+)
+def test_a_part_is_shown_with_its_circumstances(result: Result, shown: list[str]) -> None:
     where = describe()
-    row = upgrade.Row("echo", 100, 10, 1000.0, [1.0, 3.0], {"copy": [1.0, 2.0]}, [0.5, 0.25], [4.0, 4.0], [0.5, 0.5])
-    failed = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, problems=["refused"])
-    text = page(
-        Measurements(
-            cpu=Measured(where, cpu=cpu.Result([cpu.Row("hotswap", "1", "echo", [9.0], [1.0])], {"Envoy": "PyPI"})),
-            upgrade=Measured(where, upgrade=upgrade.Result([row, failed])),
-            memory=Measured(where, memory=memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])),
-        )
-    )
-    assert text.count(where.processor) == 3
-    for part in ("Envoy was not installed", "2.0 / 3.0", "1 of 1", "| 1000 "):
-        assert part in text
+    text = section(Measured(where, result))
+    assert text.count(where.processor) == 1
+    for words in shown:
+        assert words in text
+
+
+def test_what_was_not_measured_again_stays_on_the_page() -> None:
+    where = describe()
+    page = updated("", Measured(where, MEMORY))
+    page = updated(page, Measured(where, tls.Result([COMPARED], {}, MEMORY, UPGRADE, RELOAD)))
+    page = updated(page, Measured(where, cpu.Result([COMPARED], {})))
+    parts = ["# Benchmarks", "## CPU per request", "## TLS", "## Memory per idle connection"]
+    assert [line for line in page.splitlines() if line.startswith(("# ", "## "))] == parts
+    assert updated(page, Measured(where, MEMORY)) == page
 
 
 def test_tables_are_aligned() -> None:
@@ -120,9 +139,8 @@ def test_tables_are_aligned() -> None:
 
 def test_the_sheet_of_costs_compares_a_feature_with_the_bare_proxy() -> None:
     result = costs.measure(costs.Plan(rounds=1, seconds=0.05, only=("limits",)), lambda _: None)
-    assert [(one.feature, one.row.protocol) for one in result.costs] == [
+    assert [(one.feature, one.protocol) for one in result.costs] == [
         ("limits", protocol) for protocol in costs.PROTOCOLS
     ]
     assert all(one.bare.best > 0 and one.row.best > 0 and not one.row.errors for one in result.costs)
-    shown = page(Measurements(costs=Measured(describe(), costs=result)))
-    assert "| limits" in shown
+    assert "| limits" in section(Measured(describe(), result))

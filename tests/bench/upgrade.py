@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench.loadgen import LoadGenerator, Protocol
+from tests.bench.loadgen import LoadGenerator, Protocol, Tls
 from tests.bench.proxies import Hall, Proxy
 
 AFTERWARDS = 0.25  # seconds that belong to the window after the command ended
@@ -27,6 +27,7 @@ class Plan(msgspec.Struct):
     rate: float = 10000  # requests a second in all, at most
     rate_of_one: float = 1000  # requests a second on one connection, at most
     protocol: Protocol = "echo"
+    tls: Tls | None = None
 
 
 class Row(msgspec.Struct):
@@ -56,10 +57,10 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
     """Run it all."""
     rows = []
     for connections in plan.connections:
-        with Hall() as hall:
+        with Hall(tls=plan.tls is not None) as hall:
             proxy = hall.hotswap()
             upstream, port = proxy.upstreams[plan.protocol], proxy.ports[plan.protocol]
-            with LoadGenerator(plan.protocol, upstream, port, connections) as load:
+            with LoadGenerator(plan.protocol, upstream, port, connections, tls=plan.tls) as load:
                 for percent in plan.busy_percent:
                     busy = max(1, connections * percent // 100)
                     rows.append(_mixture(plan, proxy, load, busy, say))

@@ -38,6 +38,20 @@ static int complete_heads(struct connection *c, const char *bytes, int length) {
     return heads;
 }
 
+/* Sends what is owed of responses; the rest goes when the socket has room again. */
+void pay(struct connection *c) {
+    while (c->owed > 0) {
+        long left = (c->owed - 1) % message_length + 1; /* of the response under way */
+        ssize_t n = send(c->fd, message + message_length - left, (size_t)left, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN) counts.errors++, c->owed = 0;
+        if (n < 0) break;
+        c->owed -= n;
+    }
+    if (c->blocked == (c->owed > 0)) return;
+    c->blocked = !c->blocked;
+    poll_for(c, EPOLL_CTL_MOD, c->blocked ? EPOLLOUT : EPOLLIN);
+}
+
 void serve(struct connection *c) {
     if (options.bolt) {
         serve_calls(c);
@@ -50,9 +64,9 @@ void serve(struct connection *c) {
         return;
     }
     if (!options.http) {
-        if (!send_all(c->fd, buffer, (int)n)) counts.errors++;
+        if (!send_all(c, buffer, (int)n)) counts.errors++;
         return;
     }
-    for (int heads = complete_heads(c, buffer, (int)n); heads > 0; heads--)
-        if (!send_all(c->fd, message, message_length)) counts.errors++;
+    c->owed += (long)complete_heads(c, buffer, (int)n) * message_length;
+    pay(c);
 }
