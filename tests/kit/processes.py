@@ -149,6 +149,11 @@ class Instance:
             return None
         return msgspec.convert(answer, Status)
 
+    def connections(self) -> list[dict[str, Any]]:
+        """The live ones, as `hotswap connections --json` shows them."""
+        found: list[dict[str, Any]] = self.ask("/connections")["connections"]
+        return found
+
     def history(self) -> list[dict[str, Any]]:
         """The chain of generations, oldest first."""
         history: list[dict[str, Any]] = self.ask("/history")["history"]

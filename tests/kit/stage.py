@@ -11,8 +11,9 @@ With an authority all listeners speak TLS, and clusters do if the upstreams do.
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from tests.kit.companion import ROOT
 from tests.kit.load import Load, Plan
 from tests.kit.offspring import Offspring
 from tests.kit.ports import loopback, port_of
-from tests.kit.processes import Config, Instance
+from tests.kit.processes import PATIENCE, Config, Instance
 from tests.kit.upstreams import Kind, Upstreams
+from tests.kit.waiting import eventually
 
 # The mixture of the storm, and a small one with at least one connection of every kind.
 STORM = Plan(busy=200, idle=100, streams=20, uploads=20, websockets=10, raw=50)
@@ -131,6 +133,30 @@ class Edge:
         addresses = [self.web, self.raw, *filter(None, [self.rpc]), *self.upstreams.addresses]
         return [port_of(address) for address in addresses if not address.startswith("unix:")]
 
+    def run_through_upgrades(
+        self, argv: list[str], upgrades: int, *, then: Callable[[subprocess.Popen[str]], object] | None = None
+    ) -> str:
+        """Run a client and upgrade while it is busy; what it printed.
+
+        One that goes on until it is told is told by `then`, after all upgrades; another one must have seen one.
+        """
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
+            try:
+                eventually(lambda: self.instance.status().in_flight, within=PATIENCE, what="the client is busy")
+                seen = 0
+                while seen < upgrades and client.poll() is None:
+                    done = self.instance.upgrade("--require-all")
+                    assert done.exit_code == 0, done.text
+                    seen += client.poll() is None
+                assert seen == upgrades if then else seen, f"the client was done after {seen} upgrades"
+                if then:
+                    then(client)
+                output, _ = client.communicate(timeout=60)
+            finally:
+                client.kill()
+        assert client.returncode == 0, output
+        return output
+
     @contextmanager
     def nothing_ends(self) -> Iterator[list[Segment]]:
         """No FIN and no RST goes over the service ports inside. Raises `Unpermitted`."""
@@ -165,9 +191,9 @@ def configuration(
 
 def secure(config: Config, authority: Authority, *, behind: bool) -> None:
     """Let every listener of a configuration speak TLS, and, if what is `behind` does, every cluster."""
-    certificate = authority.issue("edge").config
+    pair = authority.issue("edge")
     for listener in config["listeners"]:
-        listener["tls"] = {"certificates": [certificate]}
+        listener["tls"] = {"certificates": [pair.config]}
     if behind:
         for cluster in config["clusters"]:
             cluster["tls"] = {"ca": str(authority.file)}

@@ -22,7 +22,6 @@ from tests.kit.tls import VERSIONS, TlsClient, Version, client_context
 from tests.kit.tls_peers import (
     SUITES_12,
     SUITES_13,
-    ForeignClient,
     GnutlsClient,
     GnutlsServer,
     NodeClient,
@@ -33,7 +32,8 @@ from tests.kit.tls_peers import (
 )
 from tests.kit.upstreams import Upstreams
 
-CLIENTS: list[type[ForeignClient]] = [OpensslClient, GnutlsClient, NodeClient]
+Kind = type[OpensslClient] | type[GnutlsClient] | type[NodeClient]
+CLIENTS: list[Kind] = [OpensslClient, GnutlsClient, NodeClient]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def echo(authority: Authority) -> Iterator[Upstreams]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_foreign_client_talks(
-    tmp_path: Path, authority: Authority, echo: Upstreams, kind: type[ForeignClient], version: Version
+    tmp_path: Path, authority: Authority, echo: Upstreams, kind: Kind, version: Version
 ) -> None:
     before = echo.record().versions.get(f"TLSv{version}", 0)
     with kind(echo.addresses[0], authority.file, tmp_path / "log", version=version) as client:
@@ -62,7 +62,7 @@ def test_a_foreign_client_talks(
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_foreign_client_distrusts_a_stranger(tmp_path: Path, echo: Upstreams, kind: type[ForeignClient]) -> None:
+def test_a_foreign_client_distrusts_a_stranger(tmp_path: Path, echo: Upstreams, kind: Kind) -> None:
     stranger = Authority(tmp_path, "stranger")
     with kind(echo.addresses[0], stranger.file, tmp_path / "log") as client:
         assert client.more() == b""
@@ -71,7 +71,7 @@ def test_a_foreign_client_distrusts_a_stranger(tmp_path: Path, echo: Upstreams, 
 
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_foreign_client_notices_a_flipped_bit(
-    tmp_path: Path, authority: Authority, echo: Upstreams, kind: type[ForeignClient]
+    tmp_path: Path, authority: Authority, echo: Upstreams, kind: Kind
 ) -> None:
     with (
         Relay(echo.addresses[0]) as relay,

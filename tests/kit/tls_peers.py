@@ -8,6 +8,7 @@ what they read from stdin are commands, so they are given digits (`tests.kit.con
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,15 @@ SUITES_12 = (
 """By their names in OpenSSL: RFC 5289 (GCM), RFC 7905 (ChaCha), RFC 7251 (CCM)."""
 
 
-class OpensslClient(Piped):
+class ForeignClient(Piped, ABC):
+    """One connection to a server that it trusts by this authority."""
+
+    @abstractmethod
+    def wait_ready(self) -> None:
+        """Until the handshake is done. Raises `Late`."""
+
+
+class OpensslClient(ForeignClient):
     """`openssl s_client` on one connection; suites and other options are those of the program."""
 
     def __init__(
@@ -72,7 +81,7 @@ class OpensslClient(Piped):
         self.command("K" if both else "k", says="KEYUPDATE")
 
 
-class GnutlsClient(Piped):
+class GnutlsClient(ForeignClient):
     """`gnutls-cli` on one connection. It keeps its log in memory until it ends."""
 
     def __init__(self, address: str, ca: Path, log: Path, *, version: Version = "1.3") -> None:
@@ -87,7 +96,7 @@ class GnutlsClient(Piped):
         """It does not tell when the handshake is done; what is sent earlier waits in its stdin."""
 
 
-class NodeClient(Piped):
+class NodeClient(ForeignClient):
     """Node's `tls.connect`."""
 
     def __init__(self, address: str, ca: Path, log: Path, *, version: Version = "1.3") -> None:
@@ -97,9 +106,6 @@ class NodeClient(Piped):
     def wait_ready(self) -> None:
         """Until the handshake is done. Raises `Late`."""
         self.wait_told("ready TLS")
-
-
-ForeignClient = OpensslClient | GnutlsClient | NodeClient
 
 
 class OpensslServer(Piped):

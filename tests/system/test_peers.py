@@ -41,30 +41,10 @@ def edge(stage: Stage, upstreams: Upstreams) -> Edge:
     return stage.edge(upstreams)
 
 
-def run_through_upgrades(edge: Edge, argv: list[str], *, until_told: bool = False) -> str:
-    """Run a client and upgrade while it is busy; what it printed. One that runs until told gets a SIGINT then."""
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
-        try:
-            eventually(lambda: edge.instance.status().in_flight, within=PATIENCE, what="the client is busy")
-            upgrades = 0
-            while upgrades < UPGRADES and client.poll() is None:
-                done = edge.instance.upgrade("--require-all")
-                assert done.exit_code == 0, done.text
-                upgrades += client.poll() is None
-            assert upgrades, "the client was done before the first upgrade was: give it more to do"
-            if until_told:
-                client.send_signal(signal.SIGINT)
-            output, _ = client.communicate(timeout=60)
-        finally:
-            client.kill()
-    assert client.returncode == 0, output
-    return output
-
-
 def test_curl_keeps_its_one_connection(edge: Edge) -> None:
     url = f"http://{edge.web}/stream?seconds=1&every=0.05&size=1000&number=[1-6]"
     written = "%{http_code} %{num_connects} %{size_download}\\n"
-    output = run_through_upgrades(edge, [program("curl"), "-sS", "-o", "/dev/null", "-w", written, url])
+    output = edge.run_through_upgrades([program("curl"), "-sS", "-o", "/dev/null", "-w", written, url], UPGRADES)
     size = 20 * 1012
     assert output.splitlines() == [f"200 1 {size}", *[f"200 0 {size}"] * 5]
 
@@ -73,13 +53,13 @@ def test_curl_uploads_slowly(edge: Edge, tmp_path: Path) -> None:
     body = os.urandom(3_000_000)
     (tmp_path / "body").write_bytes(body)
     upload = [program("curl"), "-sS", "-T", str(tmp_path / "body"), "--limit-rate", "500K", f"http://{edge.web}/sink"]
-    output = run_through_upgrades(edge, upload)
+    output = edge.run_through_upgrades(upload, UPGRADES)
     assert msgspec.json.decode(output) == {"length": len(body), "crc": zlib.crc32(body)}
 
 
 def test_wrk_sees_no_error(edge: Edge) -> None:
     wrk = [program("wrk"), "-t1", "-c16", "-d60s", f"http://{edge.web}/bytes?n=1000"]
-    output = run_through_upgrades(edge, wrk, until_told=True)
+    output = edge.run_through_upgrades(wrk, UPGRADES, then=lambda client: client.send_signal(signal.SIGINT))
     assert "Socket errors" not in output
     assert "Non-2xx" not in output
 
@@ -96,7 +76,7 @@ def assert_all_succeeded(output: str) -> None:
 
 
 def test_h2load_sees_no_error(edge: Edge) -> None:
-    assert_all_succeeded(run_through_upgrades(edge, h2load(edge.web, "/bytes?n=1000")))
+    assert_all_succeeded(edge.run_through_upgrades(h2load(edge.web, "/bytes?n=1000"), UPGRADES))
 
 
 def start_nginx(stage: Stage, address: str) -> None:
@@ -156,7 +136,7 @@ def test_a_foreign_upstream_serves_every_request(stage: Stage, start: object) ->
     start(stage, address)
     upstreams = stage.upstreams()
     edge = stage.edge(upstreams, clusters=[{"name": name, "endpoints": [address]} for name in ("app", "db")])
-    assert_all_succeeded(run_through_upgrades(edge, h2load(edge.web, "/")))
+    assert_all_succeeded(edge.run_through_upgrades(h2load(edge.web, "/"), UPGRADES))
     with Client(edge.web) as client:
         assert client.ask("/").body.startswith(b"this is ")
 
