@@ -1,4 +1,7 @@
-"""What `hotswap doctor` looks at. A check looks only: it takes no lock, removes nothing, disturbs nobody."""
+"""What `hotswap doctor` looks at. A check looks only: it takes no lock, removes nothing, disturbs nobody.
+
+A package that declares, say, ``tls = "proxy.tls.doctor:tls"`` in the entry-point group ``hotswap.checks`` adds a check.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +34,16 @@ FILES_A_CONNECTION = 2  # downstream and upstream
 BACKLOG = 4096  # what the listeners ask for
 ANSWER_SECONDS = 2.0
 OURS = ("hotswap", "proxy")
-LIBRARIES = {"msgspec": (0, 18, 6), "click": (8, 1), "PyYAML": (6, 0), "rich": (13, 0), "python-prctl": (1, 8, 1)}
+LIBRARIES = {
+    "msgspec": (0, 18, 6),
+    "click": (8, 1),
+    "PyYAML": (6, 0),
+    "rich": (13, 0),
+    "python-prctl": (1, 8, 1),
+    "pyOpenSSL": (24, 0),
+    "cryptography": (42, 0),
+}
+GROUP = "hotswap.checks"
 LONGEST_SOCKET_NAME = "handover.sock"
 
 
@@ -299,3 +311,15 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     backlog,
     secrets,
 )
+
+
+def others() -> Iterator[Finding]:
+    """The checks of other packages. One that cannot be loaded is a finding, too."""
+    for point in entry_points(group=GROUP):
+        try:
+            check = point.load()
+        except (ImportError, AttributeError, SyntaxError) as error:
+            message = f"the check comes from {point.value}, which cannot be loaded: {error}"
+            yield Finding(point.name, "problem", message, "install the package again")
+        else:
+            yield from check()

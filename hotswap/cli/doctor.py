@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from hotswap.cli.checks import CHECKS, Finding, runtime
+from hotswap.cli.checks import CHECKS, Finding, others, runtime
 from hotswap.cli.options import json_option, runtime_dir_option
 from hotswap.cli.output import plain, print_json
 
@@ -23,7 +23,7 @@ def doctor(runtime_dir: Path, *, as_json: bool) -> None:
 
     Exit code 0 unless there is a problem.
     """
-    findings = [finding for check in CHECKS for finding in check()]
+    findings = [finding for check in (*CHECKS, others) for finding in check()]
     findings.extend(runtime(runtime_dir))
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:

@@ -6,7 +6,7 @@ import fcntl
 import importlib.util
 import resource
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +139,22 @@ def test_a_kernel_that_lacks_something(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "OLDEST_PYTHON", (9, 9))
     assert "too old" in problems(*checks.python())[0]
+
+
+def test_a_check_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("again", f"{checks.__name__}:python", checks.GROUP)
+    monkeypatch.setattr(checks, "entry_points", lambda group: [point] if group == checks.GROUP else [])
+    assert [finding.check for finding in checks.others()] == ["python"]
+
+
+def test_a_check_that_cannot_be_loaded_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("moon", "hotswap.cli.checks:moon", checks.GROUP)
+    fine = EntryPoint("again", f"{checks.__name__}:python", checks.GROUP)
+    monkeypatch.setattr(checks, "entry_points", lambda group: [broken, fine] if group == checks.GROUP else [])
+    found = list(checks.others())
+    assert [(finding.check, finding.level) for finding in found] == [("moon", "problem"), ("python", "ok")]
+    assert "hotswap.cli.checks:moon" in found[0].message
+
+
+def test_the_proxy_brings_a_check_of_its_own(edge: FakeServer) -> None:
+    assert " tls: " in edge.run("doctor").stdout
