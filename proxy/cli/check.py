@@ -12,7 +12,10 @@ import msgspec
 from proxy.cli.options import config_option
 from proxy.config.loader import Loaded, load_with_warnings
 from proxy.config.problems import InvalidConfig, Problem
+from proxy.config.tls_files import TlsFiles
+from proxy.kernel import Kernel
 from proxy.plumbing import forbidden
+from proxy.tls.secrecy import protect
 
 
 @click.command()
@@ -26,7 +29,7 @@ def check(path: Path, *, as_json: bool) -> None:
     loaded: Loaded | None = None
     errors: tuple[Problem, ...] = ()
     try:
-        loaded = load_with_warnings(path, forbidden)
+        loaded = load_with_warnings(path, forbidden, files=TlsFiles(Kernel.wall, protect))
     except InvalidConfig as invalid:
         errors = invalid.problems
     if as_json:

@@ -29,8 +29,11 @@ from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
 from proxy.config.problems import InvalidConfig
+from proxy.config.tls_files import TlsFiles
+from proxy.kernel import Kernel
 from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
+from proxy.tls.secrecy import protect, refuse_key_log
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -108,7 +111,7 @@ class ConfigFile:
         self._deadline = deadline
 
     def read(self) -> Config:
-        """As it is now. Raises `InvalidConfig`."""
+        """As it is now. Raises `ConfigError`."""
         return configuration(self._path)
 
     def limits(self, config: Config) -> Limits:
@@ -130,11 +133,17 @@ def limits(config: Config, deadline: float | None) -> Limits:
 
 
 def configuration(path: Path) -> Config:
-    """The configuration of this generation; what should be looked at is logged. Raises `InvalidConfig`."""
-    loaded = load_with_warnings(path, forbidden, starting=True)
+    """The configuration of this generation; what should be looked at is logged. Raises `ConfigError`."""
+    loaded = load_with_warnings(path, forbidden, starting=True, files=TlsFiles(Kernel.wall, keep_secrets))
     for warning in loaded.warnings:
         logger.warning(warning.at(str(path)))
     return loaded.config
+
+
+def keep_secrets() -> None:
+    """Private keys are about to be read, at the start or at the first reload with TLS. Raises `ConfigError`."""
+    refuse_key_log(os.environ)
+    protect()
 
 
 def log_failure(error: HotswapError) -> None:

@@ -28,6 +28,8 @@ from proxy.config.tls_kinds import FILE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from proxy.config.tls_files import TlsFiles
+
     Forbidden = Callable[[], Mapping[str, str]]
 
 
@@ -44,13 +46,15 @@ def load(path: Path) -> Config:
     return load_with_warnings(path).config
 
 
-def load_with_warnings(path: Path, forbidden: Forbidden | None = None, *, starting: bool = False) -> Loaded:
+def load_with_warnings(
+    path: Path, forbidden: Forbidden | None = None, *, starting: bool = False, files: TlsFiles | None = None
+) -> Loaded:
     """Read a file and keep its warnings. Raises `InvalidConfig`.
 
     `forbidden` tells what this process may not do (see `proxy.plumbing`): an error for one that is `starting` with
-    this configuration, else a warning.
+    this configuration, else a warning. `files` looks into those that TLS names; without it they are not opened.
     """
-    return loads(_text(path), str(path), forbidden, starting=starting, base=path.absolute().parent)
+    return loads(_text(path), str(path), forbidden, starting=starting, base=path.absolute().parent, files=files)
 
 
 def loads(
@@ -60,6 +64,7 @@ def loads(
     *,
     starting: bool = False,
     base: Path = Path(),
+    files: TlsFiles | None = None,
 ) -> Loaded:
     """Read a text; `source` is what its problems call it. Raises `InvalidConfig`. See `load_with_warnings`.
 
@@ -75,9 +80,11 @@ def loads(
         root = read_section(ROOT, node, node.line, "", problems)
         if root is not None:
             check(root, problems)
+            listeners, clusters = root.parts("listeners"), root.parts("clusters")
             if forbidden is not None:
-                listeners, clusters = root.parts("listeners"), root.parts("clusters")
                 check_rights(listeners, clusters, forbidden(), problems, starting=starting)
+            if files is not None:
+                files.check(listeners, clusters, base.absolute(), problems)
     if problems.errors or root is None:
         raise InvalidConfig(source, sorted(problems.errors, key=lambda problem: problem.line))
     return Loaded(_build(root, base.absolute()), tuple(sorted(problems.warnings, key=lambda problem: problem.line)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.tls.policy import STATIC_RSA, has_short_tag, is_13
+from proxy.tls.policy import has_short_tag, is_13, is_forward_secret
 
 if TYPE_CHECKING:
     from proxy.config.problems import Problems
@@ -66,7 +66,7 @@ def _ciphers(tls: Part | None, problems: Problems) -> None:
             *tls.place("ciphers"), "none of these is one of TLS 1.3; add TLS_AES_128_GCM_SHA256, or lower min_version"
         )
     for name in named:
-        if name in STATIC_RSA:
+        if not is_forward_secret(name):
             problems.warn(
                 *tls.place("ciphers"),
                 f"{name} has no forward secrecy: who gets the key later reads what was recorded; write ECDHE ones",

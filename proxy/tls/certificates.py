@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hotswap.errors import ConfigError
+from proxy.tls.names import LONGEST
 
 if TYPE_CHECKING:
     from proxy.config.tls_model import CertificateConfig
@@ -50,6 +55,11 @@ class Certificate:
     since: float
     until: float
 
+    @property
+    def kind(self) -> str:
+        """The kind of its key, without its size."""
+        return self.key.partition(" ")[0]
+
     def expiry(self) -> str:
         """Its last moment: ``2026-11-28T12:00:00Z``."""
         return moment(self.until)
@@ -69,15 +79,32 @@ def moment(seconds: float) -> str:
 
 def read_bytes(path: str) -> bytes:
     """A small file. Raises `Unusable`."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        words = (getattr(error, "strerror", None) or str(error)).lower()
-        raise Unusable(path, f"cannot be read: {words}; name a file that this user can read") from None
+    with _opened(path) as file:
+        data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise Unusable(path, f"is larger than {LARGEST >> 20} MB; is this a PEM file?")
     return data
+
+
+def require_file(path: str) -> None:
+    """Raises `Unusable` unless it is a regular file that this user can read: OpenSSL would wait for a pipe for ever."""
+    _opened(path).close()
+
+
+def _opened(path: str) -> FileIO:
+    try:
+        file = FileIO(path, opener=_without_waiting)
+    except (OSError, ValueError) as error:
+        words = (getattr(error, "strerror", None) or str(error)).lower()
+        raise Unusable(path, f"cannot be read: {words}; name a file that this user can read") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Unusable(path, "is no regular file; name a PEM file")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_chain(path: str) -> tuple[Certificate, ...]:
@@ -96,7 +123,7 @@ def parse(path: str) -> list[x509.Certificate]:
         raise Unusable(path, "holds no certificate; is this the key? Name the file that begins with BEGIN CERTIFICATE")
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Unusable(path, f"holds a broken certificate ({error}); get the file once more") from None
 
 
@@ -114,41 +141,48 @@ def describe(certificate: x509.Certificate) -> Certificate:
 
 
 def _key(certificate: x509.Certificate) -> str:
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return "other"
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
     return f"ECDSA {key.curve.name}" if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Its alternative names; those of other kinds are left out."""
+    """Its alternative names. Those of other kinds, and those that cannot be meant, are left out. Raises nothing."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):  # a peer's may be malformed: then it has no name
-        return ()
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return ()  # that of a peer may be malformed: then it has no name
     return tuple(filter(None, map(_name, extension.value)))
 
 
 def _name(name: x509.GeneralName) -> str:
     if isinstance(name, x509.DNSName):
-        return f"DNS:{name.value.lower()}"
-    if isinstance(name, x509.UniformResourceIdentifier):
-        return f"URI:{name.value}"
-    if isinstance(name, x509.IPAddress):
-        return f"IP:{name.value}"
-    return f"email:{name.value}" if isinstance(name, x509.RFC822Name) else ""
+        text = f"DNS:{name.value.lower()}"
+    elif isinstance(name, x509.UniformResourceIdentifier):
+        text = f"URI:{name.value}"
+    elif isinstance(name, x509.IPAddress):
+        text = f"IP:{name.value}"
+    elif isinstance(name, x509.RFC822Name):
+        text = f"email:{name.value}"
+    else:
+        return ""
+    return text if text.isascii() and text.isprintable() and len(text) <= LONGEST else ""
 
 
 def fingerprint(path: str) -> str:
     """A digest of the contents, to tell whether they changed; why there is none if it cannot be read."""
-    content = bytearray(LARGEST + 1)
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            size = file.readinto(content) or 0
-    except (OSError, ValueError) as error:
+        with _opened(path) as file:
+            content = bytearray(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)
+            size = file.readinto(content)
+    except Unusable as error:
         return str(error)
     digest = hashlib.sha256(memoryview(content)[:size]).hexdigest()
-    content[:size] = bytes(size)  # it may have been a key
+    content[:] = bytes(len(content))  # it may have been a key
     return digest
 
 
@@ -171,8 +205,8 @@ class Shown:
 
     @property
     def kind(self) -> str:
-        """The kind of its key, without its size."""
-        return self.chain[0].key.partition(" ")[0]
+        """That of the key of the leaf."""
+        return self.chain[0].kind
 
     def describe(self, wall: float) -> dict[str, Any]:
         """For status. `wall` is now, in Unix seconds."""

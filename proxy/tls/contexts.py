@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from proxy.config.tls_model import ClusterTlsConfig, ListenerTlsConfig
 
-MOST_NAMES: Final = 10
+MOST_SHOWN: Final = 10
 """Names of a certificate that an error message shows."""
+MOST_KEPT: Final = 32
+"""Names of a client that are kept with its connection: they move with it."""
 
 log = logging.getLogger("hotswap")
 
@@ -60,8 +62,7 @@ class _Contexts:
         """The names in the certificate of the peer if it was verified, as `proxy.tls.names` writes them; or nothing."""
         if not connection.get_verify_mode() & SSL.VERIFY_PEER:
             return ()
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        return () if certificate is None else names_of(certificate)
+        return (_peer_names(connection) or ())[:MOST_KEPT]
 
 
 class ServerContexts(_Contexts):
@@ -123,7 +124,7 @@ class ServerContexts(_Contexts):
         for name in self._alpn:
             if name in offered:
                 return name
-        words = ", ".join(one.decode("ascii", "backslashreplace") for one in offered[:MOST_NAMES])
+        words = ", ".join(one.decode("ascii", "backslashreplace") for one in offered[:MOST_SHOWN])
         raise SSL.Error([("", "", f"the client speaks {words} by ALPN, this listener {', '.join(self.config.alpn)}")])
 
     def refusal(self, connection: SSL.Connection) -> str:
@@ -131,10 +132,9 @@ class ServerContexts(_Contexts):
         clients = self.config.client_certificates
         if clients is None or not clients.sans:
             return ""
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        if certificate is None:
+        names = _peer_names(connection)
+        if names is None:
             return ""  # the handshake itself refuses this if one is required
-        names = names_of(certificate)
         return (
             ""
             if admitted(names, clients.sans)
@@ -152,6 +152,15 @@ class ServerContexts(_Contexts):
             "min_version": self.config.min_version,
             "client_certificates": self.config.client_certificates.mode if self.config.client_certificates else None,
         }
+
+
+def _peer_names(connection: SSL.Connection) -> tuple[str, ...] | None:
+    """The names in the certificate of the peer; None without one. What cannot be read has none."""
+    try:
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+    except ValueError:
+        return ()
+    return None if certificate is None else names_of(certificate)
 
 
 def _by_name(certificates: Sequence[Shown]) -> dict[str, tuple[Shown, ...]]:
@@ -243,8 +252,18 @@ def failure(connection: SSL.Connection, error: SSL.Error) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    listed = ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
     return listed or "no name at all"
+
+
+def changed_files(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> list[str]:
+    """The files of both that have other contents by now."""
+    return [path for path, content in new.read.items() if old.read.get(path, content) != content]
+
+
+def same(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> bool:
+    """Whether both were made from the same: then the old one stays, whose tickets clients have."""
+    return old.config == new.config and old.read == new.read
 
 
 _C = TypeVar("_C", ServerContexts, ClientContexts)
@@ -259,7 +278,8 @@ def renew(old: _C) -> _C | None:
         new = type(old)(old.config)
     except ConfigError as error:
         old.refused = now
-        log.error("certificates changed, but stay as they were", extra=fields(reason=str(error)))  # noqa: TRY400
+        text = "files of TLS changed and cannot be used; what was read before stays"
+        log.error(text, extra=fields(reason=str(error)))  # noqa: TRY400 - the reason is all there is to know
         return None
     for was, one in zip(old.certificates, new.certificates, strict=True):
         if was.chain != one.chain:
@@ -268,6 +288,5 @@ def renew(old: _C) -> _C | None:
                 "a certificate was renewed",
                 extra=fields(file=one.config.cert, serial=f"{leaf.serial:x}", expires=leaf.expiry()),
             )
-    changed = [path for path in new.files if now[path] != old.read[path]]
-    log.info("certificates were read again", extra=fields(changed=", ".join(changed)))
+    log.info("files of TLS were read again", extra=fields(changed=", ".join(changed_files(old, new))))
     return new

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
-from proxy.tls.certificates import Unusable, parse, read_bytes
+from proxy.tls.certificates import Unusable, parse, require_file
 from proxy.tls.policy import USUAL, USUAL_12, has_short_tag, is_13
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+_LONGEST_NAME: Final = 64
 _SAME_SESSIONS: Final = b"hotswap"
 """Tickets of one context of a listener are good for its others, which have another certificate only."""
 
@@ -60,6 +61,8 @@ class _Encrypted(Exception):
 def load_pair(context: SSL.Context, cert: str, key: str) -> None:
     """Let a context show this certificate. Raises `Unusable`."""
     context.set_passwd_cb(_no_passphrase)
+    require_file(cert)
+    require_file(key)
     try:
         context.use_certificate_chain_file(cert)
     except SSL.Error as error:
@@ -73,7 +76,6 @@ def load_pair(context: SSL.Context, cert: str, key: str) -> None:
             key, "is encrypted, and nobody is there to type a passphrase; decrypt it: openssl pkey -in OLD -out NEW"
         ) from None
     except SSL.Error as error:
-        read_bytes(key)
         text = words(error)
         if "mismatch" in text or "no certificate assigned" in text:
             raise Unusable(key, f"is not the key of {cert}; name the two that belong together") from None
@@ -132,4 +134,9 @@ def verdict(certificate: X509, number: int) -> str:
     """Why OpenSSL does not accept a certificate of the peer's chain."""
     issuer, subject = certificate.get_issuer(), certificate.get_subject()
     text = _VERDICTS.get(number, f"it was not accepted, X509_V_ERR {number}")
-    return text.format(issuer=issuer.CN or "the one", subject=subject.CN or "one of its chain")
+    return text.format(issuer=_clean(issuer.CN) or "the one", subject=_clean(subject.CN) or "one of its chain")
+
+
+def _clean(name: str | None) -> str:
+    """A stranger's text, for a line of a log."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name or "")[:_LONGEST_NAME]

@@ -1,0 +1,86 @@
+"""Certificates that are renewed on disk are taken while serving: the part of the control plane that notices.
+
+    a file changed --PAUSE--> every context whose files have other contents is made anew
+                                 good: new connections use it    broken: told once, the old one stays
+
+Who owns does this: a freeze stops it, and whoever owns afterwards compares first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proxy.tls.contexts import renew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from proxy.cluster import Cluster
+    from proxy.listener import Listener
+
+
+class Watch(Protocol):
+    """Calls when files may have changed; what it was made with is the call."""
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """These absolute paths from now on."""
+
+    def start(self) -> None:
+        """Watch. One call comes soon in any case."""
+
+    def stop(self) -> None:
+        """No call from here on."""
+
+
+class Renewal:
+    """The contexts of all listeners and clusters. Without TLS it costs nothing."""
+
+    def __init__(self, watch: Callable[[Callable[[], None]], Watch]) -> None:
+        self._watch = watch(self.changed)
+        self._listeners: tuple[Listener, ...] = ()
+        self._clusters: tuple[Cluster, ...] = ()
+        self._running = False
+
+    def follow(self, listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> None:
+        """These are the listeners and clusters now."""
+        self._listeners, self._clusters = tuple(listeners), tuple(clusters)
+        contexts = [*(one.tls for one in self._listeners), *(one.tls for one in self._clusters)]
+        self._watch.follow(path for one in contexts if one is not None for path in one.files)
+
+    def start(self) -> None:
+        """This generation owns and ticks."""
+        if not self._running:
+            self._running = True
+            self._watch.start()
+
+    def stop(self) -> None:
+        """It does not, or not now."""
+        if self._running:
+            self._running = False
+            self._watch.stop()
+
+    def changed(self) -> None:
+        """Something may have: take what is new and good."""
+        for listener in self._listeners:
+            if listener.tls is not None:
+                listener.tls = renew(listener.tls) or listener.tls
+        for cluster in self._clusters:
+            if cluster.tls is not None:
+                cluster.tls = renew(cluster.tls) or cluster.tls
+
+    def status(self, wall: float) -> list[dict[str, Any]]:
+        """One entry a certificate that is shown. `wall` is now, in Unix seconds."""
+        told = [_told("listener", one, wall) for one in self._listeners]
+        told += [_told("cluster", one, wall) for one in self._clusters]
+        return [entry for entries in told for entry in entries]
+
+
+def _told(what: str, one: Listener | Cluster, wall: float) -> list[dict[str, Any]]:
+    shown = one.tls.describe(wall)["certificates"] if one.tls is not None else ()
+    return [{what: one.name, **about, "line": _line(one.name, about)} for about in shown]
+
+
+def _line(name: str, about: dict[str, Any]) -> str:
+    left = about["days_left"]
+    when = f"expires {about['expires'][:10]}, in {left} days" if left >= 0 else f"EXPIRED {about['expires'][:10]}"
+    return f"{name}: {', '.join(about['names'][:3]) or about['subject']}; {when}; {about['file']}"

@@ -1,0 +1,38 @@
+"""Private keys and traffic secrets stay in this process: no core dump has them, and no other process of this user.
+
+    RLIMIT_CORE 0        no core file: setrlimit(2), core(5)
+    PR_SET_DUMPABLE 0    none that goes to a program either, no ptrace(2), no /proc/PID/mem for others of the same
+                         user: prctl(2); root still may
+
+Both are asked for before the first key is read. Programs that this process starts can be dumped again (execve(2)),
+until they ask for the same.
+"""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import prctl
+
+from hotswap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_LOG = "SSLKEYLOGFILE"
+
+
+def protect() -> None:
+    """Once and for all."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl.set_dumpable(0)
+
+
+def refuse_key_log(environ: Mapping[str, str]) -> None:
+    """Raises `ConfigError` if this process, or one that it starts, would write all secrets of TLS into a file."""
+    if environ.get(KEY_LOG):
+        raise ConfigError(
+            f"{KEY_LOG} is in the environment: it has programs write the secrets of their TLS connections into a file, "
+            f"which is refused where tls is configured; unset {KEY_LOG}"
+        )
