@@ -78,10 +78,16 @@ def parse(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
+        if "nesting depth" in str(error.problem):  # libyaml has a limit of its own since PyYAML 6.0.4, far above ours
+            raise _too_deep(line) from None
         raise Unreadable(line, f"not valid YAML: {error.problem or error.context}; {_remedy(text, line)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         raise Unreadable(line, f"not valid YAML: {error.reason}; remove the character") from None
+
+
+def _too_deep(line: int) -> Unreadable:
+    return Unreadable(line, f"nested deeper than {MAX_DEPTH} levels; see docs/config.md for the form")
 
 
 def _remedy(text: str, line: int) -> str:
@@ -119,7 +125,7 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         line = event.start_mark.line + 1
         if depth > MAX_DEPTH:
-            raise Unreadable(line, f"nested deeper than {MAX_DEPTH} levels; see docs/config.md for the form")
+            raise _too_deep(line)
         if isinstance(event, yaml.AliasEvent):
             raise Unreadable(line, f"the alias *{event.anchor} is not supported; write the value out")
         if event.tag not in (None, "!"):
