@@ -219,6 +219,7 @@ class Generation:
             self._estate.admin, self._estate.admin_address = fd, entry.address
         self._how = "upgrade" if self._token else "takeover"
         inherited = {entry.address: fd for entry, fd in entries if entry.purpose == "server"}
+        self._server.accept_descriptors({entry.name: fd for entry, fd in entries if entry.purpose == "own"})
         self._bind(self._estate, inherited, reuse=False)
 
     def restore_chain(self, chain: bytes, generation: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,15 @@ class Server:
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
         """One version of each kind: nothing to choose."""
 
+    def descriptors(self) -> Mapping[str, int]:
+        """Nothing but listeners and connections."""
+        return {}
+
+    def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
+        """Nothing but listeners and connections: what came is not known here."""
+        for fd in descriptors.values():
+            os.close(fd)
+
     def save_shared(self, now: float) -> bytes:
         """Nothing but connections."""
         return b""
@@ -73,6 +83,9 @@ class Server:
     def stragglers(self) -> Collection[int]:
         """Every connection is a value at any time."""
         return ()
+
+    def expect_stragglers(self, serials: Collection[int]) -> None:
+        """None will come."""
 
     def sharing(self, shared: bool) -> None:
         """Connections are always ended by shutdown first."""

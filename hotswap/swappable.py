@@ -107,6 +107,15 @@ class Swappable(Protocol):
     def wanted(self) -> Sequence[ListenerSpec]:
         """The listeners of the configuration."""
 
+    def descriptors(self) -> Mapping[str, int]:
+        """Descriptors of the server's own for the destination, by name, asked after `agree`. They are closed once sent.
+
+        A destination that does not know a name ignores it.
+        """
+
+    def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
+        """The counterpart, before the first `restore`; they belong to the server. Raises `CannotRestore`."""
+
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take bound, non-blocking sockets by listener name. Do not poll them before `start`."""
 
@@ -142,6 +151,12 @@ class Swappable(Protocol):
 
     def stragglers(self) -> Collection[int]:
         """Serials that are no value yet (a TLS handshake under way) and follow after the commit."""
+
+    def expect_stragglers(self, serials: Collection[int]) -> None:
+        """These stragglers are still to come from the source; called again with none of them once no more will.
+
+        Until then they are among the `stragglers` of this generation, too, should it be replaced meanwhile.
+        """
 
     def sharing(self, shared: bool) -> None:
         """Another process holds copies of our descriptors: end connections by shutdown first."""

@@ -17,6 +17,8 @@ from hotswap.log import fields
 from proxy.entry import enter
 from proxy.kernel import IN
 from proxy.proxy_protocol.receiving import Introduction
+from proxy.tls.handshaking import Handshaking
+from proxy.tls.undecided import Undecided
 
 if TYPE_CHECKING:
     from proxy.connection import Connection
@@ -221,16 +223,13 @@ class Acceptor:
                 continue
             self.accepted += 1
             gate = listener.gate
-            if gate is None:
-                self.admit(listener, remote, fd)
+            if gate is None or (gate.direct and not gate.trusts(remote)):
+                if listener.tls is None and not listener.looks:
+                    self.admit(listener, remote, fd)
+                else:
+                    self._look(listener, remote, fd)
             elif gate.trusts(remote):
-                introduction = Introduction(reactor)
-                introduction.listener, introduction.remote = listener, remote
-                introduction.introduced, introduction.destination = None, ""
-                reactor.attach(introduction, fd)
-                introduction.begin()
-            elif gate.direct:
-                self.admit(listener, remote, fd)
+                self._stage(Introduction(reactor), listener, remote, fd)
             else:
                 gate.refuse(listener.name, remote, reactor.now)
                 reactor.kernel.send_reset(fd)
@@ -240,20 +239,63 @@ class Acceptor:
                 break
         return taken
 
+    # ---- stages before the protocol: PROXY header, first bytes, TLS handshake; each is left out where it may be ----
+
+    def introduced(self, former: Downstream, remote: str, pair: Pair | None) -> None:
+        """The header came: the next stage takes over, under a serial of its own."""
+        former.introduced = pair
+        listener = former.listener
+        if listener.tls is None and not listener.looks:
+            self._hurry(self.admit(listener, remote, former.fd, former))
+        else:
+            self._look(listener, remote, former.fd, former)
+
+    def _look(self, listener: Listener, remote: str, fd: int, former: Downstream | None = None) -> None:
+        """Its first bytes tell what it is, or that it is TLS is known."""
+        stage = Undecided(self._reactor) if listener.looks else Handshaking(self._reactor)
+        self._stage(stage, listener, remote, fd, former)
+
+    def decided(self, former: Downstream, *, tls: bool) -> None:
+        """Its first bytes told what it is."""
+        if tls:
+            handshaking = Handshaking(self._reactor)
+            self._stage(handshaking, former.listener, former.remote, former.fd, former)
+        else:
+            self._hurry(self.admit(former.listener, former.remote, former.fd, former))
+
+    def secured(self, former: Downstream) -> None:
+        """Its handshake is done."""
+        self._hurry(self.admit(former.listener, former.remote, former.fd, former))
+
+    def _stage(
+        self, stage: Downstream, listener: Listener, remote: str, fd: int, former: Downstream | None = None
+    ) -> None:
+        self._place(stage, listener, remote, fd, former)
+        try:
+            stage.begin()
+        except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
+            self._reactor.broken(stage, bug)
+
+    def _place(
+        self, connection: Downstream, listener: Listener, remote: str, fd: int, former: Downstream | None
+    ) -> None:
+        """Give it the descriptor, and what the `former` stage found out."""
+        reactor = self._reactor
+        connection.listener, connection.remote = listener, remote
+        connection.introduced = None
+        connection.destination = connection.server_name = ""
+        if former is None:
+            reactor.attach(connection, fd)
+            return
+        connection.introduced, connection.server_name = former.introduced, former.server_name
+        reactor.replace(former, connection)
+        reactor.unread(connection)  # what is there already
+
     def admit(self, listener: Listener, remote: str, fd: int, former: Downstream | None = None) -> Downstream:
         """Take a connection whose client is known, in the place of the `former` one, and begin, if filters let it."""
         reactor = self._reactor
         connection = listener.downstream(reactor)
-        connection.listener = listener
-        connection.remote = remote
-        connection.introduced = None
-        connection.destination = ""
-        if former is None:
-            reactor.attach(connection, fd)
-        else:
-            connection.introduced = former.introduced
-            reactor.replace(former, connection)
-            reactor.unread(connection)  # what is behind the header
+        self._place(connection, listener, remote, fd, former)
         try:
             if listener.config.original_dst is not None and not reactor.origins.find(connection):
                 connection.reset()
@@ -265,12 +307,10 @@ class Acceptor:
             reactor.broken(connection, bug)
         return connection
 
-    def introduced(self, former: Downstream, remote: str, pair: Pair | None) -> None:
-        """The header came: the protocol's own connection takes over, under a serial of its own."""
-        former.introduced = pair
-        connection = self.admit(former.listener, remote, former.fd, former)
-        if former.listener.draining and not connection.closed:
-            connection.readable(self._reactor.kernel.read, self._reactor.now)  # what is there still counts
+    def _hurry(self, connection: Downstream) -> None:
+        """On a listener that drains, what is there still counts."""
+        if connection.listener.draining and not connection.closed:
+            connection.readable(self._reactor.kernel.read, self._reactor.now)
             if not connection.closed:
                 connection.drain()
 

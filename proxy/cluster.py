@@ -15,6 +15,8 @@ from proxy.dns.endpoints import expanded, hosts
 from proxy.endpoint import FROM, Anywhere, Endpoint
 from proxy.health.healing import Healing
 from proxy.limits import Limits
+from proxy.tls.contexts import ClientContexts
+from proxy.tls.tally import Handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -38,10 +40,12 @@ class Cluster:
         "copied",
         "copies_dropped",
         "endpoints",
+        "handshakes",
         "healing",
         "limits",
         "name",
         "personal",
+        "tls",
     )
 
     def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -55,7 +59,7 @@ class Cluster:
         self.answers = {host: known[host] for host in hosts(config.endpoints) if host in known}
         """The addresses of its names, those that were answered."""
         self.endpoints: tuple[Endpoint, ...] = tuple(
-            Endpoint(self, address, one.weight if weighted else 1, one.labels)
+            Endpoint(self, address, one.weight if weighted else 1, one.labels, one.address.host)
             for address, one in expanded(config.endpoints, self.answers)
         )
         if config.original_dst:
@@ -69,6 +73,9 @@ class Cluster:
         """Mirrored requests that it got whole, since this generation owns."""
         self.copies_dropped = 0
         """Those it did not get, or not whole."""
+        self.tls = None if config.tls is None else ClientContexts(config.tls)
+        """How its endpoints are talked to; None: in plaintext."""
+        self.handshakes = Handshakes()
         self._used = self.endpoints
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
@@ -130,8 +137,8 @@ class Cluster:
         fresh = Cluster(config, self.answers)
         if not fresh.endpoints and not fresh.answers:
             fresh.endpoints = self.endpoints
-        began = (self.announces, self.config.transparent_source)
-        stays = began == (config.proxy_protocol, config.transparent_source)  # else pooled connections are not as wanted
+        began = (self.announces, self.config.transparent_source, self.config.tls)
+        stays = began == (config.proxy_protocol, config.transparent_source, config.tls)  # else pooled ones do not fit
         endpoints = []
         for endpoint in fresh.endpoints:
             endpoint.cluster = self
@@ -139,7 +146,7 @@ class Cluster:
             old.follow(endpoint)
             endpoints.append(old)
         self.config, self.answers = config, fresh.answers
-        self.announces = config.proxy_protocol
+        self.announces, self.tls = config.proxy_protocol, fresh.tls
         self.personal = fresh.personal
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
@@ -160,7 +167,12 @@ class Cluster:
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people."""
-        about = {"name": self.name, "endpoints": [endpoint.describe(now) for endpoint in self.endpoints]}
+        about: dict[str, Any] = {
+            "name": self.name,
+            "endpoints": [endpoint.describe(now) for endpoint in self.endpoints],
+        }
+        if self.tls is not None:
+            about["handshakes"] = self.handshakes.describe()
         if not self.copied and not self.copies_dropped:
             return about
         return {**about, "mirrored": {"sent": self.copied, "dropped": self.copies_dropped}}

@@ -16,6 +16,7 @@ The plane calls                                 The layer calls
   drained()          outbox fell below LOW        wake(when)    look at `due` again at `when`
   finished()         our FIN went out
   expired(now)       `due` has passed
+  catch_up()         TLS: what came before it was read can be taken now
   drain()            finish soon, take no new work
   over()             it ended here, its links still hold
   detached()         it is gone (however it went)
@@ -48,10 +49,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from proxy.kernel import EDGE, OUT, READING
 from proxy.state import Transport
+from proxy.tls.handshake import Anew, Handshake
+from proxy.tls.session import Session, restored
+from proxy.tls.state import HANDSHAKE
 
 if TYPE_CHECKING:
     from hotswap.swappable import Schema
     from proxy.plane import Places, Plane, Read, Write
+    from proxy.tls.state import TlsState
 
 CHUNK = 16384
 """Bytes of a first read; one that came full is followed by a larger one."""
@@ -95,6 +100,7 @@ class Connection:
         "serial",
         "shutting",
         "stale",
+        "tls",
     )
 
     kind: ClassVar[str] = ""
@@ -120,6 +126,7 @@ class Connection:
         self.fin_sent = False
         self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
         self.stale = False  # A flag changed since the plane last looked at them. The plane's own, never saved
+        self.tls: Session | Handshake | Anew | None = None  # between the layer and the wire; None: plaintext
 
     # ---- the plane's hot path, see `__init_subclass__` ----
 
@@ -136,7 +143,10 @@ class Connection:
         self.active = now
         self.changes += 1
         if data:
-            self.received(data)
+            if self.tls is None:
+                self.received(data)
+            else:
+                self.tls.arrived(self, data)
             if len(data) == CHUNK:
                 self.plane.read_on(self)
         else:
@@ -145,18 +155,19 @@ class Connection:
     def flush(self, write: Write, now: float) -> None:
         """The end of a batch: write the outbox; then whatever else is to be done (`Plane.follow`)."""
         out = self.outbox
-        if out:
+        tls = self.tls
+        if out or (tls is not None and tls.sealed):
             self.changes += 1
-            if not self.connecting:
+            if not self.connecting or tls is not None:
                 try:
-                    count = write(self.fd, out)
+                    count = write(self.fd, out) if tls is None else tls.write(write, self.fd, out)
                 except OSError as error:
                     self.plane.io_failed(self, error)
                 else:
                     self.active = now
                     if count == len(out):
                         self.outbox = b""
-                        if self.interest == READING and not self.stale:
+                        if self.interest == READING and not self.stale and (tls is None or not tls.sealed):
                             return  # the common case: nothing but bytes
                     else:
                         self.outbox = out[count:]
@@ -178,10 +189,13 @@ class Connection:
 
     def events(self) -> int:
         """The epoll mask that the value asks for."""
+        tls = self.tls
         if self.connecting:
-            return OUT | EDGE
+            if tls is None or tls.dialling:
+                return OUT | EDGE
+            return READING | OUT if tls.sealed else READING
         reading = EDGE if self.paused or self.eof else READING
-        return reading | OUT if self.outbox else reading
+        return reading | OUT if self.outbox or (tls is not None and tls.sealed) else reading
 
     # ---- verbs, for layers ----
 
@@ -269,6 +283,13 @@ class Connection:
     def received(self, data: bytes) -> None:
         """Bytes came; never empty."""
 
+    def catch_up(self) -> None:
+        """What came before this connection could take it (`Session.waiting`)."""
+        if isinstance(self.tls, Session):
+            self.tls.waiting = False
+            self.changes += 1
+            self.tls.arrived(self, b"")
+
     def ended(self) -> None:
         """The peer's FIN came; writing is still possible."""
 
@@ -324,7 +345,8 @@ class Connection:
 
     def describe(self) -> dict[str, Any]:
         """For people: what ``hotswap connections`` shows of it."""
-        return {**self.identity(), "state": self.stage(), "unsent": len(self.outbox)}
+        about = {**self.identity(), "state": self.stage(), "unsent": len(self.outbox)}
+        return about if self.tls is None else {**about, "tls": self.tls.describe()}
 
     def identity(self) -> dict[str, Any]:
         """What tells it from all others."""
@@ -340,11 +362,25 @@ class Connection:
         """The part of the state that every connection has."""
         flags = self.connecting * CONNECTING | self.paused * PAUSED | self.eof * EOF
         flags |= self.shutting * SHUTTING | self.fin_sent * FIN_SENT | self.clogged * CLOGGED
-        return Transport(flags, 0 if self.peer is None else self.peer.serial, now - self.active, bytes(self.outbox))
+        peer = 0 if self.peer is None else self.peer.serial
+        tls = None if self.tls is None else self.tls.save(self.plane.tls.giving)
+        return Transport(flags, peer, now - self.active, bytes(self.outbox), tls)
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
+        self._load_tls(saved.tls)
         self.connecting, self.paused, self.eof, self.shutting, self.fin_sent, self.clogged = _FLAGS[saved.flags % 64]
         self.active = now - saved.silent
         self.outbox = saved.outbox
         places.link(self, saved.peer)
+
+    def _load_tls(self, saved: TlsState | None) -> None:
+        tls = self.tls
+        if saved is None:
+            self.tls = None
+        elif saved.flags & HANDSHAKE:
+            self.tls = Anew(saved.preface)
+        elif isinstance(tls, Session):
+            tls.load(saved, self.plane.tls.taking)
+        else:
+            self.tls = restored(saved, self.plane.tls.taking, self.plane.tls.permit)

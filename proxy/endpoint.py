@@ -47,6 +47,7 @@ class Endpoint:
         "cluster",
         "current",
         "guises",
+        "host",
         "in_flight",
         "key",
         "labels",
@@ -59,12 +60,19 @@ class Endpoint:
     )
 
     def __init__(
-        self, cluster: Cluster, address: Address, weight: int, labels: tuple[tuple[str, str], ...] = ()
+        self,
+        cluster: Cluster,
+        address: Address,
+        weight: int,
+        labels: tuple[tuple[str, str], ...] = (),
+        host: str = "",
     ) -> None:
         self.cluster = cluster
         self.address = address
         self.name = str(address)
         """The canonical text of the address."""
+        self.host = host or address.host
+        """What it is called in the configuration: the name in its certificate."""
         self.key = self.name
         """The endpoint's identity across generations."""
         self.source = ""
@@ -114,7 +122,7 @@ class Endpoint:
 
     def follow(self, settings: Endpoint) -> None:
         """Take the settings of another."""
-        self.weight, self.labels = settings.weight, settings.labels
+        self.weight, self.labels, self.host = settings.weight, settings.labels, settings.host
         self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
         for guise in self.guises.values():
             guise.pool.keepalive = settings.pool.keepalive
@@ -167,7 +175,7 @@ class Guise(Endpoint):
 
     def __init__(self, whole: Endpoint, address: Address, source: str, key: str) -> None:
         self._whole = whole
-        super().__init__(whole.cluster, address, whole.weight)
+        super().__init__(whole.cluster, address, whole.weight, host=whole.host if address == whole.address else "")
         self.source = source
         self.key = key
         self.pool = Corner(whole.pool)

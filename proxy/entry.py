@@ -50,6 +50,7 @@ def _pass(connection: Downstream, notes: Notes, first: int, now: float) -> None:
             own = listener.downstream(plane)
             own.listener, own.remote = listener, connection.remote
             own.introduced, own.destination = connection.introduced, connection.destination
+            own.server_name = connection.server_name
             plane.replace(connection, own)
         if isinstance(own, FilteredDownstream):
             own.notes = notes
@@ -78,6 +79,7 @@ class Entry(Downstream):
         if connection is not self:
             self.listener, self.remote = connection.listener, connection.remote
             self.introduced, self.destination = connection.introduced, connection.destination
+            self.server_name = connection.server_name
             self.plane.replace(connection, self)
             self.pause()
         self.notes, self.next, self.deadline = notes, following, until
@@ -107,6 +109,7 @@ class Entry(Downstream):
                 self.notes,
                 self.introduced,
                 self.destination,
+                self.server_name,
             )
         )
 
@@ -121,6 +124,7 @@ class Entry(Downstream):
         self.notes = saved.notes
         self.introduced = saved.introduced
         self.destination = saved.destination
+        self.server_name = saved.server_name
 
     def describe(self) -> dict[str, Any]:
         """It is held back."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy import plumbing
 from proxy.accesslog.sinks import open_sink
-from proxy.proxy_protocol.header import LONGEST, UNIX, Pair
+from proxy.proxy_protocol.header import UNIX, Pair
 
 if TYPE_CHECKING:
     from hotswap.address import Address
@@ -36,6 +36,8 @@ EDGE = select.EPOLLET
 READING = IN | select.EPOLLRDHUP | select.EPOLLPRI | EDGE
 """The interest of a connection that is read; an event of IN alone means bytes and nothing else."""
 
+LONGEST_PEEK = 16384
+"""Bytes that are looked at: a PROXY protocol header, or a ClientHello."""
 # struct sockaddr_storage is 128 bytes, socket(7).
 _ADDRESS_SIZE = 128
 _UNSPECIFIED = (ctypes.c_char * 16)()  # sa_family 0 is AF_UNSPEC
@@ -77,7 +79,7 @@ class Kernel:
         self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)
         self._length = ctypes.c_uint32()
         self._error = ctypes.c_int()
-        self._peeked = ctypes.create_string_buffer(LONGEST)
+        self._peeked = ctypes.create_string_buffer(LONGEST_PEEK)
 
     def epoll(self) -> Epoll:
         """A fresh epoll instance."""
@@ -103,8 +105,8 @@ class Kernel:
         return fd, _host(self._address.raw)
 
     def peek(self, fd: int, size: int) -> bytes:
-        """Bytes that wait, up to LONGEST, without taking them: MSG_PEEK, recv(2)."""
-        count: int = _libc.recv(fd, self._peeked, min(size, LONGEST), socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        """Bytes that wait, up to LONGEST_PEEK, without taking them: MSG_PEEK, recv(2)."""
+        count: int = _libc.recv(fd, self._peeked, min(size, LONGEST_PEEK), socket.MSG_PEEK | socket.MSG_DONTWAIT)
         if count < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))

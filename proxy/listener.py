@@ -9,6 +9,8 @@ from proxy.filters.chain import Chain
 from proxy.proxy_protocol.receiving import Gate
 from proxy.route import RouteTable
 from proxy.split import Splits, identity
+from proxy.tls.contexts import ServerContexts
+from proxy.tls.tally import Handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.sides import Downstream
 
 
-_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
+_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "handshakes", "polled", "turning_away"})
 """What a listener is, not how it is configured."""
 
 
@@ -41,12 +43,15 @@ class Listener:
         "fd",
         "filters",
         "gate",
+        "handshakes",
         "lanes",
+        "looks",
         "name",
         "polled",
         "routes",
         "services",
         "splits",
+        "tls",
         "turning_away",
     )
 
@@ -66,6 +71,11 @@ class Listener:
         """None if neither the listener nor a route has any."""
         self.gate = None if config.proxy_protocol is None else Gate(config.proxy_protocol)
         """Who sends PROXY protocol headers; None: nobody."""
+        self.tls = None if config.tls is None else ServerContexts(config.tls)
+        """What it shows to clients; None: it speaks plaintext, or passes TLS through."""
+        self.looks = config.tls_mode == "permissive" or any(route.match.sni for route in config.routes)
+        """The first bytes of its connections tell what they are."""
+        self.handshakes = Handshakes()
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
@@ -127,6 +137,8 @@ class Listener:
         }
         if self.gate is not None:
             about["proxy_protocol"] = self.gate.describe()
+        if self.tls is not None:
+            about["handshakes"] = self.handshakes.describe()
         return {**about, "turning_away": self.turning_away} if self.turning_away else about
 
     @property
@@ -139,3 +151,15 @@ class Listener:
     def cluster(self) -> Cluster:
         """Where a listener without a choice of routes sends its connections."""
         return self.clusters[self.config.cluster]
+
+    def cluster_of(self, server_name: str) -> Cluster | None:
+        """Where a tcp connection goes whose TLS asks for this name (empty: none is known); None: nowhere."""
+        for route in self.config.routes:
+            if route.match.sni is None or _names(route.match.sni, server_name):
+                return self.clusters[route.cluster]
+        return None
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` is the name, or ``*.`` and one of the domains that it is in."""
+    return name.endswith(pattern[1:]) and name != pattern[1:] if pattern.startswith("*.") else name == pattern

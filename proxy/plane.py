@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.listener import Listener
     from proxy.proxy_protocol.header import Pair
     from proxy.sides import Downstream, Upstream
+    from proxy.tls.plane import TlsPlane
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, "bytes | bytearray"], int]
@@ -28,6 +29,8 @@ class Plane(Protocol):
     """Monotonic seconds at the start of this tick. Read only for layers."""
     unflushed: list[Connection]
     """Connections with work for the end of the tick: bytes to write, a FIN, a changed interest."""
+    tls: TlsPlane
+    """Handshakes, and what all sessions need."""
     draining: bool
     """True once no new work is wanted: keep-alive connections end after the current request."""
 
@@ -42,6 +45,12 @@ class Plane(Protocol):
 
     def introduced(self, former: Downstream, remote: str, pair: Pair | None) -> None:
         """The PROXY protocol header of this connection was read: its protocol takes over."""
+
+    def decided(self, former: Downstream, *, tls: bool) -> None:
+        """The first bytes of this connection told what it is: a handshake, or its protocol, takes over."""
+
+    def secured(self, former: Downstream) -> None:
+        """The TLS handshake of this client is done: its protocol takes over."""
 
     def ends(self, fd: int) -> Pair | None:
         """The peer's address and its own; None if the kernel does not tell any more."""

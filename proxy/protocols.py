@@ -21,6 +21,8 @@ from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.receiving import Introduction
 from proxy.sides import Downstream
 from proxy.tcp import TcpDownstream, TcpUpstream
+from proxy.tls.handshaking import Handshaking
+from proxy.tls.undecided import Undecided
 
 if TYPE_CHECKING:
     from proxy.config.model import ListenerConfig
@@ -47,6 +49,8 @@ KINDS: dict[str, type[Connection]] = {
         FilteredDownstream,
         FilteredUpstream,
         Introduction,
+        Undecided,
+        Handshaking,
     )
 }
 """State kind -> the class that restores it."""

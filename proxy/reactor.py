@@ -21,23 +21,23 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
 from proxy.connection import LOW, Connection
+from proxy.dialling import Dials
 from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
 from proxy.origins import Origins
-from proxy.sides import Upstream
 from proxy.timers import Alarms
+from proxy.tls.errors import CLOSE_NOTIFY, TlsError
+from proxy.tls.plane import TlsPlane
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hotswap.address import Address
     from proxy.kernel import Kernel
 
 log = logging.getLogger("proxy")
@@ -68,9 +68,12 @@ class Reactor:
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms = Alarms()
         self._closing: list[int] = []
-        self._dialled: list[tuple[Connection, int]] = []
-        self.acceptor = Acceptor(self)
-        self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, self.acceptor.introduced
+        self.dials = Dials(self)
+        self.dial = self.dials.dial
+        self.tls = TlsPlane(self)
+        self.acceptor = acceptor = Acceptor(self)
+        self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, acceptor.introduced
+        self.decided, self.secured = acceptor.decided, acceptor.secured
         self.agenda, self.origins = Agenda(self), Origins(self)
 
     # ---- ticking ----
@@ -129,8 +132,16 @@ class Reactor:
     def io_failed(self, connection: Connection, error: OSError) -> None:
         """Not now is no failure."""
         if error.errno != errno.EAGAIN:
-            self._detach(connection)
-            connection.failed(error.errno or errno.EIO)
+            self.lose(connection, error.errno or errno.EIO)
+
+    def lose(self, connection: Connection, code: int) -> None:
+        """It ended by itself, or has to end here: close it and tell its layer."""
+        connecting = connection.connecting
+        self._detach(connection)
+        if connecting:
+            connection.connect_failed(code)
+        else:
+            connection.failed(code)
 
     def read_on(self, connection: Connection) -> None:
         """The first read came full: take what is there in a larger portion, and the rest in another batch."""
@@ -146,10 +157,12 @@ class Reactor:
             return
         if len(data) == BULK:
             self.unread(connection)
-        if data:
+        if not data:
+            self.at_end(connection)
+        elif connection.tls is None:
             connection.received(data)
         else:
-            self.at_end(connection)
+            connection.tls.arrived(connection, data)
 
     def unread(self, connection: Connection) -> None:
         """Have epoll report it again: at the end of this batch, or when it is resumed."""
@@ -158,15 +171,18 @@ class Reactor:
             self.unflushed.append(connection)
 
     def at_end(self, connection: Connection) -> None:
-        """The peer's FIN was read."""
+        """The peer's FIN was read, or its close_notify."""
+        if connection.connecting:
+            self.tls.failed(connection, TlsError(CLOSE_NOTIFY, "the peer went away in the middle"))
+            return
         connection.eof = True
         connection.touch()
         connection.ended()
 
     def _ready(self, connection: Connection, mask: int) -> None:
         """Everything but plain readability."""
-        if connection.connecting:
-            self._dialled.append((connection, self.kernel.connect_error(connection.fd)))
+        if connection.connecting and (connection.tls is None or connection.tls.dialling):
+            self.dials.ended.append((connection, self.kernel.connect_error(connection.fd)))
             return
         if mask & OUT:
             self.unflushed.append(connection)
@@ -188,19 +204,7 @@ class Reactor:
         if self.stop_at <= now:
             self.stop_at = inf
             self.end_all(reset=False)
-        for when, serial in self._alarms.past(now):
-            connection = self.connections.get(serial)
-            if connection is None or connection.alarm != when:  # ended, or planned anew
-                continue
-            connection.alarm = inf
-            try:
-                if connection.due() <= now:
-                    connection.changes += 1
-                    connection.expired(now)
-                if connection.fd >= 0:
-                    connection.wake(connection.due())
-            except Exception as bug:  # noqa: BLE001
-                self.broken(connection, bug)
+        self._alarms.ring(self, now)
 
     # ---- the end of a batch ----
 
@@ -208,14 +212,8 @@ class Reactor:
         """Flush, report dials and give descriptors back, until nothing is owed to anybody."""
         write = self.kernel.write
         now = self.now
-        while self.unflushed or self._dialled:
-            if self._dialled:
-                dialled, self._dialled = self._dialled, []
-                for connection, code in dialled:
-                    try:
-                        self._report_dial(connection, code)
-                    except Exception as bug:  # noqa: BLE001
-                        self.broken(connection, bug)
+        while self.unflushed or self.dials.ended:
+            self.dials.report()
             batch, self.unflushed = self.unflushed, []
             for connection in batch:
                 try:
@@ -231,7 +229,8 @@ class Reactor:
             return
         connection.stale = False
         if not connection.connecting:
-            if connection.shutting and not connection.fin_sent and not connection.outbox:
+            over = connection.shutting and not connection.fin_sent and not connection.outbox
+            if over and self.tls.may_finish(connection):
                 connection.fin_sent = True
                 connection.changes += 1
                 self.kernel.send_fin(connection.fd)
@@ -242,6 +241,8 @@ class Reactor:
                 connection.drained()
         if connection.fd >= 0:
             self._watch(connection)
+            if connection.tls is not None and connection.tls.waiting and not connection.paused:
+                connection.catch_up()
 
     def _watch(self, connection: Connection) -> None:
         """Make epoll's interest what the value asks for."""
@@ -254,19 +255,6 @@ class Reactor:
             self.epoll.register(connection.fd, wanted)
         else:
             self.epoll.modify(connection.fd, wanted)
-
-    def _report_dial(self, connection: Connection, code: int) -> None:
-        if not connection.connecting:
-            return  # closed meanwhile
-        connection.connecting = False
-        connection.changes += 1
-        if code:
-            self._detach(connection)
-            connection.connect_failed(code)
-        else:
-            connection.active = self.now
-            self.unflushed.append(connection)
-            connection.connected()
 
     def _detach(self, connection: Connection) -> None:
         """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
@@ -286,6 +274,9 @@ class Reactor:
         connection.interest, connection.fd, connection.connecting = _UNREGISTERED, -1, False
         connection.detached()
         connection.outbox = b""
+        if connection.tls is not None:
+            connection.tls.end()
+            connection.tls = None
 
     def _give_back(self) -> None:
         closing, self._closing = self._closing, []
@@ -295,21 +286,12 @@ class Reactor:
 
     # ---- what layers ask for: see `Plane` ----
 
-    def dial(self, connection: Upstream, address: Address) -> None:
-        """Begin to connect. A dial that ended at once is reported at the end of the batch."""
-        fd, code = self.kernel.dial(address, connection.endpoint.cluster.config.mark, connection.endpoint.source)
-        connection.connecting = True
-        self.attach(connection, fd)
-        if code != errno.EINPROGRESS:
-            self._dialled.append((connection, code))
-
     def close(self, connection: Connection, *, reset: bool) -> None:
         """End the connection now. A reset first writes what the socket takes at once."""
         fd = connection.fd
+        if fd >= 0 and not connection.connecting:
+            self.tls.last_words(connection, reset=reset)
         if reset and fd >= 0:
-            if connection.outbox and not connection.connecting:
-                with suppress(OSError):
-                    self.kernel.write(fd, connection.outbox)
             self.kernel.send_reset(fd)
         self._detach(connection)
 
@@ -333,6 +315,7 @@ class Reactor:
     def replace(self, old: Connection, new: Connection) -> None:
         """See `Plane`. For a destination one connection ends and another comes."""
         fd, interest = old.fd, old.interest
+        new.tls, old.tls = old.tls, None
         self._drop(old)
         new.interest = interest
         self.attach(new, fd)
@@ -350,6 +333,22 @@ class Reactor:
         self.reserve(connection.fd)
         self._by_fd[connection.fd] = connection
 
+    def unseat(self, connection: Connection) -> None:
+        """Take its descriptor away; it is closed at the end of the batch."""
+        fd = connection.fd
+        self.epoll.unregister(fd)
+        self._by_fd[fd] = None
+        if self.sharing:
+            self.kernel.end_both(fd)
+        self._closing.append(fd)
+
+    def reseat(self, connection: Connection, fd: int) -> None:
+        """Give it another one (-1: there is none)."""
+        connection.fd, connection.interest = fd, _UNREGISTERED
+        if fd >= 0:
+            self._seat(connection)
+            self.unflushed.append(connection)
+
     def reserve(self, fd: int) -> None:
         """Be ready for events of this descriptor."""
         while fd >= len(self._by_fd):
@@ -364,6 +363,8 @@ class Reactor:
         """The value was brought up to date: follow it with interest and alarm."""
         self._watch(connection)
         connection.wake(connection.due())
+        if connection.tls is not None and connection.tls.waiting:
+            self.unflushed.append(connection)  # there will be no event: the bytes are here
 
     def forget(self, connection: Connection) -> None:
         """Drop the value and close the copy of its descriptor; the connection lives on elsewhere."""

@@ -7,13 +7,14 @@ of most methods is there) and `proxy.plane.Places` for connections that are bein
 
 from __future__ import annotations
 
+import os
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hotswap.errors import CannotRestore, Refused
-from hotswap.swappable import ListenerSpec, Saved, Schema, Tally
+from hotswap.swappable import ListenerSpec, Saved, Schema
 from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
@@ -29,6 +30,7 @@ from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
 from proxy.sides import Downstream
+from proxy.telling import Telling
 from proxy.ticker import Ticker
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ if TYPE_CHECKING:
     from proxy.dns.names import Asker
     from proxy.reload import Source
 
+TLS = "tls"
+"""What a destination must know to be given encrypted connections, and the name of the key that comes with them."""
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
 
 
-class ProxyServer(Homes):
+class ProxyServer(Homes, Telling):
     """A proxy for one configuration, inert until `start`."""
 
     def __init__(
@@ -82,15 +86,17 @@ class ProxyServer(Homes):
         self._left_counted = True
         self._removed: list[Listener] = []
         self._retired = False
+        self._unknown_tls = False
 
     # ---- what it is and wants ----
 
     def schemas(self) -> Mapping[str, Schema]:
-        """The kinds of all protocols, configured or not."""
-        return {kind: connection.schema for kind, connection in KINDS.items()}
+        """The kinds of all protocols, configured or not, and that of TLS, which connections of any kind may have."""
+        return {kind: connection.schema for kind, connection in KINDS.items()} | {TLS: Schema(1, 1)}
 
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
-        """An attempt begins. Every kind has one version so far, so there is nothing to choose."""
+        """An attempt begins. Every kind has one version so far; a destination may not know some of them."""
+        self._unknown_tls = TLS not in chosen
         self._homeless = {
             listener.address: f"listener {listener.name!r} ({listener.address}) is not in the new configuration"
             for listener in (*self.listeners.values(), *self.reactor.acceptor.leaving)
@@ -101,6 +107,21 @@ class ProxyServer(Homes):
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
         return [listener_spec(one) for one in self.config.listeners]
+
+    def descriptors(self) -> Mapping[str, int]:
+        """The key under which the secrets of TLS travel in this attempt."""
+        return {} if self._unknown_tls else {TLS: self.reactor.tls.new_vault()}
+
+    def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
+        """The counterpart."""
+        for name, fd in descriptors.items():
+            try:
+                if name == TLS:
+                    self.reactor.tls.take_vault(fd)
+            except ValueError as error:
+                raise CannotRestore(f"the key of the attempt cannot be used: {error}") from None
+            finally:
+                os.close(fd)
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take the sockets; polled from `start` on."""
@@ -183,13 +204,16 @@ class ProxyServer(Homes):
 
     def staying(self) -> Mapping[int, str]:
         """Connections of listeners that the destination lacks, what it refused, and their other sides."""
-        if not self._homeless and not self._kept:
+        if not self._homeless and not self._kept and not self._unknown_tls:
             return {}
         connections = self.reactor.connections
         reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
         for serial, connection in connections.items():
             if isinstance(connection, Downstream) and connection.listener.address in self._homeless:
                 reasons.setdefault(serial, self._homeless[connection.listener.address])
+        if self._unknown_tls:
+            encrypted = [serial for serial, one in connections.items() if one.tls is not None]
+            reasons = dict.fromkeys(encrypted, "the new version does not know TLS") | reasons
         open_ends = list(reasons)
         while open_ends:
             serial = open_ends.pop()
@@ -204,8 +228,13 @@ class ProxyServer(Homes):
         self._kept.update(dict.fromkeys(serials, reason))
 
     def stragglers(self) -> Collection[int]:
-        """None yet: every connection is a value at every moment."""
-        return ()
+        """Clients whose TLS handshake is under way."""
+        tls = self.reactor.tls
+        return tls.stragglers() if tls.handshaking or tls.expected else ()
+
+    def expect_stragglers(self, serials: Collection[int]) -> None:
+        """See `Swappable`."""
+        self.reactor.tls.expected = frozenset(serials)
 
     def sharing(self, shared: bool) -> None:
         """See `Reactor.sharing`. For a retired generation its end means that the destination took over for good."""
@@ -216,18 +245,21 @@ class ProxyServer(Homes):
     def freeze(self) -> None:
         """No tick from here on, and no check of the application."""
         self.ticker.stop()
+        self.reactor.tls.permit.revoke()
         self.app.stop()
         self.names.stop()
         self.sinks.flush()
 
     def thaw(self) -> None:
-        """Tick again."""
+        """Tick again, under the same keys: the byte was taken back."""
+        self.reactor.tls.permit.grant()
         self.ticker.start()
         self.app.start()
         self.names.start()
 
     def start(self) -> None:
         """Own: accept and tick."""
+        self.reactor.tls.permit.grant()
         self.sinks.start()
         if not self.reactor.draining:
             self.reactor.acceptor.start()
@@ -240,7 +272,9 @@ class ProxyServer(Homes):
         self.ticker.stop()
         reactor = self.reactor
         reactor.acceptor.stop()
+        awaited = set(self.stragglers()).difference(self.staying())
         self._left = reactor.part(kept)
+        reactor.tls.part(reactor.connections.values(), awaited)
         self.ticker.renew()
         if kept:
             self._uncount()
@@ -263,6 +297,8 @@ class ProxyServer(Homes):
         """Give back the copies of what moved; on removed listeners clients are refused from here on."""
         for connection in self._left.values():
             self.reactor.kernel.close(connection.fd)
+            if connection.tls is not None:
+                connection.tls.end()
         self._left = {}
         self._close_listeners(self._removed)
         self._removed = []
@@ -276,9 +312,12 @@ class ProxyServer(Homes):
         for connection in self._left.values():
             reactor.kernel.send_reset(connection.fd)
             reactor.kernel.close(connection.fd)
+            if connection.tls is not None:
+                connection.tls.end()
         self._left, self._left_counted = {}, True
         self._removed = []
         self._retired = False
+        reactor.tls.stay()
         self._links = Links(reactor.connections)
         reactor.draining = False
         self._tell_clients(False)
@@ -358,34 +397,3 @@ class ProxyServer(Homes):
         """Clusters changed their endpoints outside a tick."""
         self.reactor.settle()
         self.ticker.replan()
-
-    # ---- for people ----
-
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return sum(connection.in_flight() for connection in self.reactor.connections.values())
-
-    def tally(self) -> Tally:
-        """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""
-        listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
-        answered = sum(listener.answered for listener in listeners)
-        answered += sum(cluster.calls for cluster in self.clusters.values())
-        return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)
-
-    def status(self) -> dict[str, Any]:
-        """Listeners and clusters with what is under way on them."""
-        return {
-            "draining": self.reactor.draining,
-            "app": self.app.status(),
-            "dns": self.names.status(),
-            "access_logs": self.sinks.status(),
-            "accepted": self.reactor.acceptor.accepted,
-            "bugs": self.reactor.bugs,
-            "accepting": self.reactor.acceptor.accepting,
-            "listeners": [listener.describe() for listener in self.listeners.values()],
-            "clusters": [cluster.describe(self.reactor.kernel.clock()) for cluster in self.clusters.values()],
-        }
-
-    def connections(self) -> list[dict[str, Any]]:
-        """One entry a connection."""
-        return [connection.describe() for connection in self.values().values()]

@@ -9,19 +9,21 @@ from proxy.connection import Connection
 if TYPE_CHECKING:
     from proxy.endpoint import Endpoint
     from proxy.listener import Listener
+    from proxy.plane import Plane
     from proxy.proxy_protocol.header import Pair
 
 
 class Downstream(Connection):
     """A connection that a client opened. Its class is registered for a listener's protocol."""
 
-    __slots__ = ("destination", "introduced", "listener", "remote")
+    __slots__ = ("destination", "introduced", "listener", "remote", "server_name")
 
     listener: Listener
     """Where it came in. Set before `begin`; set by `load` through `Places.listener`."""
     remote: str  # the client's host (without port), for people and X-Forwarded-For; ``unix`` on a unix listener
     introduced: Pair | None  # the addresses that a PROXY protocol header told, or is to tell
     destination: str  # where the client wanted to go; empty unless the listener finds out (``original_dst``)
+    server_name: str  # that its TLS, which is passed through, asks for; counts until the cluster is chosen
 
     def attached(self) -> None:
         """Count itself at the listener."""
@@ -39,10 +41,27 @@ class Downstream(Connection):
 class Upstream(Connection):
     """A connection that we opened to an endpoint."""
 
-    __slots__ = ("endpoint",)
+    __slots__ = ("endpoint", "preface")
 
     endpoint: Endpoint
     """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.preface = b""
+        """What goes before the TLS handshake."""
+
+    def introduce(self, header: bytes) -> int:
+        """Begin with a PROXY protocol header: before a TLS handshake, else at the head of the outbox.
+
+        Returns the bytes that it takes there. It is dialled already, and nothing was sent.
+        """
+        if self.endpoint.cluster.tls is not None:
+            self.preface = header
+            return 0
+        if header:
+            self.send(header)
+        return len(header)
 
     def describe(self) -> dict[str, Any]:
         """With where it goes to."""

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.accesslog.record import Record
 from proxy.proxy_protocol.header import Pair
+from proxy.tls.state import TlsState
 
 
 class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -28,6 +29,8 @@ class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Seconds since bytes last came or went."""
     outbox: bytes = b""
     """Bytes not yet written."""
+    tls: TlsState | None = None
+    """None: plaintext."""
 
 
 class TcpDownstreamState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -83,6 +86,7 @@ class EntryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     notes: dict[str, dict[str, Any]] = {}
     introduced: Pair | None = None
     destination: str = ""
+    server_name: str = ""
 
 
 class WatchState(msgspec.Struct, array_like=True, frozen=True, gc=False):

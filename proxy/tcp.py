@@ -80,7 +80,13 @@ class TcpDownstream(Counted, Downstream):
     def begin(self) -> None:
         """Dial, and read nothing before that succeeded."""
         self.paused = True
-        self.cluster = self.listener.cluster
+        cluster = self.listener.cluster_of(self.server_name)
+        if cluster is None:
+            self.listener.answered += 1
+            self.listener.failed += 1
+            self.reset()
+            return
+        self.cluster = cluster
         if self.listener.access_log is not None:
             self.record = Record(self.plane.now, cluster=self.cluster.name)
         duration = self.cluster.config.max_duration
@@ -108,7 +114,7 @@ class TcpDownstream(Counted, Downstream):
         self.touch()
         self.plane.dial(upstream, endpoint.address)
         if self.cluster.announces is not None:
-            upstream.send(announcement(self.cluster, self))
+            upstream.introduce(announcement(self.cluster, self))
         self.wake(self.due())
 
     def _other_side(self) -> TcpUpstream:
@@ -220,6 +226,7 @@ class TcpDownstream(Counted, Downstream):
         self.passed = saved.passed
         self.introduced = saved.introduced
         self.destination = saved.destination
+        self.server_name = ""
 
     def describe(self) -> dict[str, Any]:
         """With the cluster; the endpoint stands at the upstream."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from proxy.reactor import Reactor
+
 
 class Alarms:
     """A heap of (moment, serial). Entries of ended or replanned connections go when their moment comes."""
@@ -41,6 +43,22 @@ class Alarms:
         while heap and heap[0][0] <= now:
             gone.append(heappop(heap))
         return gone
+
+    def ring(self, reactor: Reactor, now: float) -> None:
+        """Have the connections whose moment has come look at what is due."""
+        for when, serial in self.past(now):
+            connection = reactor.connections.get(serial)
+            if connection is None or connection.alarm != when:  # ended, or planned anew
+                continue
+            connection.alarm = inf
+            try:
+                if connection.due() <= now:
+                    connection.changes += 1
+                    connection.expired(now)
+                if connection.fd >= 0:
+                    connection.wake(connection.due())
+            except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
+                reactor.broken(connection, bug)
 
     def rebuild(self, planned: Iterable[tuple[float, int]]) -> None:
         """Drop everything but `planned`: short connections must not leave entries for minutes."""

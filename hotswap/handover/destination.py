@@ -177,6 +177,7 @@ class DestinationAttempt(Machine):
             return
         shared = from_memfd(fds.pop()) if message.shared_in_memfd and fds else message.shared
         try:
+            self._server.expect_stragglers(message.stragglers)
             self._server.restore_shared(shared, self._round_began)
             self._taker.restore_chain(message.chain, self._generation)
         except (HotswapError, msgspec.DecodeError) as error:
@@ -199,6 +200,7 @@ class DestinationAttempt(Machine):
 
     def _on_bye(self, message: wire.Bye, _fds: list[int]) -> None:
         self._expect(Destination.OWNER)
+        self._server.expect_stragglers(())
         self._taker.told(message)
         self.fire(Event.BYE)
 

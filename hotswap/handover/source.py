@@ -184,14 +184,17 @@ class SourceAttempt(Machine):
             self.send(wire.Refused(self.failure.exit_code, str(self.failure)))
 
     def _send_resources(self) -> None:
+        self._server.agree(self._chosen, frozenset(self.hello.wanted))
+        own = self._server.descriptors()
         resources = self._holder.resources()
         self.outcome.listeners = sum(entry.purpose == "server" for entry, _ in resources)
+        resources += [(wire.ListenerEntry("own", name, ""), fd) for name, fd in own.items()]
         for at in range(0, len(resources), wire.MAX_FDS):
             part = resources[at : at + wire.MAX_FDS]
-            self.send(wire.Listeners([entry for entry, _ in part]), tuple(fd for _, fd in part))
+            fds = tuple(fd for _, fd in part)
+            self.send(wire.Listeners([entry for entry, _ in part]), fds, tuple({*fds}.intersection(own.values())))
         self.send(wire.Lock(), (self._holder.lock_fd(),))
         self.send(wire.Pipe(), (self._pipe.read_end,))
-        self._server.agree(self._chosen, frozenset(self.hello.wanted))
         self._server.sharing(True)
 
     def _copy_round(self) -> None:

@@ -84,7 +84,7 @@ class Refused(Message, frozen=True, tag="REFUSED"):
 class ListenerEntry(msgspec.Struct, frozen=True, array_like=True):
     """One listening socket; its fd is the next one of the message."""
 
-    purpose: Name  # server | control | handover
+    purpose: Name  # server | control | handover | admin; own: a descriptor of the server's own, no listener
     name: Name
     address: Name
 

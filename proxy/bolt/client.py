@@ -292,7 +292,7 @@ class Client(Framed, Downstream):
         self.skip = saved.skip
         self.last_id = saved.last_id
         self.leaving = saved.leaving
-        self.introduced, self.destination = saved.introduced, ""
+        self.introduced, self.destination, self.server_name = saved.introduced, "", ""
         self.awaited = {}
         self.pushes = {}
         self.soonest = inf

@@ -194,10 +194,11 @@ class Ledger(Framed, Upstream):
     def flush(self, write: Write, now: float) -> None:
         """See `Connection.flush`; remembers where a frame was torn, so that whole ones can be sent elsewhere."""
         out = self.outbox
-        if out and not self.connecting:
+        tls = self.tls
+        if (out and not self.connecting) or (tls is not None and tls.sealed):
             self.changes += 1
             try:
-                count = write(self.fd, out)
+                count = write(self.fd, out) if tls is None else tls.write(write, self.fd, out)
             except OSError as failure:
                 self.plane.io_failed(self, failure)
             else:
@@ -205,7 +206,7 @@ class Ledger(Framed, Upstream):
                 if count == len(out):
                     self.outbox = b""
                     self.torn = 0
-                    if self.interest == READING and not self.stale:
+                    if self.interest == READING and not self.stale and (tls is None or not tls.sealed):
                         return
                 else:
                     self.torn = torn_by(out, self.torn, count)

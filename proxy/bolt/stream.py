@@ -54,7 +54,9 @@ class Framed(Connection):
         self.changes += 1
         if len(data) == CHUNK:
             self.plane.unread(self)
-        if data:
+        if data and self.tls is not None:
+            self.tls.arrived(self, data)
+        elif data:
             self.received(data)
         else:
             self.plane.at_end(self)

@@ -102,10 +102,7 @@ class BoltUpstream(Ledger):
         self.retiring = self.plane.draining
         self.connect_by = self.plane.now + endpoint.cluster.config.connect_timeout
         self.plane.dial(self, endpoint.address)
-        header = announcement(endpoint.cluster, None)
-        if header:
-            self.send(header)
-            self.torn = len(header)  # no frame that could be sent elsewhere
+        self.torn = self.introduce(announcement(endpoint.cluster, None))  # no frame that could be sent elsewhere
         self.wake(self.connect_by)
 
     # ---- what comes from the server ----

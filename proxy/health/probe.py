@@ -50,6 +50,7 @@ class Probe(Upstream):
         self.endpoint = endpoint
         self.deadline = self.plane.now + timeout
         self.plane.dial(self, endpoint.address)
+        self.introduce(announcement(endpoint.cluster, None))
         self.wake(self.deadline)
 
     def attached(self) -> None:
@@ -71,11 +72,9 @@ class Probe(Upstream):
     def connected(self) -> None:
         """Ask, if there is more to ask."""
         asks = self._asks
-        header = announcement(self.endpoint.cluster, None)
         if asks is not None and asks.check != "tcp":
-            self.send(header + question(asks))
-        elif header:
-            self.send(header)
+            self.send(question(asks))
+        elif self.outbox:  # a header, that is to be sent before the end
             self.shut()
         else:
             self._tell("")

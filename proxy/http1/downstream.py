@@ -57,7 +57,7 @@ class Http1Downstream(Upload):
 
     def begin(self) -> None:
         """The first head is due within the header timeout."""
-        self.tail = forward.request_tail(self.remote)
+        self.tail = forward.request_tail(self.remote, secure=self.tls is not None)
         self.deadline = self.plane.now + self.listener.config.header_timeout
         self.wake(self.deadline)
 
@@ -314,7 +314,7 @@ class Http1Downstream(Upload):
             self.cluster.claim(self)
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
-        self.tail = forward.request_tail(saved.remote)
+        self.tail = forward.request_tail(saved.remote, secure=self.tls is not None)
         self.step = saved.step
         self.inbox = saved.inbox
         self.scanned = 0
@@ -332,7 +332,7 @@ class Http1Downstream(Upload):
         self.record = load_record(saved.record, now)
         self.filtered, self.notes = saved.passage or (0, {})
         self.terms, self.lane = saved.terms, saved.lane
-        self.introduced, self.destination = saved.introduced, saved.destination
+        self.introduced, self.destination, self.server_name = saved.introduced, saved.destination, ""
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

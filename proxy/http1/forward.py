@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from proxy.http1.head import RequestHead, ResponseHead
 
 VIA: Final = b"Via: 1.1 hotswap\r\n"
+HTTP: Final = b"X-Forwarded-Proto: http\r\n"
+HTTPS: Final = b"X-Forwarded-Proto: https\r\n"
 _PLAIN_TAIL: Final = b"\r\n" + VIA + b"\r\n"
 _CLOSE_TAIL: Final = b"\r\n" + VIA + b"Connection: close\r\n\r\n"
 _KEEP_TAIL: Final = b"\r\n" + VIA + b"Connection: keep-alive\r\n\r\n"
@@ -52,9 +54,9 @@ def tunnel_protocol(upgrade: bytes) -> bytes:
     return upgrade
 
 
-def request_tail(remote: str) -> bytes:
+def request_tail(remote: str, *, secure: bool = False) -> bytes:
     """What follows the fields of a request from this client, unless it sent such fields itself."""
-    return _forwarded_for(remote, b"") + b"X-Forwarded-Proto: http\r\n" + VIA + b"\r\n"
+    return _forwarded_for(remote, b"") + (HTTPS if secure else HTTP) + VIA + b"\r\n"
 
 
 def _forwarded_for(remote: str, before: bytes) -> bytes:
@@ -79,7 +81,7 @@ def request_head(head: RequestHead, tail: bytes, remote: str, ids: RequestIds, c
         parts.append(b"X-Request-Id: %b\r\n" % ids.next())
     parts.append(_forwarded_for(remote, head.forwarded_for))
     if not head.scheme:
-        parts.append(b"X-Forwarded-Proto: http\r\n")
+        parts.append(HTTPS if HTTPS in tail else HTTP)
     parts += (VIA, b"\r\n")
     return b"".join(parts)
 

@@ -49,7 +49,8 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
     mirror.deadline = source.plane.now + cluster.config.connect_timeout
     mirror.plane.dial(mirror, endpoint.address)
     at = request.index(b"\r\n\r\n") + 2
-    mirror.send(announcement(cluster, source) + request[:at] + b"Connection: close\r\n" + request[at:])
+    mirror.introduce(announcement(cluster, source))
+    mirror.send(request[:at] + b"Connection: close\r\n" + request[at:])
     mirror.wake(mirror.deadline)
     return mirror
 

@@ -191,4 +191,4 @@ class Introduction(Downstream):
         self.remote = saved.remote
         self.deadline = deadline(saved.left, now)
         self.inbox = saved.inbox
-        self.introduced, self.destination = None, ""
+        self.introduced, self.destination, self.server_name = None, "", ""

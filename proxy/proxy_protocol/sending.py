@@ -80,8 +80,7 @@ class Announced(Upstream):
     def announce(self, client: Downstream) -> None:
         """Begin with the header, if the cluster wants one. Dialled already."""
         self.announced = announcement(self.endpoint.cluster, client)
-        if self.announced:
-            self.send(self.announced)
+        self.introduce(self.announced)
 
     def load_announced(self, header: bytes) -> None:
         """Part of `load`; `CannotRestore` for a connection of one client that its cluster would give to others now."""

@@ -79,6 +79,8 @@ class World:
         """The lines of access logs by their target."""
         self.queues: dict[Address, list[Socket]] = {}
         """Accept queues by listener address."""
+        self.stragglers: list[tuple[ProxyServer, int, ProxyServer]] = []
+        """What follows once it is a value: from whom, its serial, to whom."""
         self.retired: list[ProxyServer] = []
         """Former generations that still have connections."""
         self.asker = ManualAsker
@@ -126,14 +128,21 @@ class World:
     def settle(self) -> None:
         """Tick until nothing happens; then, if moving, hand over to another process and tick there."""
         self.tick()
-        if self.moving:
+        if self.moving and not self.greeting:
             self.move()
             self.tick()
 
+    @property
+    def greeting(self) -> bool:
+        """A TLS handshake with an endpoint is under way. A handover at each step of it would begin it anew forever."""
+        connections = self.proxy.reactor.connections.values()
+        return any(one.connecting and one.tls is not None for one in connections)
+
     def tick(self) -> None:
         """A tick polls until nothing is ready; the clock stands still meanwhile."""
-        for proxy in (self.proxy, *self.retired):
+        for proxy in (*self.retired, self.proxy):
             proxy.reactor.tick()
+            self._send_stragglers()
             assert not proxy.reactor.unflushed, "something was left undone at the end of a tick"
             assert proxy.reactor.bugs <= self.expected_bugs, "a layer raised, see the log"
         self.retired = [proxy for proxy in self.retired if not proxy.idle()]
@@ -147,14 +156,18 @@ class World:
         self.config = config or self.config
         destination = self._proxy(kernel)
         wanted = {str(spec.address) for spec in destination.wanted()}
-        source.agree({}, wanted)
+        source.agree(dict.fromkeys(source.schemas(), 1), wanted)
+        destination.accept_descriptors(source.descriptors())
         source.sharing(True)
         source.freeze()
         self.copy(source, destination, kernel)
+        destination.expect_stragglers(source.stragglers())
         destination.restore_shared(source.save_shared(here), kernel.clock())
         destination.start()
         removed = {spec.name: -1 for spec in source.wanted() if str(spec.address) not in wanted}
-        source.retire(source.staying().keys(), removed)
+        stragglers = {*source.stragglers()}
+        self.stragglers += [(source, serial, destination) for serial in stragglers.difference(source.staying())]
+        source.retire({*source.staying(), *stragglers}, removed)
         source.sharing(False)
         destination.sharing(False)
         self.kernel, self.proxy = kernel, destination
@@ -162,11 +175,31 @@ class World:
             self.retired.append(source)
         return source
 
+    def _send_stragglers(self) -> None:
+        """Those that are values by now follow. Like real sources, these look until there are none."""
+        for source, serial, destination in [*self.stragglers]:
+            if serial in source.stragglers():
+                continue
+            self.stragglers.remove((source, serial, destination))
+            value = source.values().get(serial)
+            if value is not None:
+                kernel = cast("SimulatedKernel", destination.reactor.kernel)
+                socket = cast("SimulatedKernel", source.reactor.kernel).socket(value.fd)
+                state = value.save(source.reactor.kernel.clock())
+                saved = Saved(value.kind, serial, value.changes, state, kernel.install(socket))
+                destination.restore(saved, kernel.clock())
+                source.forget(serial)
+            if not any(one is destination for _, _, one in self.stragglers):
+                destination.expect_stragglers(())
+
     def copy(self, source: ProxyServer, destination: ProxyServer, kernel: SimulatedKernel) -> None:
         """One round; `kernel` is the destination's. What it cannot restore stays with its other side."""
         here, there = source.reactor.kernel.clock(), kernel.clock()
         sockets = cast("SimulatedKernel", source.reactor.kernel)
+        stragglers = source.stragglers()
         for serial, value in source.values().items():
+            if serial in stragglers:
+                continue
             saved = Saved(value.kind, serial, value.changes, value.save(here))
             if serial in source.staying():
                 continue
@@ -177,5 +210,5 @@ class World:
             except CannotRestore as reason:
                 source.keep([serial], str(reason))
         for serial in [*destination.values()]:
-            if serial in source.staying() or serial not in source.values():
+            if serial in source.staying() or serial in stragglers or serial not in source.values():
                 destination.forget(serial)

@@ -72,10 +72,19 @@ def golden() -> dict[str, bytes]:
     return {name: bytes.fromhex(text) for name, text in map(str.split, GOLDEN.read_text().splitlines())}
 
 
+def as_released(written: list[Any], released: list[Any]) -> list[Any]:
+    """Without the fields that came later, those of the nested `Transport` included."""
+    kept = written[: len(released)]
+    if isinstance(released[0], list):
+        kept[0] = kept[0][: len(released[0])]
+    return kept
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_written_as_released_with_further_fields_at_the_end(name: str) -> None:
     released = msgspec.msgpack.decode(golden()[name])
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(EXAMPLES[name]))[: len(released)] == released
+    written = msgspec.msgpack.decode(msgspec.msgpack.encode(EXAMPLES[name]))
+    assert as_released(written, released) == released
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -66,6 +66,13 @@ def golden() -> dict[str, bytes]:
     return {name: bytes.fromhex(text) for name, _, text in (line.partition(" = ") for line in lines)}
 
 
+def as_released(written: bytes, released: bytes) -> bytes:
+    """Without the fields that `Transport` got later."""
+    fields, there = msgspec.msgpack.decode(written), msgspec.msgpack.decode(released)
+    fields[0] = fields[0][: len(there[0])]
+    return msgspec.msgpack.encode(fields)
+
+
 def test_golden_shared_state_is_read_and_written_the_same() -> None:
     state = golden()["shared"]
     world = World(loads(TEXT).config)
@@ -82,7 +89,7 @@ def test_golden_probe_is_read_and_written_the_same(name: str) -> None:
     world = scene()
     probe = Probe(world.proxy.reactor)
     probe.load(state, 1000.0, world.proxy)
-    assert probe.save(1000.0) == state
+    assert as_released(probe.save(1000.0), state) == state
     assert msgspec.msgpack.decode(state, type=ProbeState).left == probe.deadline - 1000.0
 
 
@@ -91,7 +98,7 @@ def test_this_build_writes_the_golden_snapshots() -> None:
     written, was = snapshots(), golden()
     now, then = (msgspec.msgpack.decode(one.pop("shared"), type=SharedState) for one in (written, was))
     assert (now.watches, now.splits) == (then.watches, then.splits)
-    assert written == was
+    assert {name: as_released(written[name], state) for name, state in was.items()} == was
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Connections that we open: the dial, what comes of it, and the TLS handshake behind it."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotswap.address import Address
+    from proxy.connection import Connection
+    from proxy.reactor import Reactor
+    from proxy.sides import Upstream
+
+
+class Dials:
+    """The dials of one reactor that ended and are not reported yet."""
+
+    __slots__ = ("_reactor", "ended")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.ended: list[tuple[Connection, int]] = []
+        """With the errno, 0 for a success."""
+
+    def dial(self, connection: Upstream, address: Address) -> None:
+        """See `Plane.dial`. A dial that ended at once is reported at the end of the batch."""
+        fd, code = self._connect(connection, address)
+        connection.connecting = True
+        self._reactor.attach(connection, fd)
+        if code != errno.EINPROGRESS:
+            self.ended.append((connection, code))
+
+    def _connect(self, connection: Upstream, address: Address) -> tuple[int, int]:
+        mark = connection.endpoint.cluster.config.mark
+        return self._reactor.kernel.dial(address, mark, connection.endpoint.source)
+
+    def report(self) -> None:
+        """Tell the layers."""
+        ended, self.ended = self.ended, []
+        for connection, code in ended:
+            try:
+                self._report(connection, code)
+            except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
+                self._reactor.broken(connection, bug)
+
+    def _report(self, connection: Connection, code: int) -> None:
+        if not connection.connecting:
+            return  # closed meanwhile
+        reactor = self._reactor
+        connection.changes += 1
+        if connection.tls is not None:  # its handshake was under way in the generation before
+            self._again(connection)  # type: ignore[arg-type]  # only an upstream dials
+        elif code:
+            reactor.lose(connection, code)
+        elif not reactor.tls.begin(connection):
+            connection.connecting = False
+            connection.active = reactor.now
+            reactor.unflushed.append(connection)
+            connection.connected()
+
+    def _again(self, connection: Upstream) -> None:
+        """Give the descriptor up for one that is dialled anew."""
+        connection.tls = None
+        self._reactor.unseat(connection)
+        fd, code = self._connect(connection, connection.endpoint.address)
+        self._reactor.reseat(connection, fd)
+        if code != errno.EINPROGRESS:
+            self.ended.append((connection, code))

@@ -1,0 +1,62 @@
+"""What the server tells of itself: counts for a bake, and everything that people may want to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hotswap.swappable import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.accesslog.log import Sinks
+    from proxy.app import App
+    from proxy.cluster import Cluster
+    from proxy.connection import Connection
+    from proxy.dns.names import Names
+    from proxy.listener import Listener
+    from proxy.reactor import Reactor
+
+
+class Telling:
+    """The telling half of `proxy.server.ProxyServer`."""
+
+    app: App
+    clusters: dict[str, Cluster]
+    listeners: dict[str, Listener]
+    names: Names
+    reactor: Reactor
+    sinks: Sinks
+
+    def values(self) -> Mapping[int, Connection]:
+        """The live connections."""
+        raise NotImplementedError
+
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return sum(connection.in_flight() for connection in self.reactor.connections.values())
+
+    def tally(self) -> Tally:
+        """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""
+        listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
+        answered = sum(listener.answered for listener in listeners)
+        answered += sum(cluster.calls for cluster in self.clusters.values())
+        return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)
+
+    def status(self) -> dict[str, Any]:
+        """Listeners and clusters with what is under way on them."""
+        return {
+            "draining": self.reactor.draining,
+            "app": self.app.status(),
+            "dns": self.names.status(),
+            "access_logs": self.sinks.status(),
+            "accepted": self.reactor.acceptor.accepted,
+            "bugs": self.reactor.bugs,
+            "accepting": self.reactor.acceptor.accepting,
+            "listeners": [listener.describe() for listener in self.listeners.values()],
+            "clusters": [cluster.describe(self.reactor.kernel.clock()) for cluster in self.clusters.values()],
+        }
+
+    def connections(self) -> list[dict[str, Any]]:
+        """One entry a connection."""
+        return [connection.describe() for connection in self.values().values()]

@@ -1,0 +1,181 @@
+"""What the plane does for TLS: begins handshakes, cuts over, ends, and holds what all sessions need.
+
+    accepted --> Handshaking --done--> the protocol's connection (`Acceptor.admit`)
+    dialled  --> begin --> Handshake --done--> connected()
+                              `--failed--> connect_failed()
+
+`permit` says whether this generation owns: sessions seal and open under it alone. Giving connections away ends the
+permit that they have, at once and for all of them; what stays gets a new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hotswap.log import fields
+from proxy.sides import Downstream, Upstream
+from proxy.tls.errors import NotOwner, TlsError
+from proxy.tls.handshake import Handshake
+from proxy.tls.handshaking import Handshaking
+from proxy.tls.layer import Permit, Vault
+from proxy.tls.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxy.connection import Connection
+    from proxy.reactor import Reactor
+
+log = logging.getLogger("proxy")
+
+
+class TlsPlane:
+    """The TLS part of one reactor."""
+
+    __slots__ = ("_reactor", "awaited", "expected", "handshaking", "giving", "permit", "taking")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.permit = Permit()
+        self.giving = Vault()
+        """The key of the attempt to give connections away: their secrets travel under it."""
+        self.taking = Vault()
+        """That of the attempt by which this generation got its own. Both may go on at a time, for stragglers."""
+        self.handshaking: set[int] = set()
+        """Serials of connections of `Handshaking`."""
+        self.awaited: frozenset[int] = frozenset()
+        """Those that the destination waits for."""
+        self.expected: frozenset[int] = frozenset()
+        """Those that the source has still to send, and some that it has sent."""
+
+    # ---- the life of a session ----
+
+    def begin(self, connection: Connection) -> bool:
+        """It was dialled. False if no TLS is wanted there."""
+        if not isinstance(connection, Upstream) or connection.endpoint.cluster.tls is None:
+            return False
+        contexts = connection.endpoint.cluster.tls
+        ssl = contexts.connection(connection.endpoint.host)
+        handshake = Handshake(ssl, server=False, refusal=contexts.refusal, identity=contexts.identity)
+        connection.tls = handshake
+        try:
+            handshake.begin(connection.preface)
+        except TlsError as error:
+            self.failed(connection, error)
+        connection.touch()
+        return True
+
+    def done(self, connection: Connection, handshake: Handshake) -> None:
+        """Its handshake is over: cut over to our record layer."""
+        try:
+            session = handshake.finish(self.permit)
+        except TlsError as error:
+            self.failed(connection, error)
+            return
+        connection.tls = session
+        connection.touch()
+        if session.error is not None:
+            self.failed(connection, session.error)
+        elif isinstance(connection, Handshaking):
+            connection.listener.handshakes.done += 1
+            if connection.serial in self.awaited:
+                session.waiting = True
+                connection.pause()  # it follows to the destination, which goes on with it
+            else:
+                self._reactor.acceptor.secured(connection)
+        elif isinstance(connection, Upstream):
+            connection.endpoint.cluster.handshakes.done += 1
+            connection.connecting = False
+            connection.active = self._reactor.now
+            connection.connected()
+
+    def failed(self, connection: Connection, error: TlsError) -> None:
+        """The connection cannot go on: send the alert that is sealed, if it can be sent, and end."""
+        reactor = self._reactor
+        tls, now, connecting = connection.tls, reactor.now, connection.connecting
+        if tls is not None and tls.sealed and connection.fd >= 0:
+            with suppress(OSError):
+                reactor.kernel.write(connection.fd, tls.sealed)
+        if isinstance(connection, Handshaking):
+            connection.listener.handshakes.fail(
+                now, str(error), listener=connection.listener.name, remote=connection.remote
+            )
+        elif connecting and isinstance(connection, Upstream):
+            endpoint = connection.endpoint
+            endpoint.cluster.handshakes.fail(now, str(error), cluster=endpoint.cluster.name, endpoint=endpoint.name)
+        else:
+            log.info("an encrypted connection broke", extra=fields(**connection.identity(), why=str(error)))
+        reactor.lose(connection, errno.EPROTO)
+
+    def may_finish(self, connection: Connection) -> bool:
+        """A FIN is to go out: whether our close_notify went before it. If not, it is on its way now."""
+        session = connection.tls
+        if not isinstance(session, Session):
+            return True
+        if not session.closed_out:
+            session.close()
+            self._reactor.unflushed.append(connection)
+            return False
+        return not session.sealed
+
+    def last_words(self, connection: Connection, *, reset: bool) -> None:
+        """It ends now. Write what the socket takes at once: for a reset all that is there, else a close_notify.
+
+        Behind bytes that are dropped there is none: they must not look like all.
+        """
+        session, write = connection.tls, self._reactor.kernel.write
+        with suppress(OSError, NotOwner):
+            if reset and connection.outbox:
+                if session is None:
+                    write(connection.fd, connection.outbox)
+                else:
+                    session.write(write, connection.fd, connection.outbox)
+            elif isinstance(session, Session) and not reset and not connection.outbox and not session.sealed:
+                session.close()
+                session.write(write, connection.fd, b"")
+
+    # ---- who owns ----
+
+    def new_vault(self) -> int:
+        """An attempt begins: a fresh key, and the descriptor of a memfd with it, which the caller closes."""
+        self.giving.end()
+        self.giving = Vault()
+        fd = os.memfd_create("tls", os.MFD_CLOEXEC)
+        self.giving.write(fd)
+        return fd
+
+    def take_vault(self, fd: int) -> None:
+        """The counterpart at the destination. Raises `ValueError`."""
+        self.taking.end()
+        self.taking = Vault.read(fd)
+
+    def part(self, kept: Iterable[Connection], awaited: Iterable[int]) -> None:
+        """All but `kept` was given away: nobody seals under the old permit any more, what stays goes on under another.
+
+        Those of the handshakes among them whose serials are `awaited` follow.
+        """
+        former, self.permit = self.permit, Permit()
+        self.permit.grant()
+        for connection in kept:
+            if isinstance(connection.tls, Session):
+                connection.tls.layer.assign(self.permit)
+        former.end()
+        self.awaited = frozenset(awaited)
+
+    def stay(self) -> None:
+        """Nobody waits for handshakes any more: take those on that are done."""
+        awaited, self.awaited = self.awaited, frozenset()
+        for serial in awaited:
+            connection = self._reactor.connections.get(serial)
+            if isinstance(connection, Downstream):
+                connection.resume()
+
+    def stragglers(self) -> list[int]:
+        """Serials of connections that are no value."""
+        connections = self._reactor.connections
+        found = [serial for serial in self.handshaking if isinstance(connections[serial].tls, Handshake)]
+        return found + [serial for serial in self.expected if serial not in connections]

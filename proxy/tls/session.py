@@ -1,0 +1,298 @@
+"""An encrypted connection after its handshake: records in, plaintext out, and back.
+
+    wire --> inbox --open--> plaintext --> received()          outbox --seal--> sealed --> wire
+                       |--> KeyUpdate: the peer's next key; ours too, if it asks      ^
+                       |--> alert: close_notify ends this direction, others all ------'
+                       `--> TLS 1.2: renegotiation is refused; TLS 1.3: tickets of a server are dropped
+
+`Connection.tls` holds it; the connection's own outbox stays plaintext until the socket has room, so that layers see
+the same watermarks, and the same bytes that never left, as without TLS. What it is made of is a value: `save` writes it
+down at any byte, without side effects. It seals and opens only while its generation owns (`proxy.tls.layer.Permit`).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final
+
+from hotswap.errors import CannotRestore
+from proxy.tls import layer
+from proxy.tls.errors import CLOSE_NOTIFY, DECODE_ERROR, NO_RENEGOTIATION, UNEXPECTED_MESSAGE, USER_CANCELED, TlsError
+from proxy.tls.state import CLOSED_IN, CLOSED_OUT, WAITING, About, TlsState
+from proxy.tls.suites import TLS13, named
+
+if TYPE_CHECKING:
+    from proxy.connection import Connection
+    from proxy.plane import Write
+    from proxy.tls.layer import Permit, RecordLayer, Vault
+
+ALERT, HANDSHAKE, APPLICATION = 21, 22, 23
+"""Types of records, RFC 8446 section 5.1."""
+HELLO_REQUEST, CLIENT_HELLO, NEW_TICKET, KEY_UPDATE = 0, 1, 4, 24
+"""Types of handshake messages, RFC 8446 section 4 and RFC 5246 section 7.4."""
+
+PORTION: Final = 65536
+"""Bytes of plaintext that are sealed at a time: what a socket may not take must wait as ciphertext."""
+MOST_UPDATES: Final = 64
+"""KeyUpdates without a byte of data in between, and refused renegotiations, that a peer may send."""
+LONGEST_MESSAGE: Final = 1 << 17
+"""Bytes of a handshake message."""
+
+_WARNING, _FATAL = 1, 2
+_UNKNOWN = About()
+
+
+class Session:
+    """The state of an encrypted connection. `layer` has the keys."""
+
+    __slots__ = (
+        "about",
+        "closed_in",
+        "closed_out",
+        "error",
+        "inbox",
+        "layer",
+        "partial",
+        "sealed",
+        "updates",
+        "waiting",
+    )
+
+    dialling = False
+
+    def __init__(self, records: RecordLayer, about: About = _UNKNOWN) -> None:
+        self.layer = records
+        self.about = about
+        self.inbox = b""
+        self.partial = b""
+        self.sealed = b""
+        """Written before anything else."""
+        self.updates = 0
+        self.closed_in = False
+        """The peer's close_notify came."""
+        self.closed_out = False
+        """Ours is sealed."""
+        self.waiting = False
+        """`inbox` may hold whole records, or an end is to be told: once the connection is read again."""
+        self.error: TlsError | None = None
+        """Why it cannot go on."""
+
+    # ---- opening ----
+
+    def arrived(self, connection: Connection, data: bytes) -> None:
+        """Bytes of the wire came. Calls `received` and `ended`; a broken one is closed, and `failed` is called."""
+        plain = self.receive(data)
+        if plain:
+            connection.received(plain)
+        if self.sealed:
+            connection.plane.unflushed.append(connection)
+        if self.error is not None or self.closed_in:
+            self._conclude(connection)
+
+    def _conclude(self, connection: Connection) -> None:
+        if connection.fd < 0:
+            return
+        if self.error is not None:
+            connection.plane.tls.failed(connection, self.error)
+        elif connection.paused:
+            self.waiting = True
+        elif not connection.eof:
+            connection.plane.at_end(connection)
+
+    def receive(self, data: bytes) -> bytes:
+        """Open what is complete. Returns the plaintext; `closed_in` and `error` tell of an end behind it."""
+        buffer = self.inbox + data if self.inbox else data
+        if self.error is not None or self.closed_in:
+            return b""
+        opened = self.layer.open
+        at = 0
+        plain = b""
+        try:
+            while True:
+                at, piece, kind, payload = opened(buffer, at)
+                if piece:
+                    self.updates = 0
+                    plain = plain + piece if plain else piece
+                    if self.partial:
+                        raise TlsError(UNEXPECTED_MESSAGE, "data within a handshake message")
+                if payload is None:
+                    break
+                self._control(kind, payload)
+                if self.closed_in:
+                    at = len(buffer)  # nothing behind a close_notify counts (RFC 8446 section 6.1)
+                    break
+        except TlsError as error:
+            self.break_off(error)
+            at = len(buffer)
+        self.inbox = bytes(buffer[at:]) if at < len(buffer) else b""
+        return plain
+
+    def break_off(self, error: TlsError) -> None:
+        """It cannot go on: seal the alert, once."""
+        self.error = error
+        self.partial = b""
+        if not self.closed_out:
+            self.closed_out = True
+            self.sealed += self.layer.seal(ALERT, bytes((_FATAL, error.alert)))
+
+    def _control(self, kind: int, payload: bytes) -> None:
+        """A record that is no data. Raises `TlsError`."""
+        if kind == ALERT:
+            self._alert(payload)
+        elif kind == HANDSHAKE:
+            self._handshake(payload)
+        else:
+            raise TlsError(UNEXPECTED_MESSAGE, f"a record of type {kind}")
+
+    def _alert(self, payload: bytes) -> None:
+        if len(payload) != 2:
+            raise TlsError(DECODE_ERROR, "an alert of a wrong length")
+        level, number = payload
+        if number == CLOSE_NOTIFY:
+            self.closed_in = True
+        elif number != USER_CANCELED and (self.layer.version == TLS13 or level != _WARNING):
+            self.closed_out = True  # nothing is answered to a fatal alert
+            raise TlsError(number, f"the peer sent alert {number}")
+        else:
+            self._count()
+
+    def _count(self) -> None:
+        self.updates += 1
+        if self.updates > MOST_UPDATES:
+            raise TlsError(UNEXPECTED_MESSAGE, "too many messages without data")
+
+    def _handshake(self, payload: bytes) -> None:
+        if not payload:
+            raise TlsError(UNEXPECTED_MESSAGE, "an empty handshake record")
+        buffer = self.partial + payload
+        at = 0
+        while len(buffer) - at >= 4:
+            size = int.from_bytes(buffer[at + 1 : at + 4], "big")
+            if size > LONGEST_MESSAGE:
+                raise TlsError(DECODE_ERROR, "a handshake message that is too long")
+            if len(buffer) - at < 4 + size:
+                break
+            end = at + 4 + size
+            self._message(buffer[at], buffer[at + 4 : end], last=end == len(buffer))
+            at = end
+        self.partial = buffer[at:]
+
+    def _message(self, kind: int, body: bytes, *, last: bool) -> None:
+        records = self.layer
+        if records.version != TLS13:
+            if kind != (CLIENT_HELLO if records.server else HELLO_REQUEST):
+                raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind}")
+            self._count()
+            if not self.closed_out:  # no renegotiation (RFC 5246 section 7.2.2)
+                self.sealed += records.seal(ALERT, bytes((_WARNING, NO_RENEGOTIATION)))
+        elif kind == KEY_UPDATE:
+            if not last or len(body) != 1 or body[0] > 1:
+                raise TlsError(DECODE_ERROR if last else UNEXPECTED_MESSAGE, "a malformed KeyUpdate")
+            self._count()
+            records.update_rx()
+            if body[0] and not self.closed_out:
+                self.update()
+        elif kind == NEW_TICKET and not records.server:
+            self._count()
+        else:
+            raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind} after the handshake")
+
+    # ---- sealing ----
+
+    def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
+        """Seal from the outbox as much as the socket takes. Returns the bytes that are sealed, for good.
+
+        What is sealed and not written stays in `sealed`. `OSError` only as long as nothing of the outbox was sealed.
+        """
+        if self.sealed:
+            count = write(fd, self.sealed)
+            if count < len(self.sealed):
+                self.sealed = self.sealed[count:]
+                return 0
+            self.sealed = b""
+            if not outbox:
+                return 0
+        if self.closed_out:
+            return len(outbox)  # nobody may be told any more
+        size = len(outbox)
+        if size <= PORTION:
+            sealed = self.layer.seal(APPLICATION, outbox)
+            self._write_sealed(write, fd, sealed)
+            return size
+        taken = 0
+        while taken < size and not self.sealed:
+            portion = memoryview(outbox)[taken : taken + PORTION]
+            taken += len(portion)
+            self._write_sealed(write, fd, self.layer.seal(APPLICATION, portion))
+            portion.release()
+        return taken
+
+    def _write_sealed(self, write: Write, fd: int, sealed: bytes) -> None:
+        try:
+            count = write(fd, sealed)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+            count = 0
+        if count < len(sealed):
+            self.sealed = sealed[count:] if count else sealed
+
+    def update(self, *, ask: bool = False) -> None:
+        """Go on under our next key (TLS 1.3), and ask the peer to do so, too."""
+        self.sealed += self.layer.seal(HANDSHAKE, bytes((KEY_UPDATE, 0, 0, 1, ask)))
+        self.layer.update_tx()
+
+    def close(self) -> None:
+        """Seal our close_notify: nothing follows it."""
+        if not self.closed_out:
+            self.closed_out = True
+            self.sealed += self.layer.seal(ALERT, bytes((_WARNING, CLOSE_NOTIFY)))
+
+    def end(self) -> None:
+        """The connection is over, or lives elsewhere: the keys are overwritten."""
+        self.layer.end()
+
+    # ---- the value ----
+
+    def save(self, vault: Vault) -> TlsState:
+        """See `proxy.tls.state.TlsState`. No side effects."""
+        flags = self.closed_in * CLOSED_IN | self.closed_out * CLOSED_OUT | self.waiting * WAITING
+        about = None if self.about is _UNKNOWN else self.about
+        return TlsState(
+            flags, self.layer.save(vault), bytes(self.inbox), self.partial, self.sealed, self.updates, about
+        )
+
+    def load(self, saved: TlsState, vault: Vault) -> None:
+        """Take over a later state of the same connection. Raises `CannotRestore`."""
+        try:
+            self.layer.reload(saved.layer, vault)
+        except ValueError as error:
+            raise CannotRestore(f"its TLS cannot be restored: {error}") from None
+        self.fill(saved)
+
+    def fill(self, saved: TlsState) -> None:
+        """Everything but the keys."""
+        self.inbox, self.partial, self.sealed = saved.inbox, saved.partial, saved.sealed
+        self.updates = saved.updates
+        self.about = saved.about or _UNKNOWN
+        self.closed_in, self.closed_out = bool(saved.flags & CLOSED_IN), bool(saved.flags & CLOSED_OUT)
+        self.waiting = bool(saved.flags & WAITING)
+
+    def describe(self) -> dict[str, Any]:
+        """For people."""
+        about = self.about
+        words = {"version": "1.3" if self.layer.version == TLS13 else "1.2", "cipher": named(self.layer.suite)}
+        return words | {
+            name: value for name, value in (("sni", about.sni), ("alpn", about.alpn), ("peer", about.peer)) if value
+        }
+
+
+def restored(saved: TlsState, vault: Vault, permit: Permit) -> Session:
+    """The session of a saved state, inert until the permit is granted. Raises `CannotRestore`."""
+    try:
+        records = layer.restore(saved.layer, vault, permit)
+    except ValueError as error:
+        raise CannotRestore(f"its TLS cannot be restored: {error}") from None
+    session = Session(records)
+    session.fill(saved)
+    return session
