@@ -48,7 +48,13 @@ class Cluster:
         "tls",
     )
 
-    def __init__(self, config: ClusterConfig, answers: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        answers: Mapping[str, tuple[str, ...]] | None = None,
+        tls: ClientContexts | None = None,
+    ) -> None:
+        """`answers` are those that its names have already, `tls` what was made of its ``tls`` already."""
         self.config = config
         self.name = config.name
         self.announces = config.proxy_protocol
@@ -73,7 +79,7 @@ class Cluster:
         """Mirrored requests that it got whole, since this generation owns."""
         self.copies_dropped = 0
         """Those it did not get, or not whole."""
-        self.tls = None if config.tls is None else ClientContexts(config.tls)
+        self.tls = None if config.tls is None else tls or ClientContexts(config.tls)
         """How its endpoints are talked to; None: in plaintext."""
         self.handshakes = Handshakes()
         self._used = self.endpoints
@@ -126,7 +132,7 @@ class Cluster:
             self.answers[host] = addresses
             self.follow(self.config, inert=inert)
 
-    def follow(self, config: ClusterConfig, *, inert: bool = False) -> None:
+    def follow(self, config: ClusterConfig, *, inert: bool = False, tls: ClientContexts | None = None) -> None:
         """Take another configuration in place. Endpoints that stay keep their pool, their balance and their counts.
 
         While none of its names is answered yet the endpoints of before serve on.
@@ -134,7 +140,7 @@ class Cluster:
         known = {endpoint.name: endpoint for endpoint in self.endpoints}
         # Left before, for one of the same name that begins its connections otherwise:
         beside = [former for former in self._former.values() if known.setdefault(former.name, former) is not former]
-        fresh = Cluster(config, self.answers)
+        fresh = Cluster(config, self.answers, tls or (self.tls if config.tls == self.config.tls else None))
         if not fresh.endpoints and not fresh.answers:
             fresh.endpoints = self.endpoints
         began = (self.announces, self.config.transparent_source, self.config.tls)

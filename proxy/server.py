@@ -115,13 +115,9 @@ class ProxyServer(Homes, Telling):
     def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
         """The counterpart."""
         for name, fd in descriptors.items():
-            try:
-                if name == TLS:
-                    self.reactor.tls.take_vault(fd)
-            except ValueError as error:
-                raise CannotRestore(f"the key of the attempt cannot be used: {error}") from None
-            finally:
-                os.close(fd)
+            if name == TLS:
+                self.reactor.tls.take_vault(fd)
+            os.close(fd)
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take the sockets; polled from `start` on."""
@@ -204,13 +200,15 @@ class ProxyServer(Homes, Telling):
 
     def staying(self) -> Mapping[int, str]:
         """Connections of listeners that the destination lacks, what it refused, and their other sides."""
-        if not self._homeless and not self._kept and not self._unknown_tls:
+        surplus = self.reactor.tls.surplus() if self.reactor.tls.handshaking else ()
+        if not self._homeless and not self._kept and not self._unknown_tls and not surplus:
             return {}
         connections = self.reactor.connections
         reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
         for serial, connection in connections.items():
             if isinstance(connection, Downstream) and connection.listener.address in self._homeless:
                 reasons.setdefault(serial, self._homeless[connection.listener.address])
+        reasons |= dict.fromkeys(surplus, "too many TLS handshakes are under way for all to follow")
         if self._unknown_tls:
             encrypted = [serial for serial, one in connections.items() if one.tls is not None]
             reasons = dict.fromkeys(encrypted, "the new version does not know TLS") | reasons

@@ -185,14 +185,12 @@ class SourceAttempt(Machine):
 
     def _send_resources(self) -> None:
         self._server.agree(self._chosen, frozenset(self.hello.wanted))
-        own = self._server.descriptors()
-        resources = self._holder.resources()
+        own, resources = self._server.descriptors(), self._holder.resources()
         self.outcome.listeners = sum(entry.purpose == "server" for entry, _ in resources)
         resources += [(wire.ListenerEntry("own", name, ""), fd) for name, fd in own.items()]
         for at in range(0, len(resources), wire.MAX_FDS):
-            part = resources[at : at + wire.MAX_FDS]
-            fds = tuple(fd for _, fd in part)
-            self.send(wire.Listeners([entry for entry, _ in part]), fds, tuple({*fds}.intersection(own.values())))
+            entries, fds = zip(*resources[at : at + wire.MAX_FDS], strict=True)
+            self.send(wire.Listeners([*entries]), fds, tuple({*fds}.intersection(own.values())))
         self.send(wire.Lock(), (self._holder.lock_fd(),))
         self.send(wire.Pipe(), (self._pipe.read_end,))
         self._server.sharing(True)
@@ -263,7 +261,7 @@ class SourceAttempt(Machine):
         while (batch := copier.next_batch(self._round_began)) is not None:
             self.channel.send(batch.message, batch.fds, batch.memfds)
             self._flush(until)
-        self._stragglers = set(self._server.stragglers())
+        self._stragglers = set(self._server.stragglers()).difference(copier.staying)
         shared = self._server.save_shared(self._round_began)
         chain = self._holder.chain_state()
         large = len(shared) + len(chain) > wire.INLINE_VALUE

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from OpenSSL import SSL
 
 from proxy.tls import layer
+from proxy.tls.contexts import failure
 from proxy.tls.errors import ACCESS_DENIED, HANDSHAKE_FAILURE, INTERNAL_ERROR, RECORD_OVERFLOW, UNEXPECTED_MESSAGE, TlsError
 from proxy.tls.hello import HEADER, LARGEST_PLAIN, NotHello, read_hello, records
 from proxy.tls.layer import Secrets
@@ -159,7 +160,7 @@ class Handshake:
             pass
         except SSL.Error as error:
             self._collect()
-            raise TlsError(HANDSHAKE_FAILURE, reason(error)) from None
+            raise TlsError(HANDSHAKE_FAILURE, failure(self._ssl, error)) from None
         self._collect()
         return done
 
@@ -313,9 +314,3 @@ def remembered(about: About) -> About:
     if len(_known) > 1000:
         _known.clear()
     return _known.setdefault(about, about)
-
-
-def reason(error: SSL.Error) -> str:
-    """OpenSSL's words for people."""
-    words = [str(one[-1]) for one in error.args[0]] if error.args and isinstance(error.args[0], list) else []
-    return ", ".join(dict.fromkeys(words)) or "the handshake failed"

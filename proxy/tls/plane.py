@@ -14,8 +14,9 @@ import errno
 import logging
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from hotswap.errors import CannotRestore
 from hotswap.log import fields
 from proxy.sides import Downstream, Upstream
 from proxy.tls.errors import NotOwner, TlsError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from proxy.connection import Connection
     from proxy.reactor import Reactor
+
+MOST_STRAGGLERS: Final = 4096
+"""As many as one message names, see `hotswap.handover.wire.Final`."""
 
 log = logging.getLogger("proxy")
 
@@ -149,9 +153,12 @@ class TlsPlane:
         return fd
 
     def take_vault(self, fd: int) -> None:
-        """The counterpart at the destination. Raises `ValueError`."""
+        """The counterpart at the destination. Raises `CannotRestore`."""
         self.taking.end()
-        self.taking = Vault.read(fd)
+        try:
+            self.taking = Vault.read(fd)
+        except ValueError as error:
+            raise CannotRestore(f"the key of the attempt cannot be used: {error}") from None
 
     def part(self, kept: Iterable[Connection], awaited: Iterable[int]) -> None:
         """All but `kept` was given away: nobody seals under the old permit any more, what stays goes on under another.
@@ -173,6 +180,10 @@ class TlsPlane:
             connection = self._reactor.connections.get(serial)
             if isinstance(connection, Downstream):
                 connection.resume()
+
+    def surplus(self) -> list[int]:
+        """Serials of handshakes under way that cannot be announced with the others: there are too many."""
+        return sorted(self.stragglers())[MOST_STRAGGLERS:]
 
     def stragglers(self) -> list[int]:
         """Serials of connections that are no value."""

@@ -117,8 +117,7 @@ class Session:
                         raise TlsError(UNEXPECTED_MESSAGE, "data within a handshake message")
                 if payload is None:
                     break
-                self._control(kind, payload)
-                if self.closed_in:
+                if self._control(kind, payload):
                     at = len(buffer)  # nothing behind a close_notify counts (RFC 8446 section 6.1)
                     break
         except TlsError as error:
@@ -135,14 +134,15 @@ class Session:
             self.closed_out = True
             self.sealed += self.layer.seal(ALERT, bytes((_FATAL, error.alert)))
 
-    def _control(self, kind: int, payload: bytes) -> None:
-        """A record that is no data. Raises `TlsError`."""
+    def _control(self, kind: int, payload: bytes) -> bool:
+        """A record that is no data. True if it is the last one. Raises `TlsError`."""
         if kind == ALERT:
             self._alert(payload)
         elif kind == HANDSHAKE:
             self._handshake(payload)
         else:
             raise TlsError(UNEXPECTED_MESSAGE, f"a record of type {kind}")
+        return self.closed_in
 
     def _alert(self, payload: bytes) -> None:
         if len(payload) != 2:
