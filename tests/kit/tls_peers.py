@@ -115,7 +115,7 @@ class OpensslServer(Piped):
     feeds it back.
     """
 
-    SHAKEN = b"Secure Renegotiation IS supported\n"
+    SHAKEN = b" supported\n"  # "Secure Renegotiation IS supported" or "IS NOT": the last line about a handshake
     REMARKS = (b"Read BLOCK\n", b"SSL_do_handshake -> 1\n")
     """It read a record that brought no data, such as KeyUpdate; it sent KeyUpdate (told late, with the next remark)."""
 
