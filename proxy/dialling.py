@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from proxy.sides import Upstream
+from proxy.tls.handshake import Anew
+
 if TYPE_CHECKING:
     from hotswap.address import Address
     from proxy.connection import Connection
     from proxy.reactor import Reactor
-    from proxy.sides import Upstream
 
 
 class Dials:
@@ -48,8 +50,8 @@ class Dials:
             return  # closed meanwhile
         reactor = self._reactor
         connection.changes += 1
-        if connection.tls is not None:  # its handshake was under way in the generation before
-            self._again(connection)  # type: ignore[arg-type]  # only an upstream dials
+        if isinstance(connection.tls, Anew) and isinstance(connection, Upstream):
+            self._again(connection, connection.tls)
         elif code:
             reactor.lose(connection, code)
         elif not reactor.tls.begin(connection):
@@ -58,9 +60,9 @@ class Dials:
             reactor.unflushed.append(connection)
             connection.connected()
 
-    def _again(self, connection: Upstream) -> None:
-        """Give the descriptor up for one that is dialled anew."""
-        connection.tls = None
+    def _again(self, connection: Upstream, begun: Anew) -> None:
+        """Its handshake was under way in the generation before: give the descriptor up for one that is dialled anew."""
+        connection.tls, connection.preface = None, begun.preface
         self._reactor.unseat(connection)
         fd, code = self._connect(connection, connection.endpoint.address)
         self._reactor.reseat(connection, fd)

@@ -24,7 +24,14 @@ from OpenSSL import SSL
 
 from proxy.tls import layer
 from proxy.tls.contexts import failure
-from proxy.tls.errors import ACCESS_DENIED, HANDSHAKE_FAILURE, INTERNAL_ERROR, RECORD_OVERFLOW, UNEXPECTED_MESSAGE, TlsError
+from proxy.tls.errors import (
+    ACCESS_DENIED,
+    HANDSHAKE_FAILURE,
+    INTERNAL_ERROR,
+    RECORD_OVERFLOW,
+    UNEXPECTED_MESSAGE,
+    TlsError,
+)
 from proxy.tls.hello import HEADER, LARGEST_PLAIN, NotHello, read_hello, records
 from proxy.tls.layer import Secrets
 from proxy.tls.session import Session

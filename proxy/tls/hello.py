@@ -66,7 +66,7 @@ def read_hello(data: bytes) -> Hello | None:
         if kind != HANDSHAKE or not 0 < length <= LARGEST_PLAIN:
             raise NotHello("no handshake record")
         message += data[at + HEADER : at + HEADER + length]
-        if message[0] != _CLIENT_HELLO:
+        if message and message[0] != _CLIENT_HELLO:
             raise NotHello("no ClientHello")
         if len(message) >= 4:
             size = 4 + int.from_bytes(message[1:4], "big")

@@ -40,7 +40,7 @@ log = logging.getLogger("proxy")
 class TlsPlane:
     """The TLS part of one reactor."""
 
-    __slots__ = ("_reactor", "awaited", "expected", "handshaking", "giving", "permit", "taking")
+    __slots__ = ("_reactor", "awaited", "expected", "giving", "handshaking", "permit", "taking")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor

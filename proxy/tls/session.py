@@ -116,6 +116,8 @@ class Session:
                     if self.partial:
                         raise TlsError(UNEXPECTED_MESSAGE, "data within a handshake message")
                 if payload is None:
+                    if piece and at < len(buffer):
+                        continue  # it stopped before a record that does not open, or the last is not complete
                     break
                 if self._control(kind, payload):
                     at = len(buffer)  # nothing behind a close_notify counts (RFC 8446 section 6.1)
@@ -131,8 +133,8 @@ class Session:
         self.error = error
         self.partial = b""
         if not self.closed_out:
-            self.closed_out = True
             self.sealed += self.layer.seal(ALERT, bytes((_FATAL, error.alert)))
+            self.closed_out = True
 
     def _control(self, kind: int, payload: bytes) -> bool:
         """A record that is no data. True if it is the last one. Raises `TlsError`."""
@@ -245,8 +247,8 @@ class Session:
     def close(self) -> None:
         """Seal our close_notify: nothing follows it."""
         if not self.closed_out:
-            self.closed_out = True
             self.sealed += self.layer.seal(ALERT, bytes((_WARNING, CLOSE_NOTIFY)))
+            self.closed_out = True
 
     def end(self) -> None:
         """The connection is over, or lives elsewhere: the keys are overwritten."""

@@ -151,7 +151,7 @@ def test_a_forged_record_ends_the_connection_by_an_alert(scene: Build) -> None:
     client.push(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     assert client.socket.ended
     assert server.reset
-    with pytest.raises(OSError, match="BAD_RECORD_MAC|bad record mac"):
+    with pytest.raises(OSError, match=r"BAD_RECORD_MAC|bad record mac"):
         client.pull()
     assert server.take() == b""
 

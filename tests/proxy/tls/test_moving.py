@@ -1,0 +1,258 @@
+"""What a handover does with TLS: handshakes under way, sessions, and who may seal when."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hotswap.swappable import Saved
+from proxy.tls.errors import NotOwner
+from proxy.tls.session import Session
+from tests.proxy.tls.far import Far, server_context
+from tests.proxy.tls.scene import Scene
+
+if TYPE_CHECKING:
+    from proxy.connection import Connection
+    from tests.kit.certificates import Authority
+    from tests.proxy.simulation import World
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def play(authority: Authority, version: str) -> Scene:
+    return Scene(authority, version)
+
+
+@pytest.fixture
+def outwards(authority: Authority, version: str) -> Scene:
+    return Scene(
+        authority, version, downstream=False, upstream=True, protocol="http1", cluster={"connect_timeout": 9.0}
+    )
+
+
+def session(world: World) -> Session:
+    return next(one.tls for one in world.proxy.values().values() if isinstance(one.tls, Session))
+
+
+def connection(world: World, kind: str) -> Connection:
+    return next(one for one in world.proxy.values().values() if one.kind == kind)
+
+
+# -- handshakes of clients ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flights", [0, 1, 2])
+def test_a_handshake_under_way_follows_when_it_is_done(play: Scene, flights: int) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    for _ in range(flights):
+        client.step()
+    source = play.world.move()
+    play.world.move()
+    client.handshake().send(b"question")
+    server = play.server()
+    assert server.take() == b"question"
+    server.send(b"answer")
+    assert client.take() == b"answer"
+    assert source.idle()
+    assert [one.kind for one in play.world.proxy.values().values()] == ["tcp.downstream", "tcp.upstream"]
+
+
+def test_data_behind_the_last_flight_comes_along(play: Scene) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    client.step()
+    play.world.move()
+    client._in.write(client.socket.take())
+    if play.version == "1.2":
+        client.step()
+        client.pull()
+    client.tls.do_handshake()
+    client.send(b"question")
+    assert play.server().take() == b"question"
+
+
+def test_a_handshake_that_fails_after_the_handover_is_nobodys_any_more(play: Scene) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    client.step()
+    source = play.world.move()
+    assert play.world.proxy.stragglers()
+    client.socket.rst()
+    assert source.idle()
+    assert not play.world.proxy.stragglers()
+    assert len(play.world.proxy.values()) == 0
+
+
+def test_a_destination_that_dies_leaves_the_handshake_to_the_source(play: Scene) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    client.step()
+    source = play.world.move()
+    lost, play.world.proxy, play.world.kernel = play.world.proxy, source, source.reactor.kernel  # type: ignore[assignment]
+    play.world.stragglers.clear()
+    play.world.retired.clear()
+    client.handshake()
+    source.abandon()
+    play.world.settle()
+    client.send(b"question")
+    assert play.server().take() == b"question"
+    assert len(lost.values()) == 0
+
+
+# -- handshakes with endpoints --------------------------------------------------------------------------------
+
+
+def test_a_handshake_with_an_endpoint_is_begun_anew(outwards: Scene) -> None:
+    client = outwards.socket()
+    client.send(GET)
+    first = outwards.server()
+    server = Far(first, server_context(outwards.pair, outwards.version), server=True)
+    if outwards.version == "1.2":  # with 1.3 our side is done after one flight of the server
+        server.step()
+    outwards.world.move()
+    outwards.world.settle()
+    second = outwards.secure_server()
+    assert first.closed
+    assert second.take().startswith(b"GET / HTTP/1.1\r\n")
+    second.send(OK)
+    assert client.take().endswith(b"ok")
+
+
+def test_its_deadline_goes_on(outwards: Scene) -> None:
+    client = outwards.socket()
+    client.send(GET)
+    outwards.server()
+    outwards.world.wait(8.0)
+    outwards.world.move()
+    outwards.world.wait(0.9)
+    assert client.take() == b""
+    outwards.world.wait(0.2)
+    assert client.take().startswith(b"HTTP/1.1 504 ")
+
+
+def test_an_attempt_that_is_taken_back_disturbs_no_handshake(outwards: Scene) -> None:
+    client = outwards.socket()
+    client.send(GET)
+    server = Far(outwards.server(), server_context(outwards.pair, outwards.version), server=True)
+    server.step()
+    source = outwards.world.proxy
+    source.agree(dict.fromkeys(source.schemas(), 1), {"127.0.0.1:443"})
+    for fd in source.descriptors().values():
+        os.close(fd)
+    source.freeze()
+    for value in source.values().values():
+        value.save(outwards.world.kernel.clock())
+    source.thaw()
+    server.handshake()
+    assert server.take().startswith(b"GET / HTTP/1.1\r\n")
+
+
+def test_the_proxy_header_goes_before_the_handshake_also_when_it_is_begun_anew(
+    authority: Authority, version: str
+) -> None:
+
+    play = Scene(authority, version, downstream=False, upstream=True, cluster={"proxy_protocol": "v1"})
+    client = play.socket()
+    header = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"
+    first = play.server()
+    assert first.take().startswith(header + b"\x16\x03")
+    play.world.move()
+    play.world.settle()
+    second = play.server()
+    assert bytes(second.outbox[: len(header)]) == header
+    del second.outbox[: len(header)]
+    server = Far(second, server_context(play.pair, version), server=True).handshake()
+    client.send(b"question")
+    assert server.take() == b"question"
+
+
+# -- who may seal ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sealed_between_the_freeze_and_the_thaw(play: Scene) -> None:
+    client = play.client()
+    server = play.server()
+    client.take()
+    world = play.world
+    world.proxy.freeze()
+    for attempt in (lambda: session(world).layer.seal(23, b"x"), lambda: session(world).close()):
+        with pytest.raises(NotOwner):
+            attempt()
+    world.proxy.thaw()
+    server.send(b"answer")
+    assert client.take() == b"answer"
+
+
+def test_a_destination_seals_nothing_before_it_owns_and_the_source_nothing_after(play: Scene) -> None:
+    client = play.client()
+    server = play.server()
+    before = session(play.world)
+    server.send(b"one")
+    assert client.take() == b"one"
+    play.world.move()
+    with pytest.raises(NotOwner):
+        before.layer.seal(23, b"late")
+    with pytest.raises(NotOwner):
+        before.close()
+    server.send(b"two")
+    assert client.take() == b"two"
+
+
+def test_what_stays_behind_is_served_by_the_source_under_its_own_keys(play: Scene) -> None:
+    """The destination knows no TLS: encrypted connections stay, and drain."""
+    client = play.client()
+    server = play.server()
+    source = play.world.proxy
+    known = {kind: 1 for kind in source.schemas() if kind != "tls"}
+    source.agree(known, {"127.0.0.1:443"})
+    assert set(source.staying().values()) == {"the new version does not know TLS"}
+    assert len(source.staying()) == 2
+    assert source.descriptors() == {}
+    source.freeze()
+    source.retire(source.staying().keys(), {})
+    play.world.settle()
+    client.send(b"question")
+    assert server.take() == b"question"
+    server.send(b"answer")
+    assert client.take() == b"answer"
+
+
+def test_a_state_under_another_key_is_refused(play: Scene) -> None:
+    play.client()
+    world = play.world
+    value = connection(world, "tcp.downstream")
+    world.proxy.agree(dict.fromkeys(world.proxy.schemas(), 1), {"127.0.0.1:443"})
+    state = value.save(world.kernel.clock())
+    kernel = world._boot()
+    other = world._proxy(kernel)
+    with pytest.raises(Exception, match="its TLS cannot be restored"):
+        other.restore(Saved(value.kind, value.serial, 1, state, kernel.install(world.kernel.socket(value.fd))), 0.0)
+
+
+def test_rounds_bring_a_session_up_to_date(play: Scene) -> None:
+    """What was copied while the source served on is followed by later rounds, the last of them frozen."""
+    client = play.client()
+    server = play.server()
+    world = play.world
+    source = world.proxy
+    wanted = {"127.0.0.1:443"}
+    kernel = world._boot()
+    destination = world._proxy(kernel)
+    source.agree(dict.fromkeys(source.schemas(), 1), wanted)
+    destination.accept_descriptors(source.descriptors())
+    world.copy(source, destination, kernel)
+    for number in range(3):
+        server.send(b"answer %d" % number)
+        assert client.take() == b"answer %d" % number
+        client.send(b"question")
+        world.copy(source, destination, kernel)
+    source.freeze()
+    world.copy(source, destination, kernel)
+    destination.restore_shared(source.save_shared(world.kernel.clock()), kernel.clock())
+    destination.start()
+    source.retire([], {})
+    world.kernel, world.proxy = kernel, destination
+    server.send(b"the last")
+    assert client.take() == b"the last"
+    assert server.take() == b"question" * 3
