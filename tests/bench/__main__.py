@@ -21,7 +21,7 @@ from tests.bench.page import Measured, Result, section, updated
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
 QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
-QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, idle=1000, live=(1000,), upgrades=2)
+QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, requests=10_000, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
 

@@ -16,10 +16,12 @@ import msgspec
 from tests.bench.loadgen import KILOBYTE, PROTOCOLS, LoadGenerator, Protocol, Tls
 from tests.bench.machine import cpu_us
 from tests.bench.proxies import Hall, Proxy
+from tests.kit.waiting import eventually
 
 CONNECTIONS = 64
 WARM = 0.25  # seconds of load before a window begins
 BASE = "nginx"  # what ratios refer to
+PATIENCE = 10.0  # seconds for the first answer of a window, where a moment is too short for one
 SHOWN = 4  # rows whose progress is told
 
 
@@ -130,6 +132,7 @@ def _window(proxy: Proxy, load: LoadGenerator, row: Row, seconds: float) -> None
     load.reset()
     before = cpu_us(proxy.pid)
     time.sleep(seconds)
+    eventually(lambda: load.report().answers, within=PATIENCE, what=f"{proxy.name} answers")
     report = load.report()
     spent = cpu_us(proxy.pid) - before
     load.load(0)

@@ -70,7 +70,10 @@ def cpu_us(pid: int) -> float:
 
 
 def user_memory(pid: int) -> int:
-    """Bytes of user-space memory that belong to this process alone (proc(5), smaps_rollup: private pages)."""
+    """Bytes of user-space memory that belong to this process alone (proc(5), smaps_rollup: private pages).
+
+    A proxy with TLS is not dumpable, so nobody but root may look (prctl(2), PR_SET_DUMPABLE). Raises `PermissionError`.
+    """
     total = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import costs, cpu, memory, reload, tls, upgrade
+from tests.bench import costs, cpu, memory, reload, states, tls, upgrade
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
@@ -56,6 +56,10 @@ The same with every proxy terminating TLS, plain towards its upstream: an ECDSA 
 X25519; load and measure as above, "a second" as far as the clients could ask. A full handshake is a TCP connection, its
 handshake and its end, without a request; a resumed one the same with a ticket of an earlier one. Tickets are not
 carried over by an upgrade, so who reconnects after it pays for a full handshake once."""
+
+STATES_TEXT = """\
+What an upgrade copies of an idle HTTP/1.1 connection: bytes, and microseconds of the best round, without the system's
+part of it."""
 
 RELOAD_TEXT = """\
 Connections that were open and idle before, and still carry a request three seconds later. "Old left" counts serving
@@ -140,10 +144,16 @@ def _tls(result: tls.Result) -> str:
         [
             _comparisons(result.comparisons) + _missing(result.missing),
             f"### Upgrade\n\n{_upgrade(result.upgrade)}",
+            f"### Copies\n\n{STATES_TEXT}\n\n{_states(result.states)}",
             f"### Who keeps idle connections\n\n{_reload(result.reload)}",
             f"### Memory per idle connection\n\n{_memory(result.memory)}",
         ]
     )
+
+
+def _states(result: states.Result) -> str:
+    rows = [[row.client, f"{row.size}", f"{row.save:.1f}", f"{row.restore:.1f}"] for row in result.rows]
+    return table(["client", "bytes", "save", "restore"], rows)
 
 
 def _costs(result: costs.Result) -> str:

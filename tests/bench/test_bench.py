@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import costs, cpu, memory, reload, tls, upgrade
+from tests.bench import costs, cpu, memory, reload, states, tls, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
 from tests.bench.page import Measured, Result, section, table, updated
@@ -94,6 +94,7 @@ COMPARED = cpu.Comparison("echo", [cpu.Row("hotswap", "1", [9.0], [1.0])])
 UPGRADED = upgrade.Row("echo", 100, 10, 1000.0, [1.0, 3.0], {"copy": [1.0, 2.0]}, [0.5, 0.25], [4.0, 4.0], [0.5, 0.5])
 FAILED = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, problems=["refused"])
 MEMORY = memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])
+STATES = states.Result([states.Row("TLS 1.3", 229, 3.6, 16.3)])
 UPGRADE = upgrade.Result([UPGRADED, FAILED])
 RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100, 0, 1)])
 
@@ -106,8 +107,8 @@ RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100,
         (RELOAD, ["0 of 100"]),
         (MEMORY, ["| 1000 "]),
         (
-            tls.Result([COMPARED], {"Envoy": "PyPI"}, MEMORY, UPGRADE, RELOAD),
-            ["Envoy was not installed", "TCP relay", "### Upgrade", "2.0 / 3.0", "0 of 100", "| 1000 "],
+            tls.Result([COMPARED], {"Envoy": "PyPI"}, MEMORY, UPGRADE, STATES, RELOAD),
+            ["Envoy was not installed", "TCP relay", "### Upgrade", "2.0 / 3.0", "16.3", "0 of 100", "| 1000 "],
         ),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_part_is_shown_with_its_circumstances(result: Result, shown: list[str]
 def test_what_was_not_measured_again_stays_on_the_page() -> None:
     where = describe()
     page = updated("", Measured(where, MEMORY))
-    page = updated(page, Measured(where, tls.Result([COMPARED], {}, MEMORY, UPGRADE, RELOAD)))
+    page = updated(page, Measured(where, tls.Result([COMPARED], {}, MEMORY, UPGRADE, STATES, RELOAD)))
     page = updated(page, Measured(where, cpu.Result([COMPARED], {})))
     parts = ["# Benchmarks", "## CPU per request", "## TLS", "## Memory per idle connection"]
     assert [line for line in page.splitlines() if line.startswith(("# ", "## "))] == parts
@@ -144,3 +145,10 @@ def test_the_sheet_of_costs_compares_a_feature_with_the_bare_proxy() -> None:
     ]
     assert all(one.bare.best > 0 and one.row.best > 0 and not one.row.errors for one in result.costs)
     assert "| limits" in section(Measured(describe(), result))
+
+
+def test_copies_with_tls_are_larger_than_plain_ones() -> None:
+    rows = states.measure(states.Plan(connections=3, rounds=1), lambda _: None).rows
+    assert [row.client for row in rows] == ["plain", "TLS 1.2", "TLS 1.3"]
+    assert rows[0].size < min(rows[1].size, rows[2].size)
+    assert all(row.save > 0 and row.restore > 0 for row in rows)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.bench import memory, reload, upgrade
+from tests.bench import h2load, memory, reload, states, upgrade
 from tests.bench.cpu import Comparison, Load, compare
 from tests.bench.loadgen import KILOBYTE, Tls
 from tests.bench.proxies import Hall
 
 MEGABYTE = 1024 * KILOBYTE
 BUSY_PERCENT = (1, 10)
+BY_H2LOAD = "HTTP/1.1 keep-alive, 1 KB, TLS 1.3, asked by h2load"
 
 LOADS = (
     Load("HTTP/1.1 keep-alive, 1 KB, TLS 1.3", "http", Tls("1.3")),
@@ -35,6 +36,7 @@ class Plan(msgspec.Struct):
 
     rounds: int = 10
     seconds: float = 1.0
+    requests: int = h2load.REQUESTS
     loads: tuple[Load, ...] = LOADS
     idle: int = 5000
     live: tuple[int, ...] = (1000, 4000)
@@ -48,6 +50,7 @@ class Result(msgspec.Struct):
     missing: dict[str, str]
     memory: memory.Result
     upgrade: upgrade.Result
+    states: states.Result
     reload: reload.Result
 
 
@@ -56,10 +59,15 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
     with Hall(tls=True) as hall:
         proxies = {proxy.name: proxy for proxy in hall.everybody()}
         comparisons = [compare(load, proxies, plan.rounds, plan.seconds, say) for load in plan.loads]
+        if h2load.installed():
+            comparisons.append(h2load.compare(BY_H2LOAD, proxies, plan.rounds, plan.requests, say))
+        else:
+            hall.missing["h2load"] = "apt package nghttp2-client"
     return Result(
         comparisons,
         hall.missing,
         memory.measure(memory.Plan(plan.idle, tls=Tls()), say),
         upgrade.measure(upgrade.Plan(plan.live, BUSY_PERCENT, plan.upgrades, tls=Tls()), say),
+        states.measure(states.Plan(), say),
         reload.measure(reload.Plan(tls=Tls()), say),
     )
