@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -50,14 +50,27 @@ class Conversation:
 
     def turn(self) -> None:
         """Wait until everything that is under way now, and more, came back. Raises what went wrong."""
-        target = self.taken + WINDOW * PIECE + 1
-        eventually(lambda: self.failure or self.taken >= target, within=PATIENCE, what="bytes come back")
-        self._raise()
+        turn_all([self])
 
     def between(self, action: Callable[[], None]) -> None:
         """Do this in a moment at which nothing is under way, and wait until it is done."""
+        self.ask(action)
+        self.wait_done()
+
+    def ask(self, action: Callable[[], None]) -> None:
+        """The same without waiting for it."""
         self._asked = action
-        eventually(lambda: self.failure or self._asked is None, within=PATIENCE, what="nothing is under way")
+
+    def wait_done(self) -> None:
+        """Until what was asked for is done. Raises what went wrong."""
+        self._wait(lambda: self._asked is None, "nothing is under way")
+
+    def wait_taken(self, count: int) -> None:
+        """Until so many bytes came back. Raises what went wrong."""
+        self._wait(lambda: self.taken >= count, "bytes come back")
+
+    def _wait(self, check: Callable[[], bool], what: str) -> None:
+        eventually(lambda: self.failure or check(), within=PATIENCE, what=what)
         self._raise()
 
     def finish(self) -> int:
@@ -116,3 +129,10 @@ class Conversation:
             self._going = False
             self._under_way = b""
             self._thread.join(PATIENCE)
+
+
+def turn_all(conversations: Sequence[Conversation]) -> None:
+    """`Conversation.turn` of all of them at once."""
+    targets = [one.taken + WINDOW * PIECE + 1 for one in conversations]
+    for one, target in zip(conversations, targets, strict=True):
+        one.wait_taken(target)

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from tests.kit.capture import Capture, Segment
-from tests.kit.certificates import Authority
+from tests.kit.certificates import Authority, Pair
 from tests.kit.companion import ROOT
 from tests.kit.load import Load, Plan
 from tests.kit.offspring import Offspring
@@ -59,9 +59,9 @@ class Stage:
             print(f"--- {instance.name}: {instance.config_file.read_text()}")
             print(f"--- {instance.name}: {instance.log_tail(200)}")
 
-    def upstreams(self, *places: tuple[Kind, str]) -> Upstreams:
+    def upstreams(self, *places: tuple[Kind, str], tls: Pair | None = None) -> Upstreams:
         """Started upstreams, an http and a tcp one unless said otherwise."""
-        started = Upstreams(*(places or (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"))))
+        started = Upstreams(*(places or (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"))), tls=tls)
         self._exits.callback(started.stop)
         return started.wait()
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 
 from tests.kit.certificates import Authority
 from tests.kit.client import Client
-from tests.kit.conversation import Conversation
+from tests.kit.conversation import Conversation, turn_all
 from tests.kit.networks import Network, command, needed
 from tests.kit.ports import free_port, loopback
 from tests.kit.processes import PATIENCE, Config, Instance, finish_upgrade
@@ -70,11 +70,6 @@ def upgrade_while(instance: Instance, happens: Callable[[], object]) -> None:
     assert done.result["kept"] == []
 
 
-def turn_all(conversations: Iterable[Conversation]) -> None:
-    for conversation in conversations:
-        conversation.turn()
-
-
 def assert_no_handshake(instance: Instance) -> None:
     """Since this generation owns, on either side."""
     server = instance.status().server
@@ -88,11 +83,9 @@ def talk_through_upgrades(instance: Instance, *conversations: Conversation) -> N
     serials = {one["serial"] for one in instance.connections()}
     assert len(serials) == 2 * len(conversations)
     for _ in range(UPGRADES):
-        for conversation in conversations:
-            conversation.turn()
+        turn_all(conversations)
         upgrade_while(instance, partial(turn_all, conversations))
-    for conversation in conversations:
-        conversation.turn()
+    turn_all(conversations)
     assert {one["serial"] for one in instance.connections()} == serials
     assert_no_handshake(instance)
 
@@ -138,7 +131,9 @@ def update_keys(clients: list[OpensslClient], conversations: list[Conversation],
     """Those that can, and then they talk on."""
     for client, conversation in zip(clients, conversations, strict=True):
         if "TLSv1.3" in client.told():
-            conversation.between(partial(client.update_keys, both=both))
+            conversation.ask(partial(client.update_keys, both=both))
+    for conversation in conversations:
+        conversation.wait_done()
     turn_all(conversations)
 
 
@@ -159,8 +154,7 @@ def test_clients_of_every_library_notice_nothing(
                 client.wait_ready()
                 programs.append(client)
                 conversations.append(exits.enter_context(Conversation(client, log.name)))
-        for conversation in conversations:
-            conversation.turn()
+        turn_all(conversations)
         talk_through_upgrades(edge.instance, *conversations)
         for conversation in conversations:
             conversation.finish()
@@ -280,8 +274,7 @@ def test_openssl_and_python_servers_notice_nothing(stage: Stage, authority: Auth
         instance = stage.instance(config)
         instance.start()
         conversations = [exits.enter_context(Conversation(exits.enter_context(Client(one)), one)) for one in listeners]
-        for conversation in conversations:
-            conversation.turn()
+        turn_all(conversations)
         serials = {one["serial"] for one in instance.connections()}
         updating, newest = conversations[1], servers[1]
         for number in range(UPGRADES):
@@ -364,8 +357,7 @@ def test_gnutls_servers_notice_nothing(stage: Stage, authority: Authority, tmp_p
             instance.start()
             clients = [exits.enter_context(Client(one)) for one in listeners]
             conversations = [exits.enter_context(Conversation(one)) for one in clients]
-            for conversation in conversations:
-                conversation.turn()
+            turn_all(conversations)
             talk_through_upgrades(instance, *conversations)
             for conversation in conversations:
                 conversation.finish()
