@@ -32,6 +32,7 @@ REKEY_AT: Final = 1 << 23
 MOST_EMPTY: Final = 32
 """Records in a row that carry nothing: they cost us time, and the peer next to none."""
 
+_LARGEST: Final = (1 << 64) - 1
 _KEY_UPDATE: Final = bytes((24, 0, 0, 1, 0))  # update_not_requested, RFC 8446 section 4.6.3
 
 
@@ -127,6 +128,8 @@ class RecordLayer(Unshared):
         chosen = find(version, suite)
         if not 1 <= limit <= LARGEST_PLAIN or rekey_at < 1:
             raise ValueError("limit has to be 1 to 16384, rekey_at at least 1")
+        if not all(0 <= number <= _LARGEST for number in (tx_seq, rx_seq, tx_explicit, rekey_at)):
+            raise ValueError("a sequence number has 64 bits")
         if len(client_random) != 32 or len(server_random) != 32 or secrets.client_random != client_random:
             raise ValueError("the secrets are missing, or of another handshake")
         if version == TLS13:
@@ -182,7 +185,7 @@ class RecordLayer(Unshared):
             if kind != ALERT or self._alerted:
                 raise TlsError(self._broken, "the connection is broken: nothing but an alert can be sent")
             self._alerted = True
-        plain = bytes(data)
+        plain = bytes(memoryview(data))  # of a number bytes() would make zeros
         rekeys = kind == APPLICATION and self._suite.version == TLS13
         records = []
         try:
@@ -217,12 +220,16 @@ class RecordLayer(Unshared):
             raise TlsError(self._broken, "the connection is broken: nothing more is opened")
         if not 0 <= at <= len(buffer):
             raise ValueError("the position is outside of the buffer")
+        with memoryview(buffer) as view:
+            return self._open(view, at)
+
+    def _open(self, view: memoryview, at: int) -> tuple[int, bytes, int, bytes | None]:
         start = at
         pieces: list[bytes] = []
         kind, payload = NOTHING_LEFT, None
         try:
-            while size := self._complete(buffer, at):
-                opened = self._rx.open(self._rx.seq, bytes(memoryview(buffer)[at : at + size]))
+            while size := self._complete(view, at):
+                opened = self._rx.open(self._rx.seq, bytes(view[at : at + size]))
                 self._check_empty(opened)
                 self._rx.seq += 1
                 at += size
@@ -237,7 +244,7 @@ class RecordLayer(Unshared):
             kind = BAD_RECORD_NEXT
         return at, pieces[0] if len(pieces) == 1 else b"".join(pieces), kind, payload
 
-    def _complete(self, buffer: bytes | bytearray, at: int) -> int:
+    def _complete(self, buffer: memoryview, at: int) -> int:
         """Bytes of the record at `at`, 0 if it is not complete. A record that is too long is not waited for."""
         if len(buffer) - at < HEADER:
             return 0

@@ -191,6 +191,8 @@ class Secrets(Unshared):
         In C the bytes of `line` itself are overwritten: it has to be an object that was made for this call.
         """
         self._usable()
+        if type(line) is not bytes:
+            raise TypeError("a line of the key log has to be bytes")
         label, space, rest = line.partition(b" ")
         if not space or label not in self._SIZES:
             return  # handshake secrets, exporters: none that we need

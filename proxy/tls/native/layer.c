@@ -35,12 +35,16 @@ RecordLayer *layer_new(Permit *permit, const Suite *suite, bool server)
 
 /* ---- from a handshake */
 
-/* Of PyArg_Parse: a number of 64 bits. Its own format K would cut off what is too large. */
+/* For PyArg_Parse: a number of 64 bits. Its own format K would cut off what is too large. */
 static int convert_64(PyObject *number, void *to)
 {
     unsigned long long value = PyLong_AsUnsignedLongLong(number);
     *(uint64_t *)to = value;
-    return value != ULLONG_MAX || !PyErr_Occurred();
+    if (value != ULLONG_MAX || !PyErr_Occurred())
+        return true;
+    if (PyErr_ExceptionMatches(PyExc_OverflowError))
+        PyErr_SetString(PyExc_ValueError, "a sequence number has 64 bits");
+    return false;
 }
 
 static bool take_traffic_secret(Direction *direction, const uint8_t *secret, int size, const Suite *suite)

@@ -186,7 +186,7 @@ PyObject *layer_open(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "open takes a buffer and a position");
         return NULL;
     }
-    Py_ssize_t at = PyLong_AsSsize_t(args[1]);
+    Py_ssize_t at = PyNumber_AsSsize_t(args[1], NULL); /* the nearest one if there is none so large */
     Py_buffer buffer;
     if ((at == -1 && PyErr_Occurred()) || !layer_owns(self))
         return NULL;
