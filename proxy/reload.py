@@ -10,6 +10,7 @@ What is under way is treated as by an upgrade with the changed file, since both 
                                 use one that went finish on it, then their connections close
     one that goes               the same for all of its endpoints
     deadlines                   those that run already stay; silence is measured by the new setting
+    files of TLS                are read again; connections that are there keep what they agreed on
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotswap.errors import Refused
+from hotswap.reload import Change
 from hotswap.swappable import ListenerSpec
 from proxy.cluster import Cluster
 from proxy.config.difference import difference
 from proxy.listener import Listener
 from proxy.protocols import downstream
+from proxy.tls.contexts import ClientContexts, changed_files, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
     from hotswap.address import Address
     from hotswap.handover.rounds import Limits
-    from hotswap.reload import Change
     from proxy.config.model import Config, ListenerConfig
     from proxy.server import ProxyServer
 
@@ -58,13 +60,30 @@ class ProxyReload:
         server.sinks.open(config.listeners)
         self._server = server
         self._config = config
-        # Made here, where a filter may still refuse: nothing may fail in `apply`.
+        # Made here, where a filter or a file may still refuse: nothing may fail in `apply`.
         self._listeners = [Listener(one, server.clusters, downstream(one), server.sinks) for one in config.listeners]
+        self._trust = {one.name: ClientContexts(one.tls) for one in config.clusters if one.tls is not None}
         self.config_id = config.id
-        self.changes: Sequence[Change] = difference(server.config, config)
+        self.changes: Sequence[Change] = [*difference(server.config, config), *self._files()]
         self.wanted: Sequence[ListenerSpec] = [listener_spec(one) for one in config.listeners]
         self.admin: Address | None = config.admin
         self.limits: Limits | None = limits
+
+    def _files(self) -> list[Change]:
+        """Files of TLS that changed although their names did not. Where none did, what was read before stays."""
+        listeners = {one.address: one for one in self._server.listeners.values()}
+        changed: list[str] = []
+        for fresh in self._listeners:
+            known = listeners.get(fresh.address)
+            if fresh.tls is not None and known is not None and known.tls is not None:
+                changed += changed_files(known.tls, fresh.tls)
+                fresh.tls = known.tls if same(known.tls, fresh.tls) else fresh.tls
+        for name, contexts in self._trust.items():
+            cluster = self._server.clusters.get(name)
+            if cluster is not None and cluster.tls is not None:
+                changed += changed_files(cluster.tls, contexts)
+                self._trust[name] = cluster.tls if same(cluster.tls, contexts) else contexts
+        return [Change("file", path, "changed") for path in dict.fromkeys(changed)]
 
     def apply(self, added: Mapping[str, int]) -> None:
         """See `hotswap.reload.Reload`."""
@@ -104,11 +123,13 @@ class ProxyReload:
             if name not in wanted:
                 clusters.pop(name).close()
         for name, one in wanted.items():
-            known = clusters.get(name)
+            known, tls = clusters.get(name), self._trust.get(name)
             if known is None:
-                clusters[name] = Cluster(one)
+                clusters[name] = Cluster(one, tls=tls)
             elif known.config != one:
-                known.follow(one)
+                known.follow(one, tls=tls)
+            else:
+                known.tls = tls
 
 
 def listener_spec(config: ListenerConfig) -> ListenerSpec:

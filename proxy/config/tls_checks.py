@@ -1,4 +1,4 @@
-"""What keys of TLS mean for each other. What is in the files: `proxy.tls.certificates`."""
+"""What keys of TLS mean for each other. What is in the files: `tls_files`."""
 
 from __future__ import annotations
 
@@ -10,79 +10,95 @@ if TYPE_CHECKING:
     from proxy.config.problems import Problems
     from proxy.config.reader import Part
 
+_OF_HTTP1 = ("http/1.1", "http/1.0")
+
 
 def check_tls(listeners: list[Part], clusters: list[Part], problems: Problems) -> None:
     """All checks that need no file."""
     for listener in listeners:
+        tls: Part | None = listener.value("tls")
         _modes(listener, problems)
-        _routes(listener, problems)
-        _ciphers(listener.value("tls"), problems)
-    for cluster in clusters:
-        tls: Part | None = cluster.value("tls")
-        _ciphers(tls, problems)
+        _passed_through(listener, problems)
         if tls is not None:
-            _trust(tls, problems)
+            _ciphers(tls, problems)
+            _protocols(listener, tls, problems)
+    for cluster in clusters:
+        tls = cluster.value("tls")
+        if tls is not None:
+            _ciphers(tls, problems)
+            _trust(cluster, tls, problems)
 
 
 def _modes(listener: Part, problems: Problems) -> None:
     """How TLS is told from plaintext."""
     permissive = listener.value("tls_mode") == "permissive"
     timed = "first_bytes_timeout" in listener.written
-    tls = "tls" in listener.written
-    if "tls_mode" in listener.fields and not tls:
+    if "tls_mode" in listener.fields and "tls" not in listener.written:
         problems.error(*listener.place("tls_mode"), "tls_mode needs tls; add tls with its certificates, or remove it")
-    if permissive and tls and listener.value("protocol") == "tcp" and not timed:
+    elif permissive and listener.value("protocol") == "tcp" and not timed:
         problems.error(
             *listener.place("tls_mode"),
             "a client of tcp may wait for the server to speak first, so silence must have an end; add "
             "first_bytes_timeout: 1s, after which a silent client is served in plaintext",
         )
-    by_name = any(route.value("match") is not None for route in listener.parts("routes"))
-    if timed and not permissive and not (by_name and listener.value("protocol") == "tcp"):
-        problems.warn(
-            *listener.place("first_bytes_timeout"),
-            "not used; write tls_mode: permissive, or routes with match: {sni: HOST}",
-        )
+    if timed and not permissive and not _by_name(listener):
+        remedy = "write tls_mode: permissive, or routes with match: {sni: HOST}"
+        problems.warn(*listener.place("first_bytes_timeout"), f"the first bytes decide nothing here; {remedy}")
 
 
-def _routes(listener: Part, problems: Problems) -> None:
-    """Routes of tcp go by the host that the client names."""
-    if listener.value("protocol") != "tcp" or "routes" not in listener.fields:
-        return
-    if "tls" in listener.written:
+def _by_name(listener: Part) -> bool:
+    """Whether its routes go by the host of a handshake."""
+    matches = (route.value("match") for route in listener.parts("routes"))
+    return any(match is not None and "sni" in match.fields for match in matches)
+
+
+def _passed_through(listener: Part, problems: Problems) -> None:
+    """Routes by the host of a handshake need one that is passed on."""
+    if listener.value("protocol") == "tcp" and "routes" in listener.fields and "tls" in listener.written:
         problems.error(
             *listener.place("routes"),
-            "tcp routes go by the host of a handshake that is passed on, and tls ends it here; write cluster: NAME, or "
+            "tcp routes go by the host of a handshake that is passed on, but tls ends it here; write cluster: NAME, or "
             "remove tls",
         )
 
 
-def _ciphers(tls: Part | None, problems: Problems) -> None:
-    if tls is None:
-        return
+def _ciphers(tls: Part, problems: Problems) -> None:
     named: tuple[str, ...] = tls.value("ciphers") or ()
+    place = tls.place("ciphers")
     if named and tls.value("min_version") == "1.3" and not any(map(is_13, named)):
-        problems.error(
-            *tls.place("ciphers"), "none of these is one of TLS 1.3; add TLS_AES_128_GCM_SHA256, or lower min_version"
-        )
+        problems.error(*place, "none of these is one of TLS 1.3; add TLS_AES_128_GCM_SHA256, or lower min_version")
     for name in named:
         if not is_forward_secret(name):
-            problems.warn(
-                *tls.place("ciphers"),
-                f"{name} has no forward secrecy: who gets the key later reads what was recorded; write ECDHE ones",
-            )
+            lost = f"{name} has no forward secrecy, whoever gets the key later reads what was recorded"
+            problems.warn(*place, f"{lost}; write those that begin with ECDHE")
         if has_short_tag(name):
-            problems.warn(
-                *tls.place("ciphers"),
-                f"{name} takes OpenSSL's security level 0, weak keys included; write the one without the 8",
-            )
+            problems.warn(*place, f"{name} lets OpenSSL take weak keys, too (level 0); write the one without the 8")
 
 
-def _trust(tls: Part, problems: Problems) -> None:
+def _protocols(listener: Part, tls: Part, problems: Problems) -> None:
+    """What is agreed on must be what is spoken."""
+    if listener.value("protocol") != "http1":
+        return
+    other = next((name for name in tls.value("alpn") or () if name not in _OF_HTTP1), None)
+    if other is not None:
+        problems.error(*tls.place("alpn"), f"{other} would be agreed on and is not spoken here; write alpn: [http/1.1]")
+
+
+def _trust(cluster: Part, tls: Part, problems: Problems) -> None:
     if tls.value("verify") is False:
         problems.warn(
             *tls.place("verify"), "whoever answers is trusted; write verify: true, with ca: FILE for roots of your own"
         )
         for key in ("ca", "sans"):
             if key in tls.fields:
-                problems.warn(*tls.place(key), f"the {key} is not used; write verify: true")
+                problems.warn(*tls.place(key), f"{key} is not used; write verify: true")
+        return
+    if {"sni", "sans"} & tls.written:
+        return
+    for endpoint in cluster.parts("endpoints"):
+        address = endpoint.value("address")
+        if address is not None and str(address).startswith("unix:"):
+            problems.error(
+                *endpoint.place("address"),
+                "a unix socket has no host that could stand in a certificate; add sni: HOST to tls, or sans: [NAME]",
+            )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.tls.certificates import Unusable, concerns, exposed, read_chain
+from proxy.tls.certificates import Unusable, age, concerns, exposed, read_chain
 from proxy.tls.openssl import load_pair, new_context
 
 if TYPE_CHECKING:
@@ -84,5 +84,5 @@ def _roots(part: Part, base: Path, now: float, problems: Problems) -> None:
         problems.error(*part.place("ca"), str(error))
         return
     for root in roots:
-        for text in concerns((root,), now):
+        for text in age(root, now):
             problems.warn(*part.place("ca"), text)

@@ -8,7 +8,7 @@ from proxy.config import tls_model
 from proxy.config.kinds import Choice, Duration
 from proxy.config.plain import Flag
 from proxy.config.sections import Items, Key, Section
-from proxy.config.tls_kinds import FILE, ONE_HOST, CertificateNames, Ciphers, Protocols
+from proxy.config.tls_kinds import CERTIFICATE_NAMES, FILE, ONE_HOST, PROTOCOLS, Ciphers
 
 _VERSIONS = Choice(get_args(tls_model.TlsVersion))
 _USUAL = "AES-GCM and ChaCha20-Poly1305 with ephemeral keys"
@@ -44,7 +44,7 @@ CLIENT_CERTIFICATES = Section(
         Key("ca", FILE, "The roots that sign them, PEM.", required=True, example="clients.pem"),
         Key(
             "sans",
-            CertificateNames(),
+            CERTIFICATE_NAMES,
             "Their certificate must have one of these names: host names, `*.example.com` for all below it, URIs, mail "
             "addresses, IP addresses.",
             example="[spiffe://prod/web]",
@@ -76,7 +76,7 @@ LISTENER_TLS = Section(
         ),
         Key(
             "alpn",
-            Protocols(),
+            PROTOCOLS,
             "Protocols to agree on by ALPN, best first. A client that offers only others is refused, one that offers "
             "none is served.",
             example="[http/1.1]",
@@ -101,7 +101,7 @@ CLUSTER_TLS = Section(
         ),
         Key(
             "sans",
-            CertificateNames(),
+            CERTIFICATE_NAMES,
             "The certificate must have one of these names, in the forms that `client_certificates` takes, instead of "
             "the name of the endpoint.",
             example="[spiffe://prod/db]",
@@ -115,7 +115,7 @@ CLUSTER_TLS = Section(
             absent="the host of the endpoint, if it is a name",
         ),
         Key("certificate", CERTIFICATE, "What is shown to endpoints that ask for one.", absent="none"),
-        Key("alpn", Protocols(), "Protocols to offer by ALPN.", example="[http/1.1]", absent="none"),
+        Key("alpn", PROTOCOLS, "Protocols to offer by ALPN.", example="[http/1.1]", absent="none"),
         Key("min_version", _VERSIONS, "The lowest version that is spoken."),
         Key(
             "ciphers",

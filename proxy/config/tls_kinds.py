@@ -9,46 +9,27 @@ from typing import TYPE_CHECKING, Any
 from proxy.config.document import Sequence, described, text_of
 from proxy.config.kinds import HOST, Text
 from proxy.config.problems import Unfit, nearest, shown
-from proxy.tls import names
+from proxy.tls.names import LONGEST, pattern
 from proxy.tls.policy import KNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.config.document import Node
     from proxy.config.kinds import Schema
 
 MOST = 100
 """Items of a list: nobody means more."""
 
-FILE = Text("path", re.compile(r"[^\0-\x1f\x7f]{1,4096}"), "the path of a file such as edge.pem or /etc/tls/edge.pem")
-"""Relative to the directory of the configuration file: `loader` makes it absolute."""
-
-SNI = Text(
-    "host",
-    re.compile(HOST.form.pattern.partition("|")[0]),
-    "a host name such as db.example.com or *.example.com",
-    lower=True,
-)
-ONE_HOST = Text(
-    "host", re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"), "a host name such as db.example.com", lower=True
-)
-
-_PROTOCOL = re.compile(r"[!-~]{1,255}")
-_SAN = re.compile(r"[!-~]{1,1024}")
-
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
-    """A list of texts, each once."""
+class TextList:
+    """A list of texts, each once. `canonical` makes the form that is compared; it raises `ValueError`."""
 
     name: str
     wanted: str
     form: re.Pattern[str]
-
-    def one(self, text: str) -> str:
-        """An item in its canonical form. Raises `Unfit`."""
-        if not self.form.fullmatch(text):
-            raise Unfit(f"{shown(text)} does not fit; write {self.wanted}")
-        return text
+    canonical: Callable[[str], str] = str
 
     def read(self, node: Node) -> tuple[str, ...]:
         """See `Kind`."""
@@ -56,11 +37,19 @@ class _Texts:
             raise Unfit(f"{described(node)} stands here; write a list of {self.wanted}")
         if len(node.items) > MOST:
             raise Unfit(f"the list has {len(node.items)} items; write {MOST} at most")
-        found = tuple(self.one(text_of(item, self.wanted)) for item in node.items)
+        found = tuple(self._one(text_of(item, self.wanted)) for item in node.items)
         repeated = next((one for one in found if found.count(one) > 1), None)
         if repeated is not None:
             raise Unfit(f"{shown(repeated)} stands here twice; write each once")
         return found
+
+    def _one(self, text: str) -> str:
+        try:
+            if self.form.fullmatch(text):
+                return self.canonical(text)
+        except ValueError:
+            pass
+        raise Unfit(f"{shown(text)} does not fit; write {self.wanted}")
 
     def schema(self) -> Schema:
         """See `Kind`."""
@@ -72,30 +61,26 @@ class _Texts:
         return f"[{', '.join(value)}]"
 
 
-class Protocols(_Texts):
-    """Names of ALPN (RFC 7301 section 3.1)."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__("list of protocols", "names of protocols such as http/1.1", _PROTOCOL)
-
-
-class CertificateNames(_Texts):
-    """Names that certificates must have one of."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        wanted = "names such as app.example.com, *.example.com, spiffe://prod/web, ops@example.com or 10.0.0.1"
-        super().__init__("list of names", wanted, _SAN)
-
-    def one(self, text: str) -> str:
-        """See `_Texts`."""
-        try:
-            return names.pattern(text)
-        except ValueError:
-            raise Unfit(f"{shown(text)} is no name in certificates; write {self.wanted}") from None
+FILE = Text("path", re.compile(r"[^\0-\x1f\x7f]{1,4096}"), "the path of a file such as edge.pem or /etc/tls/edge.pem")
+"""Relative to the directory of the configuration file: `loader` makes it absolute."""
+ONE_HOST = Text(
+    "host", re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"), "a host name such as db.example.com", lower=True
+)
+SNI = Text(
+    "host",
+    re.compile(HOST.form.pattern.partition("|")[0]),  # without addresses, which no client may name (RFC 6066)
+    "a host name such as db.example.com or *.example.com",
+    lower=True,
+)
+PROTOCOLS = TextList("list of protocols", "names of protocols such as http/1.1", re.compile(r"[!-~]{1,255}"))
+"""RFC 7301 section 3.1."""
+CERTIFICATE_NAMES = TextList(
+    "list of names",
+    "names such as app.example.com, *.example.com, spiffe://prod/web, ops@example.com or 10.0.0.1",
+    re.compile(rf"[!-~]{{1,{LONGEST}}}"),
+    pattern,
+)
+_SUITES = TextList("list of cipher suites", "cipher suites such as TLS_AES_128_GCM_SHA256", re.compile(r"[!-~]{1,255}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +91,11 @@ class Ciphers:
 
     def read(self, node: Node) -> tuple[str, ...]:
         """See `Kind`."""
-        found = _Texts(self.name, "cipher suites such as TLS_AES_128_GCM_SHA256", _PROTOCOL).read(node)
+        found = _SUITES.read(node)
         for text in found:
             if text not in KNOWN:
                 meant = nearest(text, KNOWN)
-                remedy = f"did you mean {meant}?" if meant else "write names such as ECDHE-RSA-AES128-GCM-SHA256"
+                remedy = f"did you mean {meant}?" if meant else f"write names such as {KNOWN[0]}"
                 raise Unfit(f"{shown(text)} is no cipher suite that can be used here; {remedy}")
         return found
 

@@ -91,6 +91,28 @@ def require_file(path: str) -> None:
     _opened(path).close()
 
 
+def refuse_encrypted(key: str) -> None:
+    """Raises `Unusable` for a private key that takes a passphrase: PKCS #8 and the older form both say so in words."""
+    content = _content(key)
+    encrypted = b"ENCRYPTED" in content
+    _wipe(content)
+    if encrypted:
+        how = "decrypt it: openssl pkey -in OLD -out NEW"
+        raise Unusable(key, f"is encrypted, and nobody is there to type a passphrase; {how}")
+
+
+def _content(path: str) -> bytearray:
+    """What a file holds, for those who wipe it again: it may be a key."""
+    with _opened(path) as file:
+        content = bytearray(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)
+        del content[file.readinto(content) :]
+    return content
+
+
+def _wipe(content: bytearray) -> None:
+    content[:] = bytes(len(content))
+
+
 def _opened(path: str) -> FileIO:
     try:
         file = FileIO(path, opener=_without_waiting)
@@ -176,13 +198,11 @@ def _name(name: x509.GeneralName) -> str:
 def fingerprint(path: str) -> str:
     """A digest of the contents, to tell whether they changed; why there is none if it cannot be read."""
     try:
-        with _opened(path) as file:
-            content = bytearray(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)
-            size = file.readinto(content)
+        content = _content(path)
     except Unusable as error:
         return str(error)
-    digest = hashlib.sha256(memoryview(content)[:size]).hexdigest()
-    content[:] = bytes(len(content))  # it may have been a key
+    digest = hashlib.sha256(content).hexdigest()
+    _wipe(content)
     return digest
 
 
@@ -229,7 +249,10 @@ def concerns(chain: tuple[Certificate, ...], wall: float) -> list[str]:
     """What is legal and probably not meant, each with its remedy. `wall` is now, in Unix seconds."""
     found = []
     for one in chain:
-        found += _age(one, wall)
+        found += age(one, wall)
+    if not chain[0].names:
+        nameless = f"{chain[0].short()} has no alternative names, which is where peers look"
+        found.append(f"{nameless}; get one that has its hosts")
     for number, (one, above) in enumerate(itertools.pairwise(chain), 1):
         if one.issuer != above.subject:
             wrong = f"certificate {number + 1} of the file did not sign the one before it, {one.short()}"
@@ -238,8 +261,8 @@ def concerns(chain: tuple[Certificate, ...], wall: float) -> list[str]:
     return found
 
 
-def _age(one: Certificate, wall: float) -> list[str]:
-    """Whether it is too old, or too young."""
+def age(one: Certificate, wall: float) -> list[str]:
+    """What is to be said of its age: too old, nearly so, or too young."""
     if one.until <= wall:
         return [f"{one.short()} expired on {one.expiry()}; renew it"]
     if one.until - wall < SOON:

@@ -18,7 +18,7 @@ from hotswap.errors import ConfigError
 from hotswap.log import fields
 from proxy.tls.certificates import Shown, fingerprint, names_of
 from proxy.tls.names import admitted, expected, is_name, names_host
-from proxy.tls.openssl import load_pair, load_roots, new_context, verdict, words
+from proxy.tls.openssl import clean, load_pair, load_roots, new_context, verdict, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,8 +124,8 @@ class ServerContexts(_Contexts):
         for name in self._alpn:
             if name in offered:
                 return name
-        words = ", ".join(one.decode("ascii", "backslashreplace") for one in offered[:MOST_SHOWN])
-        raise SSL.Error([("", "", f"the client speaks {words} by ALPN, this listener {', '.join(self.config.alpn)}")])
+        theirs = ", ".join(clean(one.decode("ascii", "backslashreplace")) for one in offered[:MOST_SHOWN])
+        raise SSL.Error([("", "", f"the client speaks {theirs} by ALPN, this listener {', '.join(self.config.alpn)}")])
 
     def refusal(self, connection: SSL.Connection) -> str:
         """After the handshake: why the client is not admitted, or nothing. Resumed sessions are judged, too."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
-from proxy.tls.certificates import Unusable, parse, require_file
+from proxy.tls.certificates import Unusable, parse, refuse_encrypted, require_file
 from proxy.tls.policy import USUAL, USUAL_12, has_short_tag, is_13
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
-_LONGEST_NAME: Final = 64
+LONGEST_SHOWN: Final = 64
 _SAME_SESSIONS: Final = b"hotswap"
 """Tickets of one context of a listener are good for its others, which have another certificate only."""
 
@@ -54,15 +54,10 @@ def _keep(connection: SSL.Connection, line: bytes) -> None:
         secrets.line(line)
 
 
-class _Encrypted(Exception):
-    """OpenSSL asks for a passphrase."""
-
-
 def load_pair(context: SSL.Context, cert: str, key: str) -> None:
     """Let a context show this certificate. Raises `Unusable`."""
-    context.set_passwd_cb(_no_passphrase)
     require_file(cert)
-    require_file(key)
+    refuse_encrypted(key)  # OpenSSL would ask whoever sits at the terminal
     try:
         context.use_certificate_chain_file(cert)
     except SSL.Error as error:
@@ -71,19 +66,11 @@ def load_pair(context: SSL.Context, cert: str, key: str) -> None:
     try:
         context.use_privatekey_file(key)
         context.check_privatekey()
-    except _Encrypted:
-        raise Unusable(
-            key, "is encrypted, and nobody is there to type a passphrase; decrypt it: openssl pkey -in OLD -out NEW"
-        ) from None
     except SSL.Error as error:
         text = words(error)
         if "mismatch" in text or "no certificate assigned" in text:
             raise Unusable(key, f"is not the key of {cert}; name the two that belong together") from None
         raise Unusable(key, "holds no private key in PEM form; name the file with BEGIN PRIVATE KEY") from None
-
-
-def _no_passphrase(_longest: int, _twice: bool, _extra: object) -> bytes:
-    raise _Encrypted
 
 
 def load_roots(context: SSL.Context, ca: str | None, verify: Verify, *, optional: bool = False) -> None:
@@ -132,11 +119,16 @@ _VERDICTS: Final = {
 
 def verdict(certificate: X509, number: int) -> str:
     """Why OpenSSL does not accept a certificate of the peer's chain."""
-    issuer, subject = certificate.get_issuer(), certificate.get_subject()
+    issuer = subject = ""
+    try:
+        known = certificate.to_cryptography()
+        issuer, subject = known.issuer.rfc4514_string(), known.subject.rfc4514_string()
+    except ValueError:
+        pass  # malformed; that it is not accepted is all there is to say
     text = _VERDICTS.get(number, f"it was not accepted, X509_V_ERR {number}")
-    return text.format(issuer=_clean(issuer.CN) or "the one", subject=_clean(subject.CN) or "one of its chain")
+    return text.format(issuer=clean(issuer) or "the one", subject=clean(subject) or "one of its chain")
 
 
-def _clean(name: str | None) -> str:
-    """A stranger's text, for a line of a log."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name or "")[:_LONGEST_NAME]
+def clean(name: str) -> str:
+    """A text of a stranger, for a line of a log."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[:LONGEST_SHOWN]

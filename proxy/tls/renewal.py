@@ -8,7 +8,7 @@ Who owns does this: a freeze stops it, and whoever owns afterwards compares firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.tls.contexts import renew
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from proxy.cluster import Cluster
     from proxy.listener import Listener
+
+
+MOST_SHOWN: Final = 3
+"""Names of a certificate in its line of the status."""
 
 
 class Watch(Protocol):
@@ -81,6 +85,8 @@ def _told(what: str, one: Listener | Cluster, wall: float) -> list[dict[str, Any
 
 
 def _line(name: str, about: dict[str, Any]) -> str:
-    left = about["days_left"]
-    when = f"expires {about['expires'][:10]}, in {left} days" if left >= 0 else f"EXPIRED {about['expires'][:10]}"
-    return f"{name}: {', '.join(about['names'][:3]) or about['subject']}; {when}; {about['file']}"
+    names = [one.partition(":")[2] for one in about["names"]]
+    whose = ", ".join([*names[:MOST_SHOWN], *(["..."] if len(names) > MOST_SHOWN else [])]) or about["subject"]
+    day, left = about["expires"][:10], about["days_left"]
+    when = f"expires {day}, in {left} days" if left >= 0 else f"EXPIRED {day}"
+    return f"{name}: {whose}; {when}; {about['file']}"
