@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,22 @@ from proxy.config.loader import Loaded, loads
 from proxy.config.problems import InvalidConfig
 from proxy.config.schema import json_schema
 
+SECURE = """\
+name: edge
+listeners:
+  - name: web
+    address: 127.0.0.1:8443
+    protocol: http1
+    cluster: app
+    tls_mode: permissive
+    tls:
+      certificates: [{cert: edge.pem, key: edge.key}]
+      client_certificates: {mode: optional, ca: ca.pem, sans: ["*.a", 10.0.0.1]}
+  - {name: raw, address: "[::1]:443", protocol: tcp, routes: [{match: {sni: "*.a.test"}, cluster: db}, {cluster: app}]}
+clusters:
+  - {name: app, endpoints: [app.test:9443], tls: {min_version: "1.3", ciphers: [TLS_AES_128_GCM_SHA256]}}
+  - {name: db, endpoints: [unix:/x], tls: {sni: a, certificate: {cert: a.pem, key: a.key}, alpn: [b]}}
+"""
 EXAMPLE = (Path(__file__).parents[3] / "examples" / "edge.yaml").read_text()
 # The pure parser refuses some tabs that libyaml takes.
 SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -60,8 +77,9 @@ SCALARS = [
     ".inf",
     "12:30",
 ]
+TLS = ["edge.pem", "'1.3'", "TLS_AES_128_GCM_SHA256", "spiffe://a/b", "{cert: a, key: b}", "h2", "*.a"]
 STRANGE = ["2024-01-01", "8KB", "\N{SNOWMAN}", "\x85", "\u2028", "\ufeff", "\0", "=", "%YAML 1.1\n"]
-PIECES = [*(f"{word}: " for word in WORDS), *SYNTAX, *ADDRESSES, *SCALARS, *STRANGE]
+PIECES = [*(f"{word}: " for word in WORDS), *SYNTAX, *ADDRESSES, *SCALARS, *TLS, *STRANGE]
 
 VALUES = st.recursive(
     st.one_of(
@@ -124,14 +142,18 @@ def test_any_document(value: Any) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, len(EXAMPLE)), st.integers(0, 40), st.sampled_from(["", *PIECES]))
-def test_a_piece_of_the_example_replaced(start: int, length: int, piece: str) -> None:
-    read(EXAMPLE[:start] + piece + EXAMPLE[start + length :])
+@pytest.mark.parametrize("example", [EXAMPLE, SECURE], ids=["example", "secure"])
+@given(st.data(), st.integers(0, 40), st.sampled_from(["", *PIECES]))
+def test_a_piece_of_an_example_replaced(example: str, data: st.DataObject, length: int, piece: str) -> None:
+    start = data.draw(st.integers(0, len(example)))
+    read(example[:start] + piece + example[start + length :])
 
 
+@pytest.mark.parametrize("example", [EXAMPLE, SECURE], ids=["example", "secure"])
 @given(st.data())
-def test_one_value_of_the_example_replaced(data: st.DataObject) -> None:
-    document = yaml.safe_load(EXAMPLE)
+def test_one_value_of_an_example_replaced(example: str, data: st.DataObject) -> None:
+    assert read(example) is not None
+    document = yaml.safe_load(example)
     inside = document
     while True:
         keys = list(inside) if isinstance(inside, dict) else list(range(len(inside)))
