@@ -1,27 +1,86 @@
-"""Where restored connections find what they belong to: the half of the server that is `proxy.plane.Places`."""
+"""Where connections are restored, and find what they belong to: the half of the server that is `proxy.plane.Places`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hotswap.errors import CannotRestore
+from proxy.protocols import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from hotswap.swappable import Saved
     from proxy.cluster import Cluster
     from proxy.connection import Connection
     from proxy.endpoint import Endpoint
     from proxy.links import Links
     from proxy.listener import Listener
+    from proxy.reactor import Reactor
+    from proxy.ticker import Ticker
 
 
 class Homes:
     """Implements `proxy.plane.Places` over the listeners and clusters of a configuration."""
 
     clusters: dict[str, Cluster]
+    reactor: Reactor
+    ticker: Ticker
     _by_address: dict[str, Listener]
     _links: Links
+    _unordered: bool
+    """A connection came that is not the last by serial."""
+    _highest: int
+    """The highest serial that came."""
+
+    def restore(self, saved: Saved, now: float) -> None:
+        """Rebuild or update one connection."""
+        connection = self.reactor.connections.get(saved.serial)
+        known = connection is not None
+        try:
+            if connection is None:
+                connection = self._blank(saved)
+            connection.load(saved.state, now, self)
+        except (msgspec.DecodeError, CannotRestore) as error:
+            if saved.fd >= 0:
+                self.reactor.kernel.close(saved.fd)
+            if isinstance(error, CannotRestore):
+                raise
+            raise CannotRestore(
+                f"the state of connection {saved.serial} ({saved.kind}) is malformed: {error}"
+            ) from None
+        connection.changes = saved.changes
+        if known:
+            if saved.fd >= 0:
+                self.reactor.kernel.close(saved.fd)
+            self.reactor.restored(connection)
+        else:
+            if saved.serial < max(self._highest, self.reactor.next_serial):
+                self._unordered = True
+            self._highest = max(self._highest, saved.serial)
+            self.reactor.sharing = True  # the source holds the original descriptor until it ends
+            self.reactor.restore(connection, saved.fd)
+            self._links.arrived(connection)
+            self.ticker.replan()
+
+    def _blank(self, saved: Saved) -> Connection:
+        kind = KINDS.get(saved.kind)
+        if kind is None:
+            raise CannotRestore(f"this version does not know connections of the kind {saved.kind!r}")
+        if saved.fd < 0:
+            raise CannotRestore(f"connection {saved.serial} ({saved.kind}) came without its descriptor")
+        connection = kind(self.reactor)
+        connection.serial = saved.serial
+        return connection
+
+    def forget(self, serial: int) -> None:
+        """Drop a value that is no longer coming."""
+        connection = self.reactor.connections.get(serial)
+        if connection is not None:
+            self._links.gone(connection)
+            self.reactor.forget(connection)
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:
         """See `proxy.plane.Places`."""

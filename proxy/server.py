@@ -11,10 +11,8 @@ import os
 from math import inf
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from hotswap.errors import CannotRestore, Refused
-from hotswap.swappable import ListenerSpec, Saved, Schema
+from hotswap.errors import Refused
+from hotswap.swappable import ListenerSpec, Schema
 from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
@@ -32,6 +30,8 @@ from proxy.shared import restore_shared, save_shared
 from proxy.sides import Downstream
 from proxy.telling import Telling
 from proxy.ticker import Ticker
+from proxy.tls.renewal import Renewal
+from proxy.tls.watch import FileWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from proxy.connection import Connection
     from proxy.dns.names import Asker
     from proxy.reload import Source
+    from proxy.tls.renewal import Watch
 
 TLS = "tls"
 """What a destination must know to be given encrypted connections, and the name of the key that comes with them."""
@@ -59,6 +60,7 @@ class ProxyServer(Homes, Telling):
         source: Source | None = None,
         heart: Callable[[], Heart] = Heartbeat,
         asker: Callable[[], Asker] = NetworkAsker,
+        watch: Callable[[Callable[[], None]], Watch] = FileWatch,
     ) -> None:
         self.config = config
         self._source = source
@@ -75,6 +77,8 @@ class ProxyServer(Homes, Telling):
         self.app.configure(config.app, self.listeners.values)
         self.names = Names(asker, self.reactor.kernel.clock, self._resolved)
         self.names.follow(self.clusters.values(), config.dns)
+        self.renewal = Renewal(watch)
+        self.renewal.follow(self.listeners.values(), self.clusters.values())
         self.reactor.agenda.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
         self._links = Links(self.reactor.connections)
@@ -139,53 +143,6 @@ class ProxyServer(Homes, Telling):
             connections.update(ordered)
         return connections
 
-    def restore(self, saved: Saved, now: float) -> None:
-        """Rebuild or update one connection."""
-        connection = self.reactor.connections.get(saved.serial)
-        known = connection is not None
-        try:
-            if connection is None:
-                connection = self._blank(saved)
-            connection.load(saved.state, now, self)
-        except (msgspec.DecodeError, CannotRestore) as error:
-            if saved.fd >= 0:
-                self.reactor.kernel.close(saved.fd)
-            if isinstance(error, CannotRestore):
-                raise
-            raise CannotRestore(
-                f"the state of connection {saved.serial} ({saved.kind}) is malformed: {error}"
-            ) from None
-        connection.changes = saved.changes
-        if known:
-            if saved.fd >= 0:
-                self.reactor.kernel.close(saved.fd)
-            self.reactor.restored(connection)
-        else:
-            if saved.serial < max(self._highest, self.reactor.next_serial):
-                self._unordered = True
-            self._highest = max(self._highest, saved.serial)
-            self.reactor.sharing = True  # the source holds the original descriptor until it ends
-            self.reactor.restore(connection, saved.fd)
-            self._links.arrived(connection)
-            self.ticker.replan()
-
-    def _blank(self, saved: Saved) -> Connection:
-        kind = KINDS.get(saved.kind)
-        if kind is None:
-            raise CannotRestore(f"this version does not know connections of the kind {saved.kind!r}")
-        if saved.fd < 0:
-            raise CannotRestore(f"connection {saved.serial} ({saved.kind}) came without its descriptor")
-        connection = kind(self.reactor)
-        connection.serial = saved.serial
-        return connection
-
-    def forget(self, serial: int) -> None:
-        """Drop a value that is no longer coming."""
-        connection = self.reactor.connections.get(serial)
-        if connection is not None:
-            self._links.gone(connection)
-            self.reactor.forget(connection)
-
     def save_shared(self, now: float) -> bytes:
         """See `proxy.shared`."""
         return save_shared(self, now)
@@ -240,20 +197,27 @@ class ProxyServer(Homes, Telling):
         if not shared and self._retired:
             self._let_go()
 
+    def _go_beside(self) -> None:
+        """What the control plane does for this server, as long as it owns and ticks."""
+        for part in (self.app, self.names, self.renewal):
+            part.start()
+
+    def _stand_beside(self) -> None:
+        for part in (self.app, self.names, self.renewal):
+            part.stop()
+
     def freeze(self) -> None:
         """No tick from here on, and no check of the application."""
         self.ticker.stop()
         self.reactor.tls.permit.revoke()
-        self.app.stop()
-        self.names.stop()
+        self._stand_beside()
         self.sinks.flush()
 
     def thaw(self) -> None:
         """Tick again, under the same keys: the byte was taken back."""
         self.reactor.tls.permit.grant()
         self.ticker.start()
-        self.app.start()
-        self.names.start()
+        self._go_beside()
 
     def start(self) -> None:
         """Own: accept and tick."""
@@ -262,8 +226,7 @@ class ProxyServer(Homes, Telling):
         if not self.reactor.draining:
             self.reactor.acceptor.start()
         self.ticker.start()
-        self.app.start()
-        self.names.start()
+        self._go_beside()
 
     def retire(self, kept: Collection[int], removed: Mapping[str, int]) -> None:
         """Let go of what moved, finish the rest."""
@@ -322,8 +285,7 @@ class ProxyServer(Homes, Telling):
         reactor.stop_at = inf
         reactor.acceptor.start()
         self.ticker.start()
-        self.app.start()
-        self.names.start()
+        self._go_beside()
 
     def announce_drain(self) -> None:
         """Say ``Connection: close`` from here on; accept on."""
@@ -336,8 +298,7 @@ class ProxyServer(Homes, Telling):
     def drain(self, deadline: float) -> None:
         """Close the listeners, finish, and end what is left at the deadline."""
         reactor = self.reactor
-        self.app.stop()
-        self.names.stop()
+        self._stand_beside()
         self._tell_clients(True)
         for listener in self.listeners.values():
             reactor.acceptor.shut(listener)
@@ -387,6 +348,7 @@ class ProxyServer(Homes, Telling):
         self.app.configure(self.config.app, self.listeners.values)
         self.reactor.acceptor.follow()
         self.names.follow(self.clusters.values(), self.config.dns)
+        self.renewal.follow(self.listeners.values(), self.clusters.values())
         self.reactor.agenda.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
         self._resolved()

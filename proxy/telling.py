@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.dns.names import Names
     from proxy.listener import Listener
     from proxy.reactor import Reactor
+    from proxy.tls.renewal import Renewal
 
 
 class Telling:
@@ -26,6 +27,7 @@ class Telling:
     listeners: dict[str, Listener]
     names: Names
     reactor: Reactor
+    renewal: Renewal
     sinks: Sinks
 
     def values(self) -> Mapping[int, Connection]:
@@ -50,6 +52,7 @@ class Telling:
             "app": self.app.status(),
             "dns": self.names.status(),
             "access_logs": self.sinks.status(),
+            "certificates": self.renewal.status(self.reactor.kernel.wall()),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,

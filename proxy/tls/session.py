@@ -12,7 +12,6 @@ down at any byte, without side effects. It seals and opens only while its genera
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from hotswap.errors import CannotRestore
@@ -110,6 +109,11 @@ class Session:
         try:
             while True:
                 at, piece, kind, payload = opened(buffer, at)
+                if payload is None and at == len(buffer) and not plain and not self.partial:  # nearly always
+                    self.inbox = b""
+                    if piece:
+                        self.updates = 0
+                    return piece
                 if piece:
                     self.updates = 0
                     plain = plain + piece if plain else piece
@@ -217,9 +221,14 @@ class Session:
         if self.closed_out:
             return len(outbox)  # nobody may be told any more
         size = len(outbox)
-        if size <= PORTION:
+        if size <= PORTION:  # `_write_sealed` spelled out for nearly all
             sealed = self.layer.seal(APPLICATION, outbox)
-            self._write_sealed(write, fd, sealed)
+            try:
+                count = write(fd, sealed)
+            except BlockingIOError:
+                count = 0
+            if count < len(sealed):
+                self.sealed = sealed[count:]
             return size
         taken = 0
         while taken < size and not self.sealed:
@@ -232,12 +241,10 @@ class Session:
     def _write_sealed(self, write: Write, fd: int, sealed: bytes) -> None:
         try:
             count = write(fd, sealed)
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
+        except BlockingIOError:
             count = 0
         if count < len(sealed):
-            self.sealed = sealed[count:] if count else sealed
+            self.sealed = sealed[count:]
 
     def update(self, *, ask: bool = False) -> None:
         """Go on under our next key (TLS 1.3), and ask the peer to do so, too."""

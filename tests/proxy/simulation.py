@@ -31,12 +31,30 @@ from tests.proxy.heart import ManualHeart
 from tests.proxy.simulated_kernel import SimulatedKernel, Socket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from hotswap.address import Address
     from proxy.config.model import Config
     from proxy.reactor import Reactor
 
 
 __all__ = ["ManualTicker", "SimulatedKernel", "Socket", "World"]
+
+
+class NoWatch:
+    """Files do not change here, unless a test says so."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def follow(self, paths: Iterable[str]) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
 
 
 class ManualTicker(Ticker):
@@ -93,7 +111,7 @@ class World:
         return SimulatedKernel(self, first_fd=10 + 7 * self.moves, offset=1000.0 + 333.25 * self.moves)
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
-        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart, asker=self.asker)
+        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart, asker=self.asker, watch=NoWatch)
         proxy.adopt(
             {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
         )
