@@ -13,6 +13,8 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 HONOURED = {"listener.original_dst", "cluster.transparent_source", "cluster.mark"}  # tests/proxy/test_transparent.py
+HONOURED |= {"listener.tls_mode", "listener.first_bytes_timeout", "match.sni"}  # tests/proxy/tls/test_first_bytes.py
+HONOURED |= {"listener.tls", "cluster.tls", "listener tls.handshake_timeout"}  # tests/proxy/tls/test_playbooks.py
 
 
 def honours(*keys: str) -> Callable[[F], F]:

@@ -15,6 +15,7 @@ from proxy.config.keys import ROOT, UPGRADE
 from proxy.config.listener_keys import LISTENER
 from proxy.config.loader import loads
 from proxy.config.route_keys import MATCH, ROUTE
+from proxy.config.tls_keys import TLS_SECTIONS
 from proxy.server import ProxyServer
 from tests.proxy.honoured import GET, HONOURED, OK, ask, honours, status, text
 from tests.proxy.simulation import World
@@ -392,7 +393,7 @@ def test_routes_have_terms_of_their_own() -> None:
 
 def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
-    sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT)
+    sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, *TLS_SECTIONS)
     of_the_data_plane = {f"{section.title}.{key.name}" for section in sections for key in section.keys}
     assert of_the_data_plane <= HONOURED, "tests/proxy/cli/test_run.py shows those of the process"
     assert of_the_data_plane | of_the_process >= HONOURED

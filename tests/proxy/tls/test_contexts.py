@@ -13,6 +13,7 @@ from proxy.tls import policy, suites
 from proxy.tls.contexts import ClientContexts, ServerContexts
 from proxy.tls.openssl import new_context
 from tests.kit.certificates import Authority, Pair
+from tests.proxy.honoured import honours
 from tests.proxy.tls.shaking import TLS12, TLS13, client, cluster, common_name, config, listener, server, shake
 
 
@@ -48,6 +49,7 @@ def test_both_versions_and_both_kinds_of_keys(
     assert outcome.lines.count(secret) == 1, "the secrets of the handshake come by the key log"
 
 
+@honours("listener tls.min_version")
 def test_min_version_refuses_older_clients(ca: Authority, edge: Pair) -> None:
     contexts = listener(edge, min_version="1.3")
     outcome = shake(contexts.connection(), client(str(ca.file), maximum_version=TLS12), "edge.test")
@@ -55,6 +57,7 @@ def test_min_version_refuses_older_clients(ca: Authority, edge: Pair) -> None:
     assert shake(contexts.connection(), client(str(ca.file)), "edge.test").done
 
 
+@honours("cluster tls.min_version")
 def test_min_version_refuses_older_endpoints(ca: Authority, edge: Pair) -> None:
     old = server(str(edge.cert), str(edge.key))
     old.maximum_version = TLS12
@@ -68,6 +71,7 @@ def test_only_suites_that_the_record_layer_knows_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("name", policy.KNOWN)
+@honours("listener tls.ciphers", "cluster tls.ciphers")
 def test_named_suite_is_the_one_that_is_used(ca: Authority, edge: Pair, rsa: Pair, name: str) -> None:
     contexts = listener(edge, rsa, ciphers=(name,))
     context = client(str(ca.file))
@@ -130,6 +134,7 @@ def test_the_order_of_the_server_decides(ca: Authority, edge: Pair) -> None:
         (None, "edge"),
     ],
 )
+@honours("listener tls.certificates", "certificate.cert", "certificate.key")
 def test_host_name_chooses_exactly_then_by_wildcard_then_the_first(
     ca: Authority, edge: Pair, asked: str | None, shown: str
 ) -> None:
@@ -174,6 +179,7 @@ def test_chain_is_shown_up_to_the_root(ca: Authority, rsa: Pair) -> None:
         ((), ["h2"], None),
     ],
 )
+@honours("listener tls.alpn")
 def test_the_first_protocol_of_ours_that_the_client_offers(
     ca: Authority, edge: Pair, ours: tuple[str, ...], theirs: list[str], agreed: str | None
 ) -> None:
@@ -202,6 +208,7 @@ def test_failed_negotiation_is_not_held_against_the_next_client(ca: Authority, e
             assert shake(contexts.connection(), client(str(ca.file)), good).done
 
 
+@honours("cluster tls.alpn")
 def test_cluster_offers_its_protocols(ca: Authority, edge: Pair) -> None:
     context = server(str(edge.cert), str(edge.key))
     context.set_alpn_protocols(["b", "c"])
@@ -214,6 +221,7 @@ def test_cluster_offers_its_protocols(ca: Authority, edge: Pair) -> None:
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("tickets", [True, False])
+@honours("listener tls.tickets")
 def test_tickets_resume_sessions_unless_they_are_off(
     ca: Authority, edge: Pair, version: ssl.TLSVersion, tickets: bool
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from proxy.config.tls_model import ClientCertificatesConfig
 from proxy.tls.contexts import ServerContexts
 from tests.kit.certificates import Authority, Pair
+from tests.proxy.honoured import honours
 from tests.proxy.tls.shaking import (
     TLS12,
     TLS13,
@@ -50,6 +51,7 @@ def as_client(contexts: ServerContexts, ca: Authority, pair: Pair | None, **vers
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
+@honours("listener tls.client_certificates", "client_certificates.ca")
 def test_required_certificate_is_required(ca: Authority, edge: Pair, version: ssl.TLSVersion) -> None:
     contexts = mutual(ca, edge)
     versions = {"minimum_version": version, "maximum_version": version}
@@ -60,6 +62,7 @@ def test_required_certificate_is_required(ca: Authority, edge: Pair, version: ss
     assert as_client(contexts, ca, None, **versions).error == "peer did not return a certificate"
 
 
+@honours("client_certificates.mode")
 def test_optional_certificate_may_be_missing_but_not_wrong(ca: Authority, edge: Pair, tmp_path: Path) -> None:
     contexts = mutual(ca, edge, mode="optional", sans=("DNS:web",))
     without = as_client(contexts, ca, None)
@@ -73,6 +76,7 @@ def test_optional_certificate_may_be_missing_but_not_wrong(ca: Authority, edge: 
 
 
 @pytest.mark.parametrize("mode", ["required", "optional"])
+@honours("client_certificates.sans")
 def test_allow_list_admits_by_name(ca: Authority, edge: Pair, mode: str) -> None:
     contexts = mutual(ca, edge, mode=mode, sans=("URI:spiffe://t/web", "DNS:*.good.test"))
     for name, refusal in (
@@ -182,11 +186,13 @@ def test_endpoint_with_another_name_is_not_believed(
 
 
 @pytest.mark.parametrize("settings", [{"sni": "edge.test"}, {"sans": ("DNS:x", "DNS:edge.test")}, {"verify": False}])
+@honours("cluster tls.sni", "cluster tls.sans", "cluster tls.verify")
 def test_endpoint_by_address_is_believed_by_sni_or_sans(ca: Authority, edge: Pair, settings: dict[str, Any]) -> None:
     outcome = shake(cluster(ca, **settings).connection("10.9.9.9"), server(str(edge.cert), str(edge.key)))
     assert outcome.done
 
 
+@honours("cluster tls.ca")
 def test_endpoint_of_another_authority_is_not_believed(ca: Authority, edge: Pair, tmp_path: Path) -> None:
     contexts = cluster(Authority(tmp_path))
     context = server(str(edge.cert), str(edge.key))
@@ -213,6 +219,7 @@ def test_without_verification_nobody_has_an_identity(ca: Authority, edge: Pair) 
     assert seeing.refusal(believed) == ""
 
 
+@honours("cluster tls.certificate")
 def test_certificate_of_the_cluster_is_shown_on_demand(ca: Authority, edge: Pair) -> None:
     asks = server(str(edge.cert), str(edge.key), str(ca.file))
     own = ca.issue("proxy", "DNS:proxy", client=True)
