@@ -47,59 +47,57 @@ log = logging.getLogger("proxy.tls")
 
 
 class FileWatch:
-    """Implements `proxy.tls.renewal.Watch`. Without a running loop it can only be made and told what to follow."""
+    """Implements `proxy.tls.renewal.Watch`. With nothing to follow it needs no loop."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._paths: tuple[str, ...] = ()
         self._fd = -1
+        """Of inotify, from the first start with paths on. It stays open when the watch stops: closing one waits for
+        the readers of all watches (synchronize_srcu), 11 ms measured, which a freeze does not have."""
         self._names: dict[int, set[str]] = {}
         """By watch descriptor: the names in that directory that matter."""
+        self._running = False
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(self, paths: Iterable[str]) -> None:
         """These absolute paths from now on."""
         self._paths = tuple(dict.fromkeys(paths))
-        if self._fd >= 0:
-            self.stop()
-            self.start()
+        if self._running:
+            self._plan()
 
     def start(self) -> None:
-        """Watch. One call comes in any case, for what changed before."""
-        if self._fd >= 0 or not self._paths:
-            return
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        """Watch. One call comes in any case, for what changed before. The work is left for then: it takes a while."""
+        self._running = True
         self._plan()
-        if self._fd < 0:
-            self._warn("/proc/sys/fs/inotify")
-            return
-        self._look()
-        asyncio.get_running_loop().add_reader(self._fd, self._read)
 
     def stop(self) -> None:
-        """No call from here on."""
+        """No call from here on. Events wait in the kernel."""
+        self._running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._fd >= 0:
             asyncio.get_running_loop().remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            self._names = {}
 
     def _plan(self) -> None:
-        if self._timer is None:
+        if self._timer is None and (self._paths or self._names):
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._due)
 
     def _due(self) -> None:
+        """First look where changes would come from, then tell, so that none comes in between."""
         self._timer = None
-        self._look()  # other directories may matter now
+        if self._fd < 0:
+            self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            self._warn("/proc/sys/fs/inotify")
+        else:
+            asyncio.get_running_loop().add_reader(self._fd, self._read)
+            self._look()
         self._changed()
 
     def _look(self) -> None:
         """Watch the directories that matter now; the kernel knows those that it watches already."""
-        if self._fd < 0:
-            return
         wanted: dict[str, set[str]] = {}
         for path in self._paths:
             for directory, name in places(path):
