@@ -63,7 +63,6 @@ class Dials:
     def _again(self, connection: Upstream, begun: Anew) -> None:
         """Its handshake was under way in the generation before: give the descriptor up for one that is dialled anew."""
         connection.tls, connection.preface = None, begun.preface
-        self._reactor.unseat(connection)
         fd, code = self._connect(connection, connection.endpoint.address)
         self._reactor.reseat(connection, fd)
         if code != errno.EINPROGRESS:

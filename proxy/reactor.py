@@ -333,17 +333,14 @@ class Reactor:
         self.reserve(connection.fd)
         self._by_fd[connection.fd] = connection
 
-    def unseat(self, connection: Connection) -> None:
-        """Take its descriptor away; it is closed at the end of the batch."""
-        fd = connection.fd
-        self.epoll.unregister(fd)
-        self._by_fd[fd] = None
-        if self.sharing:
-            self.kernel.end_both(fd)
-        self._closing.append(fd)
-
     def reseat(self, connection: Connection, fd: int) -> None:
-        """Give it another one (-1: there is none)."""
+        """Give it another descriptor (-1: there is none); the one before is closed at the end of the batch."""
+        before = connection.fd
+        self.epoll.unregister(before)
+        self._by_fd[before] = None
+        if self.sharing:
+            self.kernel.end_both(before)
+        self._closing.append(before)
         connection.fd, connection.interest = fd, _UNREGISTERED
         if fd >= 0:
             self._seat(connection)
