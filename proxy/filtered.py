@@ -49,7 +49,7 @@ class FilteredDownstream(TcpDownstream):
         """Filters may have kept bytes back."""
         peer = self.peer
         if self.filter("received", b"", self, peer):
-            peer.shut()
+            super().ended()
 
     def filter(self, way: Way, data: bytes, source: Connection, target: Connection) -> bool:
         """Pass on what filters make of it. False if that was to end the connection."""
@@ -96,6 +96,7 @@ class FilteredUpstream(TcpUpstream):
     def ended(self) -> None:
         """Filters may have kept bytes back."""
         client: FilteredDownstream = self.peer
-        self.endpoint.answered(self.plane.now)
         if client.filter("sent", b"", self, client):
-            client.shut()
+            super().ended()
+        else:
+            self.endpoint.answered(self.plane.now)

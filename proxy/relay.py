@@ -7,7 +7,8 @@
       |  <--- FIN ----      shut() <-- ended         <--- FIN -----    |   both FINs sent: both are closed
       | --- RST ---->  failed   --> peer.reset() --- RST ----->        |
 
-A FIN never overtakes bytes; a reset does. The pair stays together until both directions are closed, so
+A FIN never overtakes bytes; a reset does. With TLS a FIN stands for close_notify and FIN; one that came without
+close_notify is passed on without, so that nobody takes a stream that was cut off for the whole. The pair stays together until both directions are closed, so
 it moves to another process as one. Also used by http1 for tunnels after an Upgrade.
 """
 
@@ -39,6 +40,8 @@ class Relay(Connection):
 
     def ended(self) -> None:
         """Pass a FIN on."""
+        if self.tls is not None:
+            self.tls.pass_on(self.peer)
         self.peer.shut()
 
     def finished(self) -> None:

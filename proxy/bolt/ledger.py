@@ -276,7 +276,8 @@ class Ledger(Framed, Upstream):
         self.beaten = now - saved.beaten
         self.unanswered = saved.unanswered
         self.torn = saved.torn
-        self.retiring = saved.retiring
+        mixed = not self.connecting and (self.tls is None) is not (endpoint.cluster.tls is None)
+        self.retiring = saved.retiring or mixed  # no further calls where the cluster wants it otherwise by now
         under_way = [call for call in saved.calls if call.caller]  # the others are oneway
         serials = {call.caller for call in under_way}
         serials.update(saved.feeders)

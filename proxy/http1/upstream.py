@@ -301,6 +301,8 @@ class Http1Upstream(Relay, Announced):
         elif self.use is BODY:
             if fin and self.left == UNTIL_CLOSE:
                 self.keep = False
+                if self.tls is not None:
+                    self.tls.pass_on(exchange)
                 self._complete(exchange)
             else:
                 self._break_off(exchange)
@@ -375,6 +377,8 @@ class Http1Upstream(Relay, Announced):
         endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.endpoint = endpoint
         self.load_announced(saved.announced)
+        if saved.use is not DIAL and (saved.transport.tls is None) is not (endpoint.cluster.tls is None):
+            raise CannotRestore("whether it is encrypted is not what its cluster says any more")
         if endpoint.source and not endpoint.cluster.config.transparent_source:
             raise CannotRestore("it comes from a client's address, and its cluster has no transparent_source any more")
         self.load_transport(saved.transport, now, places)

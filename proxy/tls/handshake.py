@@ -267,6 +267,9 @@ class Handshake:
         name = (ssl.get_servername() or b"").decode("ascii", "replace") if self.server else ""
         return remembered(About(name, ssl.get_alpn_proto_negotiated().decode("ascii", "replace"), self._identity(ssl)))
 
+    def pass_on(self, other: Connection) -> None:
+        """Nothing came yet that could have been passed on."""
+
     def end(self) -> None:
         """Give the handshake up, or let go of what is not needed any more."""
         self._secrets.end()
@@ -300,6 +303,9 @@ class Anew:
     def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
         """Nothing goes this way any more."""
         return 0
+
+    def pass_on(self, other: Connection) -> None:
+        """Nothing came yet."""
 
     def end(self) -> None:
         """No keys."""

@@ -120,7 +120,7 @@ class TlsPlane:
         session = connection.tls
         if not isinstance(session, Session):
             return True
-        if not session.closed_out:
+        if not session.closed_out and not session.cut:
             session.close()
             self._reactor.unflushed.append(connection)
             return False
@@ -138,7 +138,7 @@ class TlsPlane:
                     write(connection.fd, connection.outbox)
                 else:
                     session.write(write, connection.fd, connection.outbox)
-            elif isinstance(session, Session) and not reset and not connection.outbox and not session.sealed:
+            elif isinstance(session, Session) and not (reset or session.cut or connection.outbox or session.sealed):
                 session.close()
                 session.write(write, connection.fd, b"")
 

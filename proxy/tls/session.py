@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.errors import CannotRestore
 from proxy.tls import layer
 from proxy.tls.errors import CLOSE_NOTIFY, DECODE_ERROR, NO_RENEGOTIATION, UNEXPECTED_MESSAGE, USER_CANCELED, TlsError
-from proxy.tls.state import CLOSED_IN, CLOSED_OUT, WAITING, About, TlsState
+from proxy.tls.state import CLOSED_IN, CLOSED_OUT, CUT, WAITING, About, TlsState
 from proxy.tls.suites import TLS13, named
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Session:
         "about",
         "closed_in",
         "closed_out",
+        "cut",
         "error",
         "inbox",
         "layer",
@@ -71,6 +72,8 @@ class Session:
         """The peer's close_notify came."""
         self.closed_out = False
         """Ours is sealed."""
+        self.cut = False
+        """There will be none of ours: what goes this way was cut off where it came from."""
         self.waiting = False
         """`inbox` may hold whole records, or an end is to be told: once the connection is read again."""
         self.error: TlsError | None = None
@@ -257,6 +260,12 @@ class Session:
             self.sealed += self.layer.seal(ALERT, bytes((_WARNING, CLOSE_NOTIFY)))
             self.closed_out = True
 
+    def pass_on(self, other: Connection) -> None:
+        """The stream has ended and so will `other`, which it was passed on to: by our close_notify only after one."""
+        if not self.closed_in and isinstance(other.tls, Session):
+            other.tls.cut = True
+            other.changes += 1
+
     def end(self) -> None:
         """The connection is over, or lives elsewhere: the keys are overwritten."""
         self.layer.end()
@@ -266,6 +275,7 @@ class Session:
     def save(self, vault: Vault) -> TlsState:
         """See `proxy.tls.state.TlsState`. No side effects."""
         flags = self.closed_in * CLOSED_IN | self.closed_out * CLOSED_OUT | self.waiting * WAITING
+        flags |= self.cut * CUT
         about = None if self.about is _UNKNOWN else self.about
         return TlsState(
             flags, self.layer.save(vault), bytes(self.inbox), self.partial, self.sealed, self.updates, about
@@ -285,7 +295,7 @@ class Session:
         self.updates = saved.updates
         self.about = saved.about or _UNKNOWN
         self.closed_in, self.closed_out = bool(saved.flags & CLOSED_IN), bool(saved.flags & CLOSED_OUT)
-        self.waiting = bool(saved.flags & WAITING)
+        self.waiting, self.cut = bool(saved.flags & WAITING), bool(saved.flags & CUT)
 
     def describe(self) -> dict[str, Any]:
         """For people."""

@@ -16,6 +16,7 @@ HANDSHAKE: Final = 1
 CLOSED_IN: Final = 2
 CLOSED_OUT: Final = 4
 WAITING: Final = 8
+CUT: Final = 16
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from hotswap.swappable import Saved
@@ -256,3 +257,35 @@ def test_rounds_bring_a_session_up_to_date(play: Scene) -> None:
     server.send(b"the last")
     assert client.take() == b"the last"
     assert server.take() == b"question" * 3
+
+
+# -- another configuration ------------------------------------------------------------------------------------
+
+
+def test_pooled_connections_that_are_not_as_the_cluster_wants_them_stay_behind(outwards: Scene) -> None:
+    client = outwards.socket()
+    client.send(GET)
+    outwards.secure_server().send(OK)
+    assert client.take().endswith(b"ok")
+    plain = msgspec.structs.replace(outwards.config.clusters[0], tls=None)
+    config = msgspec.structs.replace(outwards.config, clusters=(plain, outwards.config.clusters[1]))
+    outwards.world.move(config)
+    client.send(GET)
+    server = outwards.server()
+    assert server.take().startswith(b"GET / HTTP/1.1\r\n")
+    server.send(OK)
+    assert client.take().endswith(b"ok")
+
+
+def test_a_dial_under_way_becomes_what_the_cluster_wants_then(outwards: Scene) -> None:
+    client = outwards.socket()
+    client.send(GET)
+    plain = msgspec.structs.replace(outwards.config.clusters[0], tls=None)
+    config = msgspec.structs.replace(outwards.config, clusters=(plain, outwards.config.clusters[1]))
+    outwards.server()  # the handshake began
+    outwards.world.move(config)
+    outwards.world.settle()
+    server = outwards.server()
+    assert server.take().startswith(b"GET / HTTP/1.1\r\n")
+    server.send(OK)
+    assert client.take().endswith(b"ok")

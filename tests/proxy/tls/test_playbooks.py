@@ -197,3 +197,33 @@ def test_an_endpoint_that_does_not_finish_the_handshake_is_given_up(scene: Build
     play.server()
     play.world.wait(1.1)
     assert client.take().startswith(b"HTTP/1.1 504 ")
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_stream_that_was_cut_off_is_not_passed_on_as_a_whole_one(scene: Build, clean: bool) -> None:
+    play = scene(upstream=True)
+    client = play.client()
+    server = play.secure_server()
+    server.send(b"half of it")
+    if clean:
+        server.goodbye()
+    server.socket.fin()
+    assert client.take() == b"half of it"
+    assert client.socket.ended
+    assert client.ended is clean
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_response_until_the_end_of_the_connection_is_not_made_whole(scene: Build, clean: bool) -> None:
+    play = scene(upstream=True, protocol="http1")
+    client = play.client()
+    client.send(GET)
+    server = play.secure_server()
+    server.take()
+    server.send(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
+    if clean:
+        server.goodbye()
+    server.socket.fin()
+    assert client.take().endswith(b"half of it")
+    assert client.socket.ended
+    assert client.ended is clean

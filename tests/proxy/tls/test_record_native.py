@@ -61,10 +61,12 @@ assert client.open(server.seal(23, b"x" * 50_000), 0)[1] == b"x" * 50_000
 assert server.open(client.seal(23, b"x"), 0)[1] == b"x"
 assert server.proves(client.seal(22, b"x"), ours=False, seq=1) == b"x"
 state = server.save(vault)
+vault.write(os.memfd_create("vault"))
 os.write(1, b"1")
 os.read(0, 1)
 server.end()
 client.end()
+vault.end()
 os.write(1, b"2")
 os.read(0, 1)
 """
@@ -83,6 +85,14 @@ def found(pid: int, needles: list[bytes]) -> list[int]:
             content = os.pread(memory.fileno(), end - begin_, begin_)
             counts = [count + content.count(needle) for count, needle in zip(counts, needles, strict=True)]
     return counts
+
+
+def vault_key(pid: int) -> bytes:
+    """From the memfd that a process wrote it to."""
+    (link,) = (link for link in Path(f"/proc/{pid}/fd").iterdir() if "memfd:vault" in str(link.readlink()))
+    key = link.read_bytes()
+    assert len(key) == 32
+    return key
 
 
 def needles_of(suite: Suite) -> tuple[list[bytes], list[bytes]]:
@@ -112,6 +122,7 @@ def test_secrets_are_in_memory_while_they_are_needed_and_then_no_more(suite: Sui
         process.stdin.write(hello.client_random + hello.server_random + b"".join(lines))
         process.stdin.flush()
         assert process.stdout.read(1) == b"1"
+        needed.append(vault_key(process.pid))
         assert all(found(process.pid, needed)), "the scan does not find what is there"
         assert not any(found(process.pid, never))
         process.stdin.write(b"x")
@@ -180,6 +191,19 @@ def test_the_longest_unused_context_is_given_up(limited: Any) -> None:
     assert module.contexts() == 2
     old.end()
     assert module.contexts() == 2, "the context of another one was given up"
+
+
+def test_use_keeps_a_context(limited: Any) -> None:
+    module = implementation(C)
+    limited(2)
+    one, other, third = (begin(C, SOME, server=True, seed=seed) for seed in range(3))
+    for layer in (one, other, one, third):  # the third takes that of the other
+        layer.seal(DATA, b"")
+    assert module.contexts() == 2
+    other.end()
+    assert module.contexts() == 2
+    one.end()
+    assert module.contexts() == 1
 
 
 def test_a_lower_limit_counts_at_once(limited: Any) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from proxy.tls.errors import TlsError
 from proxy.tls.suites import TLS13, Suite
 from proxy.tls.twin import RecordLayer
 from tests.proxy.tls.records import (
@@ -245,6 +248,27 @@ def test_any_number_of_updates_fits_into_what_is_sealed(name: str, start: int, l
         data = max(1, -(-size // limit))
         left_under_this_key = max(0, 3 - start)
         assert kinds == data + -(-max(0, data - left_under_this_key) // 3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    suite=st.sampled_from(NATIVE_KINDS),
+    start=st.one_of(st.integers(0, 50), st.integers(2**64 - 60, 2**64 - 30)),
+    rekey_at=st.one_of(st.integers(1, 50), st.integers(2**64 - 60, 2**64 - 1)),
+    limit=st.integers(1, 40),
+    size=st.integers(0, 1000),
+)
+def test_both_implementations_seal_the_same_whatever_the_numbers(
+    suite: Suite, start: int, rekey_at: int, limit: int, size: int
+) -> None:
+    told = []
+    for name in BOTH:
+        layer = begin(name, suite, server=True, tx_seq=start, rekey_at=rekey_at, limit=limit)
+        try:
+            told.append(layer.seal(DATA, noise(size)).hex())
+        except TlsError as error:
+            told.append(str(error.alert))
+    assert told[0] == told[1]
 
 
 # ---- what a handshake has to give
