@@ -24,6 +24,13 @@ Config = dict[str, Any]
 PATIENCE = 20.0  # seconds for anything that takes a fraction of one
 
 
+class Plain(yaml.SafeDumper):
+    """Writes out again what a configuration holds twice: it may have no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 class Status(msgspec.Struct):
     """What the control socket tells, as far as tests look at it."""
 
@@ -74,7 +81,7 @@ class Instance:
 
     def write_config(self) -> None:
         """Put `config` into the file that the next generation reads."""
-        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.config_file.write_text(yaml.dump(self.config, Dumper=Plain, sort_keys=False))
 
     def change_config(self) -> None:
         """Give the configuration another meaning, and so another id, that changes nothing else."""

@@ -119,7 +119,7 @@ class OpensslServer(Piped):
     REMARKS = (b"Read BLOCK\n", b"SSL_do_handshake -> 1\n")
     """It read a record that brought no data, such as KeyUpdate; it sent KeyUpdate (told late, with the next remark)."""
 
-    def __init__(self, pair: Pair, log: Path, *options: str, version: Version = "1.3") -> None:
+    def __init__(self, pair: Pair, log: Path, *options: str, version: Version | Literal["1.1"] = "1.3") -> None:
         self.address = loopback()
         argv = [program("openssl"), "s_server", "-accept", self.address, "-cert", str(pair.cert)]
         argv += ["-key", str(pair.key), "-tls1_" + version[-1], *options]
