@@ -30,7 +30,7 @@ def check_reach(listeners: list[Part], clusters: list[Part], problems: Problems)
             problems.error(
                 *listener.place("original_dst"), "no rule sends connections to a unix socket; listen on host:port"
             )
-        for part, key in _named(listener):
+        for part, key in named(listener):
             cluster_part = known.get(part.value(key))
             if cluster_part is not None:
                 _goes_together(listener, part, key, cluster_part, problems)
@@ -40,7 +40,7 @@ def _goes_anywhere(cluster: Part) -> bool:
     return bool(cluster.value("endpoints") == ())  # the word; a list without a readable item is []
 
 
-def _named(listener: Part) -> Iterator[tuple[Part, str]]:
+def named(listener: Part) -> Iterator[tuple[Part, str]]:
     """Every place at which a listener names a cluster."""
     yield listener, "cluster"
     for route in listener.parts("routes"):

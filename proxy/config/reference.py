@@ -59,6 +59,7 @@ protocol now, stay with the old generation and may finish there for `upgrade.dra
 | size | a number of bytes, or a number and `KB`, `MB` or `GB` (1KB is 1024 bytes) |
 | name | 1 to 64 of the characters `A-Z a-z 0-9 _ . -`, the first a letter, a digit or `_` |
 | address | `127.0.0.1:8080`, `"[::1]:8080"` (in quotes) or `unix:/path`; `localhost` is 127.0.0.1 |
+| path | of a file; relative to the directory of the configuration file, or absolute |
 
 YAML 1.1 reads some unquoted words as numbers or booleans (`1`, `on`, `yes`): where a text is
 wanted, such as the value of a header, write them in quotes. Aliases (`*name`), merge keys (`<<`),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.config.reach import named
 from proxy.tls.policy import has_short_tag, is_13, is_forward_secret
 
 if TYPE_CHECKING:
@@ -21,12 +22,18 @@ def check_tls(listeners: list[Part], clusters: list[Part], problems: Problems) -
         _passed_through(listener, problems)
         if tls is not None:
             _ciphers(tls, problems)
-            _protocols(listener, tls, problems)
+            _plaintext_clients(listener, tls, problems)
+        if listener.value("protocol") == "http1":
+            _protocols(tls, problems)
     for cluster in clusters:
         tls = cluster.value("tls")
         if tls is not None:
             _ciphers(tls, problems)
             _trust(cluster, tls, problems)
+    of_http1 = {part.value(key) for one in listeners if one.value("protocol") == "http1" for part, key in named(one)}
+    for cluster in clusters:
+        if cluster.value("name") in of_http1:
+            _protocols(cluster.value("tls"), problems)
 
 
 def _modes(listener: Part, problems: Problems) -> None:
@@ -75,13 +82,21 @@ def _ciphers(tls: Part, problems: Problems) -> None:
             problems.warn(*place, f"{name} lets OpenSSL take weak keys, too (level 0); write the one without the 8")
 
 
-def _protocols(listener: Part, tls: Part, problems: Problems) -> None:
-    """What is agreed on must be what is spoken."""
-    if listener.value("protocol") != "http1":
-        return
-    other = next((name for name in tls.value("alpn") or () if name not in _OF_HTTP1), None)
-    if other is not None:
-        problems.error(*tls.place("alpn"), f"{other} would be agreed on and is not spoken here; write alpn: [http/1.1]")
+def _plaintext_clients(listener: Part, tls: Part, problems: Problems) -> None:
+    """Who need not speak TLS need not show a certificate."""
+    clients: Part | None = tls.value("client_certificates")
+    if listener.value("tls_mode") == "permissive" and clients is not None and clients.value("mode") != "optional":
+        problems.warn(
+            *clients.place("mode"), "clients of plaintext are served without a certificate; write tls_mode: required"
+        )
+
+
+def _protocols(tls: Part | None, problems: Problems) -> None:
+    """What http1 agrees on must be what it speaks."""
+    protocols = () if tls is None else tls.value("alpn") or ()
+    other = next((name for name in protocols if name not in _OF_HTTP1), None)
+    if tls is not None and other is not None:
+        problems.error(*tls.place("alpn"), f"{other} could be agreed on and is not spoken here; write alpn: [http/1.1]")
 
 
 def _trust(cluster: Part, tls: Part, problems: Problems) -> None:

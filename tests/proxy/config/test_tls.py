@@ -98,13 +98,13 @@ def test_every_key_of_a_listener() -> None:
 def test_every_key_of_a_cluster() -> None:
     assert of_cluster(
         "ca: ../ca.pem, verify: true, sans: [10.0.0.1], sni: Db.test, certificate: {cert: a.pem, key: a.key}, "
-        "alpn: [x], min_version: '1.3', ciphers: [TLS_AES_128_GCM_SHA256, DHE-RSA-AES128-GCM-SHA256]"
+        "alpn: [http/1.0], min_version: '1.3', ciphers: [TLS_AES_128_GCM_SHA256, DHE-RSA-AES128-GCM-SHA256]"
     ) == ClusterTlsConfig(
         ca="/etc/edge/../ca.pem",
         sans=("IP:10.0.0.1",),
         sni="db.test",
         certificate=CertificateConfig(cert="/etc/edge/a.pem", key="/etc/edge/a.key"),
-        alpn=("x",),
+        alpn=("http/1.0",),
         min_version="1.3",
         ciphers=("TLS_AES_128_GCM_SHA256", "DHE-RSA-AES128-GCM-SHA256"),
     )
@@ -196,7 +196,7 @@ MISTAKES: list[Any] = [
     (
         "tls: {cert",
         "tls: {alpn: [h2], cert",
-        ".alpn: h2 would be agreed on and is not spoken here; write alpn: [http/1.1]",
+        ".alpn: h2 could be agreed on and is not spoken here; write alpn: [http/1.1]",
     ),
     ("tls: {cert", "tls: {handshake_timeout: 5, cert", ".handshake_timeout: 5 has no unit; write 5s"),
     ("tls: {cert", "tls: {client_certificates: {}, cert", ".client_certificates: ca is missing; add it"),
@@ -220,6 +220,7 @@ MISTAKES: list[Any] = [
         "tls_mode: permissive\n    ssl: {cert",
         "listeners[0].ssl: 'ssl' is not a key of a listener; did you mean tls?",
     ),
+    ("tls: {}", "tls: {alpn: [http/1.1, h2]}", "clusters[0].tls.alpn: h2 could be agreed on and is not spoken here"),
     ("tls: {}", "tls: {sni: '*.test'}", "clusters[0].tls.sni: '*.test' does not fit; write a host name such as"),
     ("tls: {}", "tls: {verify: maybe}", "clusters[0].tls.verify: 'maybe' stands here; write true or false"),
     (
@@ -279,6 +280,11 @@ def test_mistake_of_a_listener_that_passes_tls_on(old: str, new: str, words: str
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        (
+            "tls: {cert",
+            "tls_mode: permissive\n    tls: {client_certificates: {ca: x}, cert",
+            ".client_certificates: clients of plaintext are served without a certificate; write tls_mode",
+        ),
         ("tls: {}", "tls: {verify: false}", "clusters[0].tls.verify: whoever answers is trusted; write verify: true"),
         ("tls: {}", "tls: {verify: false, ca: x}", "clusters[0].tls.ca: ca is not used; write verify: true"),
         (
@@ -301,6 +307,15 @@ def test_mistake_of_a_listener_that_passes_tls_on(old: str, new: str, words: str
 def test_what_is_legal_and_probably_not_meant(old: str, new: str, words: str) -> None:
     assert any(words in line for line in warnings(old, new))
     assert not any(words in line for line in warnings("", ""))
+
+
+def test_other_protocols_may_agree_on_what_they_like() -> None:
+    text = (
+        TEXT.replace("http1", "tcp")
+        .replace("edge.key}]", "edge.key}], alpn: [h2]")
+        .replace("tls: {}", "tls: {alpn: [h2]}")
+    )
+    assert read(text=text).clusters[0].tls == ClusterTlsConfig(alpn=("h2",))
 
 
 def test_route_behind_one_that_takes_its_names_is_never_reached() -> None:
