@@ -40,8 +40,8 @@ LIBRARIES = {
     "PyYAML": (6, 0),
     "rich": (13, 0),
     "python-prctl": (1, 8, 1),
-    "pyOpenSSL": (24, 0),
-    "cryptography": (42, 0),
+    "pyOpenSSL": (25, 2),
+    "cryptography": (45, 0),
 }
 GROUP = "hotswap.checks"
 LONGEST_SOCKET_NAME = "handover.sock"

@@ -180,12 +180,12 @@ class RecordLayer(Unshared):
         """
         if not ALERT <= kind <= APPLICATION:
             raise ValueError("the type of a record is 21, 22 or 23")
+        plain = bytes(memoryview(data))  # of a number bytes() would make zeros
         self._owns()
         if self._broken:
             if kind != ALERT or self._alerted:
                 raise TlsError(self._broken, "the connection is broken: nothing but an alert can be sent")
             self._alerted = True
-        plain = bytes(memoryview(data))  # of a number bytes() would make zeros
         rekeys = kind == APPLICATION and self._suite.version == TLS13
         records = []
         try:

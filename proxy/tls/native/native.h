@@ -11,8 +11,9 @@
  *     vault.c     Vault: the key under which secrets travel
  *     permit.c    Permit: whether this process owns
  *
- * proxy/tls/twin.py is the same in Python, and where the classes, the rules and the formats are explained. Every
- * secret here lives in memory of ours, never in a Python object, and is cleansed when it is no longer needed.
+ * proxy/tls/twin.py is the same in Python, and where the classes, the rules and the formats are explained. A secret
+ * here lives in memory of ours, never in a Python object (but for what the twin asks for: Secrets.take, Vault.unwrap),
+ * and is cleansed when it is no longer needed.
  */
 #ifndef HOTSWAP_TLS_NATIVE_H
 #define HOTSWAP_TLS_NATIVE_H

@@ -20,7 +20,7 @@ static Py_ssize_t count_updates(const RecordLayer *self, Py_ssize_t records)
     uint64_t before = self->tx.seq < self->rekey_at ? self->rekey_at - self->tx.seq : 0;
     if ((uint64_t)records <= before)
         return 0;
-    return (Py_ssize_t)(((uint64_t)records - before + self->rekey_at - 1) / self->rekey_at);
+    return (Py_ssize_t)(1 + ((uint64_t)records - before - 1) / self->rekey_at); /* rounded up; the sum may not overflow */
 }
 
 static const uint8_t key_update[] = {24, 0, 0, 1, 0}; /* RFC 8446 4.6.3, update_not_requested */
@@ -57,6 +57,22 @@ static bool may_seal(RecordLayer *self, int kind)
     return true;
 }
 
+static PyObject *seal_buffer(RecordLayer *self, int kind, const Py_buffer *data)
+{
+    if (!may_seal(self, kind))
+        return NULL;
+    Py_ssize_t records = data->len > self->limit ? (data->len + self->limit - 1) / self->limit : 1;
+    Py_ssize_t size = data->len + records * (HEADER_SIZE + record_expansion(self->suite));
+    if (rekeys(self, kind))
+        size += count_updates(self, records) * (HEADER_SIZE + (int)sizeof key_update + record_expansion(self->suite));
+    PyObject *sealed = PyBytes_FromStringAndSize(NULL, size);
+    if (sealed == NULL || seal_all(self, kind, data->buf, data->len, (uint8_t *)PyBytes_AS_STRING(sealed)) != NULL)
+        return sealed;
+    Py_DECREF(sealed);
+    return fail(self, INTERNAL_ERROR, "a record cannot be sealed: its sequence numbers are used up, or OpenSSL failed");
+}
+
+/* The buffer comes first: an object that brings its own may run any code, also such that ends this layer. */
 PyObject *layer_seal(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2) {
@@ -70,17 +86,9 @@ PyObject *layer_seal(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     Py_buffer data;
-    if (!may_seal(self, (int)kind) || PyObject_GetBuffer(args[1], &data, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(args[1], &data, PyBUF_SIMPLE) < 0)
         return NULL;
-    Py_ssize_t records = data.len > self->limit ? (data.len + self->limit - 1) / self->limit : 1;
-    Py_ssize_t size = data.len + records * (HEADER_SIZE + record_expansion(self->suite));
-    if (rekeys(self, (int)kind))
-        size += count_updates(self, records) * (HEADER_SIZE + (int)sizeof key_update + 1 + TAG_SIZE);
-    PyObject *sealed = PyBytes_FromStringAndSize(NULL, size);
-    if (sealed != NULL && seal_all(self, (int)kind, data.buf, data.len, (uint8_t *)PyBytes_AS_STRING(sealed)) == NULL) {
-        Py_CLEAR(sealed);
-        fail(self, INTERNAL_ERROR, "a record cannot be sealed: its sequence numbers are used up, or OpenSSL failed");
-    }
+    PyObject *sealed = seal_buffer(self, (int)kind, &data);
     PyBuffer_Release(&data);
     return sealed;
 }
@@ -89,14 +97,16 @@ PyObject *layer_seal(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
 
 enum { NOTHING_LEFT = 0, BAD_RECORD_NEXT = -1 }; /* instead of a type */
 
-/* What the header alone tells: an alert, 0 if it is fine. A record too long is not waited for. */
-static int check_record_header(const RecordLayer *self, const uint8_t *header)
+/* What the header alone tells. A record that is too long is not waited for. */
+static Opened check_header(const Suite *suite, const uint8_t *header)
 {
-    bool known = self->suite->version == TLS_1_3 ? header[0] == APPLICATION_DATA
-                                                 : header[0] >= ALERT && header[0] <= APPLICATION_DATA;
+    bool known = suite->version == TLS_1_3 ? header[0] == APPLICATION_DATA
+                                           : header[0] >= ALERT && header[0] <= APPLICATION_DATA;
     if (!known)
-        return UNEXPECTED_MESSAGE;
-    return (int)get16(header + 3) > LONGEST_PLAINTEXT + record_expansion(self->suite) ? RECORD_OVERFLOW : 0;
+        return (Opened){.alert = UNEXPECTED_MESSAGE, .text = "a record has an unexpected type"};
+    if ((int)get16(header + 3) > LONGEST_PLAINTEXT + record_expansion(suite))
+        return (Opened){.alert = RECORD_OVERFLOW, .text = "a record is too long"};
+    return (Opened){.alert = 0};
 }
 
 static Py_ssize_t plaintext_room(const uint8_t *at, const uint8_t *end)
@@ -123,16 +133,15 @@ static Opened open_next(RecordLayer *self, Reading *reading, EVP_CIPHER_CTX *con
     const uint8_t *record = reading->at;
     if (reading->end - record < HEADER_SIZE)
         return (Opened){.kind = NOTHING_LEFT};
-    int alert = check_record_header(self, record), length = (int)get16(record + 3);
-    if (alert == UNEXPECTED_MESSAGE)
-        return (Opened){.alert = alert, .text = "a record has an unexpected type"};
-    if (alert)
-        return (Opened){.alert = alert, .text = "a record is too long"};
+    Opened opened = check_header(self->suite, record);
+    if (opened.alert)
+        return opened;
+    int length = (int)get16(record + 3);
     if (reading->end - record - HEADER_SIZE < length)
         return (Opened){.kind = NOTHING_LEFT};
     if (self->rx.seq == UINT64_MAX)
         return (Opened){.alert = INTERNAL_ERROR, .text = "the sequence numbers are used up"};
-    Opened opened = record_open(context, self->suite, self->rx.iv, self->rx.seq, record, length, reading->out);
+    opened = record_open(context, self->suite, self->rx.iv, self->rx.seq, record, length, reading->out);
     bool empty = opened.kind == APPLICATION_DATA && opened.size == 0;
     if (empty && self->empties >= MOST_EMPTIES)
         return (Opened){.alert = UNEXPECTED_MESSAGE, .text = "too many empty records in a row"};
@@ -180,6 +189,28 @@ static PyObject *answer(RecordLayer *self, const Reading *reading, const Py_buff
     return Py_BuildValue("nNiN", now, plain, kind, payload ? payload : Py_NewRef(Py_None));
 }
 
+static PyObject *open_buffer(RecordLayer *self, const Py_buffer *buffer, Py_ssize_t at)
+{
+    if (!layer_owns(self))
+        return NULL;
+    if (self->broken)
+        return raise_tls_error(self->broken, "the connection is broken: nothing more is opened");
+    if (at < 0 || at > buffer->len) {
+        PyErr_SetString(PyExc_ValueError, "the position is outside of the buffer");
+        return NULL;
+    }
+    EVP_CIPHER_CTX *context = direction_context(&self->rx, self->suite);
+    if (context == NULL)
+        return fail(self, INTERNAL_ERROR, "OpenSSL did not take the key");
+    Reading reading = {.at = (const uint8_t *)buffer->buf + at, .end = (const uint8_t *)buffer->buf + buffer->len};
+    PyObject *plain = PyBytes_FromStringAndSize(NULL, plaintext_room(reading.at, reading.end));
+    if (plain == NULL)
+        return NULL;
+    reading.out = (uint8_t *)PyBytes_AS_STRING(plain);
+    open_all(self, &reading, context);
+    return answer(self, &reading, buffer, at, plain);
+}
+
 PyObject *layer_open(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2) {
@@ -188,27 +219,9 @@ PyObject *layer_open(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
     }
     Py_ssize_t at = PyNumber_AsSsize_t(args[1], NULL); /* the nearest one if there is none so large */
     Py_buffer buffer;
-    if ((at == -1 && PyErr_Occurred()) || !layer_owns(self))
+    if ((at == -1 && PyErr_Occurred()) || PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
         return NULL;
-    if (self->broken)
-        return raise_tls_error(self->broken, "the connection is broken: nothing more is opened");
-    if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
-        return NULL;
-    PyObject *result = NULL, *plain = NULL;
-    EVP_CIPHER_CTX *context = direction_context(&self->rx, self->suite);
-    if (at < 0 || at > buffer.len) {
-        PyErr_SetString(PyExc_ValueError, "the position is outside of the buffer");
-    } else if (context == NULL) {
-        fail(self, INTERNAL_ERROR, "OpenSSL did not take the key");
-    } else {
-        Reading reading = {.at = (const uint8_t *)buffer.buf + at, .end = (const uint8_t *)buffer.buf + buffer.len};
-        plain = PyBytes_FromStringAndSize(NULL, plaintext_room(reading.at, reading.end));
-        if (plain != NULL) {
-            reading.out = (uint8_t *)PyBytes_AS_STRING(plain);
-            open_all(self, &reading, context);
-            result = answer(self, &reading, &buffer, at, plain);
-        }
-    }
+    PyObject *result = open_buffer(self, &buffer, at);
     PyBuffer_Release(&buffer);
     return result;
 }

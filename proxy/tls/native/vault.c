@@ -131,13 +131,25 @@ bool vault_unwrap(Vault *self, const uint8_t *header, int header_size, const uin
     return false;
 }
 
+enum { LONGEST_INPUT = 1 << 20 }; /* bytes: OpenSSL counts in int */
+
+static bool check_sizes(const Py_buffer *header, const Py_buffer *content, Py_ssize_t shortest)
+{
+    bool ok = content->len >= shortest && content->len <= LONGEST_INPUT && header->len <= LONGEST_INPUT;
+    if (!ok)
+        PyErr_SetString(PyExc_ValueError, "the state is cut off, or of no sensible size");
+    return ok;
+}
+
 /* For the twin: wrap(header, secret) -> wrapped, unwrap(header, wrapped) -> secret. */
 static PyObject *vault_wrap_bytes(Vault *self, PyObject *args)
 {
     Py_buffer header, secret;
     if (!PyArg_ParseTuple(args, "y*y*:wrap", &header, &secret))
         return NULL;
-    PyObject *wrapped = PyBytes_FromStringAndSize(NULL, secret.len + VAULT_OVERHEAD);
+    PyObject *wrapped = NULL;
+    if (check_sizes(&header, &secret, 0))
+        wrapped = PyBytes_FromStringAndSize(NULL, secret.len + VAULT_OVERHEAD);
     if (wrapped != NULL && !vault_wrap(self, header.buf, (int)header.len, secret.buf, (int)secret.len,
                                        (uint8_t *)PyBytes_AS_STRING(wrapped)))
         Py_CLEAR(wrapped);
@@ -152,9 +164,7 @@ static PyObject *vault_unwrap_bytes(Vault *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "y*y*:unwrap", &header, &wrapped))
         return NULL;
     PyObject *secret = NULL;
-    if (wrapped.len < VAULT_OVERHEAD)
-        PyErr_SetString(PyExc_ValueError, "the state is cut off");
-    else
+    if (check_sizes(&header, &wrapped, VAULT_OVERHEAD))
         secret = PyBytes_FromStringAndSize(NULL, wrapped.len - VAULT_OVERHEAD);
     if (secret != NULL && !vault_unwrap(self, header.buf, (int)header.len, wrapped.buf,
                                         (int)(wrapped.len - VAULT_OVERHEAD), (uint8_t *)PyBytes_AS_STRING(secret)))
