@@ -6,13 +6,14 @@ All methods are called from one thread, between two ticks of the server, and mus
 
 The order of calls at a source that gives everything away::
 
-    sharing(True)   values() ... values()   freeze()   values() save_shared()   retire(kept)
-                    `--- rounds, serving ---'          `--- stop-and-copy ---'
+    agree() descriptors() sharing(True)   values() ...   freeze()   values() save_shared()   retire(kept)
+                                          `- rounds, -'             `--- stop-and-copy --'
+                                             serving
 
 and ``thaw()`` instead of ``retire()`` if the attempt is taken back. At a destination::
 
-    adopt(listeners)   restore() forget() ... restore_shared()   start()
-    `---------------- inert: no I/O on any of them ------------'
+    agree() accept_descriptors() adopt(listeners)   restore() forget() ... expect_stragglers() restore_shared()   start()
+    `---------------------------------- inert: no I/O on any of them -----------------------------------------'
 
 A cold start is ``adopt(listeners)``, ``start()``.
 

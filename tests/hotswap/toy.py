@@ -80,6 +80,8 @@ class Toy(Server):
         self.refusing: dict[int, str] = {}  # serials that it cannot restore
         self.reasons: dict[int, str] = {}  # serials that stay
         self.unfinished: set[int] = set()  # serials that are no value yet
+        self.expected: set[int] = set()  # those that a source has still to send
+        self.own: dict[str, int] = {}  # descriptors of its own, given or got
         self.ticking = False
         self.copies_elsewhere = False
         self.chosen: dict[str, int] = {}
@@ -160,7 +162,17 @@ class Toy(Server):
         self.reasons.update(dict.fromkeys(serials, reason))
 
     def stragglers(self) -> Collection[int]:
-        return sorted(self.unfinished & self.lines.keys())
+        return sorted((self.unfinished & self.lines.keys()) | (self.expected - self.lines.keys()))
+
+    def expect_stragglers(self, serials: Collection[int]) -> None:
+        self.expected = set(serials)
+
+    def descriptors(self) -> Mapping[str, int]:
+        return {name: os.dup(fd) for name, fd in self.own.items()}
+
+    def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
+        self.calls.append("accept_descriptors")
+        self.own = dict(descriptors)
 
     def sharing(self, shared: bool) -> None:
         self.copies_elsewhere = shared

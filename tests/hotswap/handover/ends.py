@@ -103,7 +103,8 @@ class Heir:
         self.entries, self.lock = entries, lock
         if self.adopting_fails is not None:
             raise self.adopting_fails
-        self.server.adopt({"web": entries[-1][1]})
+        self.server.accept_descriptors({entry.name: fd for entry, fd in entries if entry.purpose == "own"})
+        self.server.adopt({"web": next(fd for entry, fd in entries if entry.purpose == "server")})
 
     def restore_chain(self, chain: bytes, generation: int) -> None:
         self.chain, self.generation = Chain.decode(chain), generation

@@ -188,6 +188,49 @@ def test_stragglers_follow_and_are_owned_by_the_destination() -> None:
         play(run())
 
 
+def test_stragglers_that_are_still_to_come_follow_to_the_generation_after() -> None:
+    """The second upgrade begins while the first source still has a straggler: it goes all the way."""
+
+    async def run() -> None:
+        giving = with_lines(1, 2)
+        giving.unfinished = {2}
+        async with handover(giving) as first:
+            await first.begin()
+            while not first.heir.server.ticking:  # noqa: ASYNC110  the commit sends no event to the outside
+                await asyncio.sleep(0)
+            middle = first.heir.server
+            assert list(middle.stragglers()) == [2]
+            async with handover(middle) as second:
+                await second.begin()
+                while not second.heir.server.ticking:  # noqa: ASYNC110  the same
+                    await asyncio.sleep(0)
+                giving.unfinished = set()
+                assert await first.run() == (Source.GONE, Destination.STARTED)
+                assert await second.run() == (Source.GONE, Destination.STARTED)
+                assert second.heir.server.texts() == {1: b"before", 2: b"before"}
+                assert list(second.heir.server.stragglers()) == []
+                second.heir.server.answer(2, b"moved")
+                assert giving.clients[2].recv(10) == b"moved"
+
+    play(run())
+
+
+def test_descriptors_of_the_server_itself_come_before_the_first_value() -> None:
+    async def run() -> None:
+        giving = with_lines(1)
+        giving.own = {"note": os.memfd_create("note")}
+        os.pwrite(giving.own["note"], b"shared", 0)
+        async with handover(giving) as case:
+            assert await case.run() == (Source.GONE, Destination.STARTED)
+            heir = case.heir.server
+            assert heir.calls[:2] == ["accept_descriptors", "adopt"]
+            assert os.pread(heir.own["note"], 10, 0) == b"shared"
+            os.close(giving.own["note"])
+
+    with no_leak():
+        play(run())
+
+
 def test_an_attempt_that_failed_does_not_stand_in_the_way_of_the_next() -> None:
     async def run() -> None:
         giving = with_lines(1, 2)

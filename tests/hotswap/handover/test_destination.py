@@ -39,7 +39,7 @@ async def test_from_hello_to_released() -> None:
         case.pipe.put()
         await case.other.expect(wire.Owned)
         assert case.heir.calls == ["adopt", "start"]
-        assert case.server.calls == ["adopt", "restore_shared", "start"]
+        assert case.server.calls == ["accept_descriptors", "adopt", "restore_shared", "start"]
         assert case.server.texts() == {1: b"one", 2: b"two again"}
         assert case.server.shared_state == b"shared"
         assert (case.heir.chain, case.heir.generation) == (CHAIN, 2)
