@@ -159,5 +159,7 @@ def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> d
         "rounds": outcome.rounds,
         "copied": outcome.copied,
         "kept": [{"count": count, "reason": reason} for reason, count in sorted(outcome.kept.items())],
+        "stragglers": outcome.stragglers,
+        "followed": outcome.followed,
         "dry_run": outcome.rehearsed,
     }

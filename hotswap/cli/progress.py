@@ -114,7 +114,17 @@ def verdict(name: str, result: Mapping[str, Any], *, before: int | None, dry_run
     if "listeners" not in result:
         return f"{name}: generation {generation} owns; how much moved is unknown, since the connection broke meanwhile"
     baked = f"; its bake {plain(result['baked'])}" if result.get("baked") else ""
-    return f"{name}: generation {generation} owns: {moved} moved{stall}; {_left_behind(result)}{baked}"
+    late = _stragglers(result)
+    return f"{name}: generation {generation} owns: {moved} moved{stall}{late}; {_left_behind(result)}{baked}"
+
+
+def _stragglers(result: Mapping[str, Any]) -> str:
+    """Handshakes that were under way: how many followed, and how many ended by themselves."""
+    announced, followed = result.get("stragglers") or 0, result.get("followed") or 0
+    if not announced:
+        return ""
+    ended = f", {announced - followed} ended before" if announced > followed else ""
+    return f"; {count(followed, 'handshake')} followed{ended}"
 
 
 def complaint(name: str, result: Mapping[str, Any]) -> str:

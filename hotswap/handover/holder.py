@@ -54,6 +54,8 @@ class Outcome(msgspec.Struct):
     rounds: int = 0
     copied: int = 0
     kept: dict[str, int] = {}
+    stragglers: int = 0  # TLS handshakes under way at the freeze; the rest of those that followed ended by themselves
+    followed: int = 0
     phases: dict[str, float] = {}  # milliseconds: copy, check, byte; their sum is the downtime
     downtime_ms: float = 0.0
     rehearsed: bool = False

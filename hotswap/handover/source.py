@@ -262,6 +262,7 @@ class SourceAttempt(Machine):
             self.channel.send(batch.message, batch.fds, batch.memfds)
             self._flush(until)
         self._stragglers = set(self._server.stragglers()).difference(copier.staying)
+        self.outcome.stragglers = len(self._stragglers)
         shared = self._server.save_shared(self._round_began)
         chain = self._holder.chain_state()
         large = len(shared) + len(chain) > wire.INLINE_VALUE
@@ -308,9 +309,6 @@ class SourceAttempt(Machine):
     def _put_abort(self) -> None:
         self._pipe.put_abort()
 
-    def _thaw(self) -> None:
-        self._holder.thaw()
-
     def _retire(self) -> None:
         at = self._at
         at.setdefault("owned", time.monotonic())  # OWNED came as a BREACH
@@ -353,6 +351,7 @@ class SourceAttempt(Machine):
             log.exception("a straggler could not be sent")
         else:
             self._server.forget(value.serial)  # owned on receipt: no longer by this side
+            self.outcome.followed += 1
 
     def _send_bye(self) -> None:
         outcome = self.outcome
@@ -366,9 +365,6 @@ class SourceAttempt(Machine):
     def _close(self) -> None:
         self.close_channel()
         self._pipe.close()
-
-    def _end_destination(self) -> None:
-        self._holder.end_destination()
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -390,11 +386,11 @@ class SourceAttempt(Machine):
         Action.PUT_BYTE: _put_byte,
         Action.TAKE_BACK: _take_back,
         Action.PUT_ABORT: _put_abort,
-        Action.THAW: _thaw,
+        Action.THAW: lambda self: self._holder.thaw(),
         Action.RETIRE: _retire,
         Action.SEND_STRAGGLERS: _send_stragglers,
         Action.SEND_BYE: _send_bye,
         Action.TAKE_LISTENERS: _take_listeners,
         Action.CLOSE: _close,
-        Action.END_DESTINATION: _end_destination,
+        Action.END_DESTINATION: lambda self: self._holder.end_destination(),
     }

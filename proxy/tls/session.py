@@ -123,8 +123,8 @@ class Session:
                     if self.partial:
                         raise TlsError(UNEXPECTED_MESSAGE, "data within a handshake message")
                 if payload is None:
-                    if piece and at < len(buffer):
-                        continue  # it stopped before a record that does not open, or the last is not complete
+                    if kind:
+                        continue  # it stopped in front of a record that does not open: hear why
                     break
                 if self._control(kind, payload):
                     at = len(buffer)  # nothing behind a close_notify counts (RFC 8446 section 6.1)
