@@ -166,7 +166,7 @@ class TcpDownstream(Counted, Downstream):
         if record is not None and log is not None:
             record.received = self.passed
             outcome = "own" if not record.endpoint else "ok" if self.eof and self.fin_sent else "aborted"
-            log.write(record, self.remote, outcome, self.plane.now)
+            log.write(record, self, outcome, self.plane.now)
 
     def due(self) -> float:
         """The connect timeout while dialling, then the idle timeout of the pair; max_duration always."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from proxy.config.model import ListenerConfig
     from proxy.http1.head import RequestHead
+    from proxy.sides import Downstream
 
 
 class Sink(Protocol):
@@ -54,7 +55,7 @@ class Clocks(Protocol):
 class AccessLog:
     """The access log of one listener."""
 
-    __slots__ = ("_clocks", "_headers", "_listener", "_protocol", "_sink", "_template")
+    __slots__ = ("_asks_tls", "_clocks", "_headers", "_listener", "_protocol", "_sink", "_template")
 
     def __init__(self, config: ListenerConfig, sink: Sink, clocks: Clocks) -> None:
         """`config` has an ``access_log``."""
@@ -67,6 +68,7 @@ class AccessLog:
         self._clocks = clocks
         self._template = Template(settings.template or USUAL[config.protocol], json=settings.format == "json")
         self._headers = self._template.headers
+        self._asks_tls = self._template.asks_tls
 
     def request(self, head: RequestHead, now: float) -> Record:
         """A request begins: what is to be kept of it."""
@@ -76,12 +78,15 @@ class AccessLog:
         """A bolt call begins."""
         return of_call(headers, kind, size, self._headers, now)
 
-    def write(self, record: Record, client: str, outcome: str, now: float) -> None:
+    def write(self, record: Record, client: Downstream, outcome: str, now: float) -> None:
         """The request is over."""
+        tls = client.tls.describe() if self._asks_tls and client.tls is not None else None
         duration = now - record.began
         began = self._clocks.wall() - (self._clocks.clock() - record.began)
         self._sink.put(
-            self._template.line(record, End(self._listener, self._protocol, client, outcome, began, duration))
+            self._template.line(
+                record, End(self._listener, self._protocol, client.remote, outcome, began, duration, tls)
+            )
         )
 
 

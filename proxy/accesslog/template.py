@@ -30,6 +30,8 @@ class End(NamedTuple):
     """Seconds since 1970."""
     duration: float
     """Seconds."""
+    tls: dict[str, Any] | None = None
+    """What `proxy.tls.session.Session.describe` tells of the client's; None: plaintext, or not asked for."""
 
 
 Value = str | int | float | None
@@ -44,6 +46,11 @@ def _time(began: float) -> str:
 @lru_cache(maxsize=64)  # most lines of a second share it, and formatting takes longer than all the rest of a line
 def _second(began: int) -> str:
     return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _tls(end: End, name: str) -> str | None:
+    value = None if end.tls is None else end.tls.get(name)
+    return ",".join(value) if isinstance(value, tuple) else value
 
 
 def _status(record: Record) -> int | None:
@@ -76,6 +83,10 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
     "endpoint": (lambda record, _: record.endpoint or None, "The upstream that answered, or was asked last."),
     "kind": (lambda record, _: record.kind or None, "Bolt: `call`, `oneway`, or `push` where the server asks."),
     "service": (lambda record, _: record.service or None, "Bolt: the service."),
+    "tls_version": (lambda _, end: _tls(end, "version"), "The client's TLS, `1.2` or `1.3`; plaintext has none."),
+    "tls_cipher": (lambda _, end: _tls(end, "cipher"), "Its cipher suite, by OpenSSL's name."),
+    "tls_sni": (lambda _, end: _tls(end, "sni"), "The server name that the client asked for."),
+    "tls_peer": (lambda _, end: _tls(end, "peer"), "The names in the client's verified certificate, `URI:...` and so on."),
     "outcome": (lambda _, end: end.outcome, "How it ended, see below."),
 }
 """Name -> how to get it, and what it is. `header.NAME` is understood as well."""
@@ -120,13 +131,15 @@ def names_of(template: str) -> list[str]:
 class Template:
     """A compiled template."""
 
-    __slots__ = ("_format", "_gets", "_names", "headers")
+    __slots__ = ("_format", "_gets", "_names", "asks_tls", "headers")
 
     def __init__(self, template: str, *, json: bool) -> None:
         """Takes what `names_of` takes."""
         names = names_of(template)
         self.headers = frozenset(name.removeprefix(HEADER) for name in names if name.startswith(HEADER))
         """The request's fields that a record must keep."""
+        self.asks_tls = any(name.startswith("tls_") for name in names)
+        """What is known of the client's TLS is wanted."""
         self._gets = tuple(_get(name) for name in names)
         self._names = names if json else None
         self._format = "%s".join(part.replace("%", "%%") for part in _FIELD.split(template)[::2]) + "\n"

@@ -134,7 +134,7 @@ class Client(Framed, Downstream):
         log = self.listener.access_log
         if record is not None and log is not None:
             record.status = status
-            log.write(record, self.remote, outcome, self.plane.now)
+            log.write(record, self, outcome, self.plane.now)
 
     def over(self) -> None:
         """What is under way ends with the connection."""

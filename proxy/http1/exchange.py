@@ -368,7 +368,7 @@ class Exchange(Relay, Downstream):
         record, self.record = self.record, None
         log = self.listener.access_log
         if record is not None and log is not None:
-            log.write(record, self.remote, outcome, self.plane.now)
+            log.write(record, self, outcome, self.plane.now)
 
     def over(self) -> None:
         """What was under way ends with the connection: as it should for a tunnel only."""

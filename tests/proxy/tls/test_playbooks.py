@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.config.model import AccessLogConfig
 from proxy.connection import HIGH
 from tests.proxy.tls.far import Far, server_context
 
@@ -227,3 +228,19 @@ def test_a_response_until_the_end_of_the_connection_is_not_made_whole(scene: Bui
     assert client.take().endswith(b"half of it")
     assert client.socket.ended
     assert client.ended is clean
+
+
+def test_the_access_log_knows_of_the_clients_tls(scene: Build) -> None:
+    template = "{tls_version} {tls_cipher} {tls_sni} {tls_peer}"
+    log = AccessLogConfig(to="stdout", template=template)
+    play = scene(protocol="http1", listener={"access_log": log, "tls_mode": "permissive"})
+    client = play.client()
+    client.send(GET)
+    server = play.server()
+    server.send(OK)
+    plain = play.socket()
+    plain.send(GET)
+    server.send(OK)
+    suite = client.tls.cipher()
+    assert suite is not None
+    assert play.world.lines["stdout"] == [f"{play.version} {suite[0]} edge.test -", "- - - -"]
