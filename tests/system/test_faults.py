@@ -1,47 +1,76 @@
 """A failure at every point of a handover, under live load: who owns, what is lost, what the command says.
 
-After each failure the very next upgrade must work, so no attempt leaves anything behind.
+After each failure the very next upgrade must work, so no attempt leaves anything behind. Every point is failed twice,
+once with plaintext and once with TLS on both sides, whose record layers notice a byte too many, too few or too old.
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 import pytest
 
 from hotswap.handover.states import fault_points
+from tests.kit.certificates import Authority
 from tests.kit.faults import BUGGY, GARBLED, HUNG, KILLED, STOPPED, Outcome, outcome_of, way_to
 from tests.kit.load import Load
 from tests.kit.offspring import run_state, wait_for_stop
 from tests.kit.processes import PATIENCE, Instance, Upgrade, finish_upgrade
 from tests.kit.stage import BREEZE, Stage
-from tests.kit.upstreams import Upstreams
+from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually
 
+PLACES: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0"))
 AMPLE = "30s"  # for an attempt whose end no deadline decides
 SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the new generation does not matter
 
+# By TLS, the destination owns in the end, the source does, and the destination has it and is gone.
+TELLING = {"source.send_final.after", "destination.take_byte.after", "destination.send_owned.after"}
+
 
 @pytest.fixture(scope="module")
-def upstreams() -> Iterator[Upstreams]:
-    with Upstreams(("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0")) as running:
+def plain_upstreams() -> Iterator[Upstreams]:
+    with Upstreams(*PLACES) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def secure_upstreams(authority: Authority) -> Iterator[Upstreams]:
+    with Upstreams(*PLACES, tls=authority.issue("behind")) as running:
+        yield running
+
+
+class Ground(NamedTuple):
+    """Where a trial takes place."""
+
+    stage: Stage
+    upstreams: Upstreams
+    authority: Authority | None
+
+
+@pytest.fixture
+def ground(request: pytest.FixtureRequest, stage: Stage, authority: Authority) -> Ground:
+    """By the parameter `tls` of a test: plaintext or TLS on both sides."""
+    secure = request.getfixturevalue("tls")
+    behind = request.getfixturevalue("secure_upstreams" if secure else "plain_upstreams")
+    return Ground(stage, behind, authority if secure else None)
 
 
 class Trial:
     """One attempt that fails at one point."""
 
-    def __init__(self, stage: Stage, upstreams: Upstreams, point: str, failure: str, outcome: Outcome) -> None:
-        self.stage = stage
+    def __init__(self, ground: Ground, point: str, failure: str, outcome: Outcome) -> None:
+        stage, upstreams, authority = ground
         self.upstreams = upstreams
         self.point = point
         self.failure = failure
         self.outcome = outcome
         self.wrong_before = len(upstreams.record().wrong)
         deadline = SCANT if failure in {"stop", "hang"} else AMPLE
-        self.edge = stage.edge(upstreams, upgrade={"deadline": deadline})
+        self.edge = stage.edge(upstreams, authority=authority, upgrade={"deadline": deadline})
         self.source = self.edge.instance.status().pid
         calls = 0 if way_to(point).few_files else 4  # the few are spoken for
         plan = msgspec.structs.replace(BREEZE, bolt=calls, bolt_calls=4, bolt_rate=40, reconnect=not outcome.keeps)
@@ -119,17 +148,25 @@ def points(role: str) -> list[str]:
     return [point for point in fault_points() if point.startswith(role)]
 
 
-@pytest.mark.parametrize("point", fault_points())
-def test_a_process_is_killed(stage: Stage, upstreams: Upstreams, point: str) -> None:
-    trial = Trial(stage, upstreams, point, "kill", outcome_of(KILLED, point))
+@pytest.mark.parametrize(
+    ("point", "tls"),
+    [pytest.param(point, False, id=point) for point in fault_points()]
+    + [
+        pytest.param(point, True, id=f"{point}-tls", marks=() if point in TELLING else pytest.mark.all)
+        for point in fault_points()
+    ],
+)
+def test_a_process_is_killed(ground: Ground, point: str, tls: bool) -> None:
+    trial = Trial(ground, point, "kill", outcome_of(KILLED, point))
     trial.verify(finish_upgrade(trial.begin()))
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("point", points("source"))
-def test_the_source_is_stopped_and_goes_on_late(stage: Stage, upstreams: Upstreams, point: str) -> None:
+def test_the_source_is_stopped_and_goes_on_late(ground: Ground, point: str, tls: bool) -> None:
     """It goes on once the destination owns or is gone: never two owners, and the late one finds its place."""
-    trial = Trial(stage, upstreams, point, "stop", outcome_of(STOPPED, point))
+    trial = Trial(ground, point, "stop", outcome_of(STOPPED, point))
     instance = trial.edge.instance
     upgrade = trial.begin()
     eventually(lambda: run_state(trial.source) == "T", within=PATIENCE, what="the source stops")
@@ -145,10 +182,11 @@ def test_the_source_is_stopped_and_goes_on_late(stage: Stage, upstreams: Upstrea
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("point", points("destination"))
-def test_the_destination_is_stopped_and_goes_on_late(stage: Stage, upstreams: Upstreams, point: str) -> None:
+def test_the_destination_is_stopped_and_goes_on_late(ground: Ground, point: str, tls: bool) -> None:
     """It goes on once the source is done with it, unless that killed it."""
-    trial = Trial(stage, upstreams, point, "stop", outcome_of(STOPPED, point))
+    trial = Trial(ground, point, "stop", outcome_of(STOPPED, point))
     instance = trial.edge.instance
     upgrade = trial.begin()
     stopped: list[int] = []
@@ -166,27 +204,31 @@ def test_the_destination_is_stopped_and_goes_on_late(stage: Stage, upstreams: Up
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("point", sorted(HUNG))
-def test_the_destination_hangs(stage: Stage, upstreams: Upstreams, point: str) -> None:
-    trial = Trial(stage, upstreams, point, "hang", HUNG[point])
+def test_the_destination_hangs(ground: Ground, point: str, tls: bool) -> None:
+    trial = Trial(ground, point, "hang", HUNG[point])
     trial.verify(finish_upgrade(trial.begin()))
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("point", sorted(BUGGY))
-def test_an_action_raises(stage: Stage, upstreams: Upstreams, point: str) -> None:
-    trial = Trial(stage, upstreams, point, "raise", BUGGY[point])
+def test_an_action_raises(ground: Ground, point: str, tls: bool) -> None:
+    trial = Trial(ground, point, "raise", BUGGY[point])
     trial.verify(finish_upgrade(trial.begin()))
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("point", sorted(GARBLED))
-def test_a_message_arrives_corrupt(stage: Stage, upstreams: Upstreams, point: str) -> None:
-    trial = Trial(stage, upstreams, point, "corrupt", GARBLED[point])
+def test_a_message_arrives_corrupt(ground: Ground, point: str, tls: bool) -> None:
+    trial = Trial(ground, point, "corrupt", GARBLED[point])
     trial.verify(finish_upgrade(trial.begin()))
 
 
 @pytest.mark.all
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize(
     ("point", "outcome"),
     [
@@ -197,11 +239,9 @@ def test_a_message_arrives_corrupt(stage: Stage, upstreams: Upstreams, point: st
         ("destination.send_owned.before", Outcome.MOVED),
     ],
 )
-def test_a_late_destination_that_nobody_may_kill(
-    stage: Stage, upstreams: Upstreams, point: str, outcome: Outcome
-) -> None:
+def test_a_late_destination_that_nobody_may_kill(ground: Ground, point: str, outcome: Outcome, tls: bool) -> None:
     """Somebody else started it. Stopped past the deadline, it goes on when the source has decided: never two owners."""
-    trial = Trial(stage, upstreams, point, "stop", outcome)
+    trial = Trial(ground, point, "stop", outcome)
     instance = trial.edge.instance
     instance.arm(f"{point}:stop")
     destination = instance.launch("--takeover=require")
@@ -211,5 +251,5 @@ def test_a_late_destination_that_nobody_may_kill(
         assert trial.load.turn().failures == []
     instance.resume(destination)
     if outcome is Outcome.UNDONE:
-        assert stage.offspring.status(destination, within=PATIENCE) != 0
+        assert ground.stage.offspring.status(destination, within=PATIENCE) != 0
     trial.verify_owner()
