@@ -84,6 +84,8 @@ class Reactor:
 
     def next_alarm(self) -> float:
         """When `tick` must be called even without an event, monotonic seconds; inf: never."""
+        if self.unflushed:  # a straggler was restored between two ticks
+            return self.now
         return min(self._alarms.next(), self.acceptor.next_alarm(), self.agenda.next_alarm(), self.stop_at)
 
     def tick(self, timeout: float = 0.0) -> None:

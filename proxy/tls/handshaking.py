@@ -21,9 +21,10 @@ from proxy.sides import Downstream
 from proxy.state import Transport
 from proxy.timers import deadline, remaining
 from proxy.tls.handshake import Handshake
+from proxy.tls.session import Session
 
 if TYPE_CHECKING:
-    from proxy.plane import Places, Plane
+    from proxy.plane import Places, Plane, Read
 
 
 class HandshakingState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -78,6 +79,13 @@ class Handshaking(Downstream):
     def catch_up(self) -> None:
         """A finished one that came from the source: take it on."""
         self.plane.secured(self)
+
+    def readable(self, read: Read, now: float) -> None:
+        """The first bytes for a finished one can be here before `catch_up`: who takes it on reads them."""
+        if isinstance(self.tls, Session) and not self.paused:
+            self.catch_up()
+        else:
+            super().readable(read, now)
 
     def ended(self) -> None:
         """A FIN in the middle: somebody looked whether we listen, or gave up."""

@@ -75,6 +75,28 @@ def test_data_behind_the_last_flight_comes_along(play: Scene) -> None:
     assert play.server().take() == b"question"
 
 
+def test_data_that_comes_between_its_arrival_and_the_next_tick_is_not_lost(
+    play: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    client.step()
+    play.world.move()
+    send = play.world._send_stragglers
+
+    def arrive_and_ask() -> None:
+        awaited = bool(play.world.stragglers)
+        send()
+        if awaited and not play.world.stragglers:
+            reactor = play.world.proxy.reactor
+            assert reactor.next_alarm() <= reactor.now, "nothing but this makes it tick"
+            client.step()
+            client.send(b"question")
+
+    monkeypatch.setattr(play.world, "_send_stragglers", arrive_and_ask)
+    client.step()
+    assert play.server().take() == b"question"
+
+
 def test_a_handshake_that_fails_after_the_handover_is_nobodys_any_more(play: Scene) -> None:
     client = Far(play.socket(), play.context(), name="edge.test")
     client.step()
