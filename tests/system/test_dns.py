@@ -14,9 +14,9 @@ import pytest
 from tests.kit.load import Plan
 from tests.kit.ports import free_port, loopback
 from tests.kit.processes import PATIENCE, Instance
+from tests.kit.programs import program
 from tests.kit.stage import Stage
 from tests.kit.waiting import eventually
-from tests.system.test_peers import peer
 
 pytestmark = pytest.mark.all
 
@@ -29,7 +29,7 @@ class NameServer:
         self.hosts = directory / "names"
         self.hosts.write_text("")
         self._argv = [
-            peer("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+            program("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
             "--pid-file=",
             f"--port={self.port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--local=/test/", "--local-ttl=1",
             f"--addn-hosts={self.hosts}", f"--user={pwd.getpwuid(os.getuid()).pw_name}",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.kit.ports import loopback, port_of, refused
+from tests.kit.programs import program
 from tests.kit.stage import Stage
 from tests.kit.waiting import eventually
-from tests.system.test_peers import peer
 
 NGINX = """
 daemon off; master_process off; pid {here}/nginx.pid; error_log {here}/nginx.log warn;
@@ -55,8 +55,8 @@ def receivers(tmp_path: Path) -> Iterator[dict[str, str]]:
     names = {"receiver": at["haproxy"], "edge": at["edge"], "first": at["first"], "second": at["second"]}
     (tmp_path / "haproxy.cfg").write_text(HAPROXY.format(**names))
     programs = [
-        [peer("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
-        [peer("haproxy"), "-db", "-f", str(tmp_path / "haproxy.cfg")],
+        [program("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
+        [program("haproxy"), "-db", "-f", str(tmp_path / "haproxy.cfg")],
     ]
     running = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for argv in programs]
     try:
@@ -70,7 +70,7 @@ def receivers(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def fetch(address: str, *arguments: str) -> str:
-    argv = [peer("curl"), "-sS", "--max-time", "20", *arguments, f"http://{address}/"]
+    argv = [program("curl"), "-sS", "--max-time", "20", *arguments, f"http://{address}/"]
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
