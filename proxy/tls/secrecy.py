@@ -3,13 +3,16 @@
     RLIMIT_CORE 0        no core file: setrlimit(2), core(5)
     PR_SET_DUMPABLE 0    none that goes to a program either, no ptrace(2), no /proc/PID/mem for others of the same
                          user: prctl(2); root still may
+    M_PERTURB            memory that is given back is overwritten: mallopt(3), of glibc. OpenSSL gives back what it knew
+                         of a connection as it is, traffic secrets included
 
-Both are asked for before the first key is read. Programs that this process starts can be dumped again (execve(2)),
+All are asked for before the first key is read. Programs that this process starts can be dumped again (execve(2)),
 until they ask for the same.
 """
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from typing import TYPE_CHECKING
 
@@ -22,11 +25,19 @@ if TYPE_CHECKING:
 
 KEY_LOG = "SSLKEYLOGFILE"
 
+_M_PERTURB = -6  # malloc.h
+_FILL = 0xA5  # any byte but 0, which turns it off
+
 
 def protect() -> None:
     """Once and for all."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl.set_dumpable(0)
+    # No other way leads to the memory of an SSL object that is freed. The cost per request, of 100 bytes to 20 KB, was
+    # below what two runs of one build differ by.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other libraries have none, or one that does nothing
+        mallopt(_M_PERTURB, _FILL)
 
 
 def refuse_key_log(environ: Mapping[str, str]) -> None:

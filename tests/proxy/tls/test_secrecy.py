@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -49,6 +50,28 @@ finally:
 def test_memory_is_closed_to_others_of_the_same_user(how: str, memory: str) -> None:
     told = subprocess.run([sys.executable, "-c", PEEK, how], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == memory
+
+
+LEFT = """
+import ctypes
+from proxy.tls.secrecy import protect
+
+protect()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+place = libc.malloc(6000)  # about as large as what OpenSSL knows of a connection
+ctypes.memset(place, 0x11, 6000)
+libc.free(place)
+print(ctypes.string_at(place, 6000).count(b"\\x11"))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc overwrites")
+def test_memory_that_is_given_back_is_overwritten() -> None:
+    """Reading it is forbidden; here it is still mapped."""
+    told = subprocess.run([sys.executable, "-c", LEFT], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "0"
 
 
 def test_crash_leaves_no_core() -> None:
