@@ -31,6 +31,7 @@ from proxy.sides import Downstream
 from proxy.telling import Telling
 from proxy.ticker import Ticker
 from proxy.tls.renewal import Renewal
+from proxy.tls.secrecy import scrub
 from proxy.tls.watch import FileWatch
 
 if TYPE_CHECKING:
@@ -256,11 +257,15 @@ class ProxyServer(Homes, Telling):
 
     def _let_go(self) -> None:
         """Give back the copies of what moved; on removed listeners clients are refused from here on."""
+        encrypted = False
         for connection in self._left.values():
             self.reactor.kernel.close(connection.fd)
             if connection.tls is not None:
+                encrypted = True
                 connection.tls.end()
         self._left = {}
+        if encrypted:
+            scrub()
         self._close_listeners(self._removed)
         self._removed = []
 

@@ -67,6 +67,31 @@ print(ctypes.string_at(place, 6000).count(b"\\x11"))
 """
 
 
+SMALL = """
+import ctypes
+from proxy.tls.secrecy import protect, scrub
+
+protect()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+places = [libc.malloc(size) for size in (24, 100, 150, 500, 1000, 1032)]
+for place in places:
+    ctypes.memset(place, 0x11, 24)
+for place in places:
+    libc.free(place)
+before = sum(ctypes.string_at(place, 24).count(b"\\x11") for place in places)
+scrub()
+print(before > 0, sum(ctypes.string_at(place, 24).count(b"\\x11") for place in places))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep other pieces")
+def test_small_pieces_are_overwritten_when_asked() -> None:
+    told = subprocess.run([sys.executable, "-c", SMALL], check=True, capture_output=True, text=True)
+    assert told.stdout.split() == ["True", "0"]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc overwrites")
 def test_memory_that_is_given_back_is_overwritten() -> None:
     """Reading it is forbidden; here it is still mapped."""
