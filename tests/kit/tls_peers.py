@@ -126,7 +126,7 @@ class OpensslServer(Piped):
         super().__init__(argv, log)
         self.handshakes = self.updates = 0
         self.described = b""
-        self._echo = threading.Thread(target=self._feed_back)
+        self._echo = threading.Thread(target=self._feed_back, daemon=True)
         self._echo.start()
         eventually(lambda: b"ACCEPT" in self.described, within=PATIENCE, what="s_server listens")
 
@@ -175,7 +175,7 @@ class GnutlsServer(Piped):
         super().__init__(argv, log)
         self.address = f"127.0.0.1:{port}"
         self.described = b""
-        self._drain = threading.Thread(target=self._read)
+        self._drain = threading.Thread(target=self._read, daemon=True)
         self._drain.start()
         self.wait_told("listening on IPv4")
 
