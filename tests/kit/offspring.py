@@ -3,6 +3,9 @@
 Generations start generations, and the first ones are gone by the time a test fails. So every process inherits
 a token in its environment, by which it is found, and orphans come to the test process, which is their
 subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) and so can tell how they ended. Nothing is ever killed by name.
+
+A process that may not be dumped (PR_SET_DUMPABLE), as a proxy with TLS, shows its environment to nobody but root. It
+is known by its command line, if that names something in the test's folder.
 """
 
 from __future__ import annotations
@@ -24,15 +27,19 @@ VARIABLE = "HOTSWAP_TEST_TOKEN"
 
 
 class Offspring:
-    """The processes of one test. `environment` makes a process, and what it starts, belong to it."""
+    """The processes of one test. `environment` makes a process, and what it starts, belong to it.
 
-    def __init__(self) -> None:
+    `folder` is a path that no process of anybody else has in its command line.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         prctl.set_child_subreaper(1)
         self.token = uuid.uuid4().hex
+        self.folder = str(folder or "")
         self._first: list[subprocess.Popen[bytes]] = []
         self._ended: dict[int, int] = {}  # pid: status as from waitpid
         # The sentry ends the others if this process is killed before it can.
-        argv = [sys.executable, "-m", "tests.kit.offspring", self.token]
+        argv = [sys.executable, "-m", "tests.kit.offspring", self.token, self.folder]
         self._sentry = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
 
     @property
@@ -57,7 +64,7 @@ class Offspring:
 
     def living(self) -> list[int]:
         """The pids of all processes that carry the token, zombies not among them."""
-        return with_token(self.token)
+        return with_token(self.token, self.folder)
 
     def status(self, pid: int, *, within: float) -> int:
         """Wait for the end of a process; its exit code, negative for a signal. Raises `Late`.
@@ -97,8 +104,8 @@ class Offspring:
         return found
 
 
-def with_token(token: str) -> list[int]:
-    """All living processes with this token in their environment."""
+def with_token(token: str, folder: str = "") -> list[int]:
+    """All living processes with this token in their environment; of those that hide it, with this folder in the command."""
     wanted = f"{VARIABLE}={token}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -106,9 +113,19 @@ def with_token(token: str) -> list[int]:
             try:
                 if wanted in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
+            except PermissionError:  # somebody else's, or one that may not be dumped
+                if folder and _names(entry, folder):
+                    found.append(int(entry.name))
             except (OSError, ProcessLookupError):
-                continue  # gone meanwhile, a zombie, or somebody else's
+                continue  # gone meanwhile, or a zombie
     return sorted(found)
+
+
+def _names(entry: Path, folder: str) -> bool:
+    try:
+        return f"{folder}/".encode() in (entry / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def kill(pid: int, number: signal.Signals) -> None:
@@ -190,10 +207,10 @@ def _reap(pid: int) -> None:
         return  # not ours to wait for
 
 
-def sentry(token: str) -> None:
+def sentry(token: str, folder: str) -> None:
     """Wait until the test process is gone; then kill all that carry the token."""
     sys.stdin.buffer.read()
-    while living := with_token(token):
+    while living := with_token(token, folder):
         for pid in living:
             kill(pid, signal.SIGKILL)
         for pid in living:
@@ -201,4 +218,4 @@ def sentry(token: str) -> None:
 
 
 if __name__ == "__main__":
-    sentry(sys.argv[1])
+    sentry(sys.argv[1], sys.argv[2])

@@ -45,7 +45,7 @@ class Stage:
         # Short, since the paths of unix sockets are.
         self.directory = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.offspring = Offspring()
+        self.offspring = Offspring(self.directory)
         self._exits.callback(self.offspring.end)
         self.instances: list[Instance] = []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.companion import ROOT
 from tests.kit.offspring import Offspring, wait_for_end, wait_for_stop, with_token
 from tests.kit.waiting import Late, eventually
 
@@ -45,6 +46,32 @@ def test_processes_are_found_until_they_end(offspring: Offspring, log: Path) -> 
     eventually(lambda: offspring.living() == [pid], within=5, what="the process is found")
     assert offspring.end() == [pid]
     assert offspring.living() == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_one_that_hides_its_environment_is_found_by_its_command(log: Path, named: bool) -> None:
+    """Root sees every environment, so all of it happens without the privileges of root."""
+    hider = "import prctl, signal; prctl.set_dumpable(0); print(1, flush=True); signal.pause()"
+    looker = f"""
+import os, sys
+from pathlib import Path
+from tests.kit.offspring import Offspring
+from tests.kit.waiting import eventually
+
+folder = Path({str(log.parent)!r})
+offspring = Offspring(folder)
+argv = [sys.executable, "-c", {hider!r}, str(folder / "edge.yaml") if {named} else "edge.yaml"]
+pid = offspring.start(argv, env=dict(os.environ), cwd=folder, stderr=folder / "log")
+eventually(lambda: (folder / "log").read_text(), within=10, what="it hides")
+print(pid in offspring.living())
+os.kill(pid, 9)
+offspring.status(pid, within=10)
+offspring.end()
+"""
+    drop = ["setpriv", "--bounding-set", "-all"] if os.getuid() == 0 else []
+    argv = [*drop, sys.executable, "-c", looker]
+    seen = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == str(named)
 
 
 def test_the_status_of_an_orphan_is_known(offspring: Offspring, log: Path) -> None:
