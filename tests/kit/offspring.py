@@ -105,7 +105,7 @@ class Offspring:
 
 
 def with_token(token: str, folder: str = "") -> list[int]:
-    """All living processes with this token in their environment; of those that hide it, with this folder in the command."""
+    """All living processes with this token in their environment; of those that hide it, with this folder in argv."""
     wanted = f"{VARIABLE}={token}".encode()
     found = []
     for entry in Path("/proc").iterdir():
