@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from hotswap import errors
 from tests.kit.client import Client
+from tests.kit.companion import ROOT
 from tests.kit.ports import loopback
+from tests.kit.processes import hotswap
 from tests.kit.stage import Edge, Stage
 
 
@@ -77,3 +82,15 @@ def test_admin_address_that_is_taken_refuses_the_upgrade(edge: Edge) -> None:
     assert upgrade.exit_code == errors.DestinationFailed.exit_code
     assert f"{edge.upstreams.addresses[0]} cannot be bound" in upgrade.message
     assert edge.instance.status().generation == 1
+
+
+def test_the_example_of_tls_is_usable_as_it_says(tmp_path: Path) -> None:
+    """With the certificate that its first lines make, in the directory of the file."""
+    example = (ROOT / "examples" / "tls.yaml").read_text()
+    command = example[example.index("openssl req") : example.index("#     hotswap check")].replace("\\\n#", "")
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "tls.yaml").write_text(example)
+    told = subprocess.run(
+        [*hotswap(), "check", "-c", "tls.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stdout) == (0, "tls.yaml: ok: 3 listeners, 2 clusters\n"), told.stderr
