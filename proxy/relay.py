@@ -8,8 +8,8 @@
       | --- RST ---->  failed   --> peer.reset() --- RST ----->        |
 
 A FIN never overtakes bytes; a reset does. With TLS a FIN stands for close_notify and FIN; one that came without
-close_notify is passed on without, so that nobody takes a stream that was cut off for the whole. The pair stays together until both directions are closed, so
-it moves to another process as one. Also used by http1 for tunnels after an Upgrade.
+close_notify is passed on without, so that nobody takes a stream that was cut off for the whole. The pair stays together
+until both directions are closed, so it moves to another process as one. Http1 uses it, too, for tunnels.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
     "tls_version": (lambda _, end: _tls(end, "version"), "The client's TLS, `1.2` or `1.3`; plaintext has none."),
     "tls_cipher": (lambda _, end: _tls(end, "cipher"), "Its cipher suite, by OpenSSL's name."),
     "tls_sni": (lambda _, end: _tls(end, "sni"), "The server name that the client asked for."),
-    "tls_peer": (lambda _, end: _tls(end, "peer"), "The names in the client's verified certificate, `URI:...` and so on."),
+    "tls_peer": (lambda _, end: _tls(end, "peer"), "The names in the client's verified certificate, `URI:...`."),
     "outcome": (lambda _, end: end.outcome, "How it ended, see below."),
 }
 """Name -> how to get it, and what it is. `header.NAME` is understood as well."""
