@@ -9,6 +9,7 @@ with the time, the connection and what it was doing. What the connections do:
     uploads       half a body, a pause, the rest; the upstream tells the CRC it saw
     websockets    a tunnel of echoed messages in CRC-chained frames
     raw           TCP with CRC-chained frames both ways
+    fresh         a connection for each request, together `fresh_rate` a second
     bolt          `bolt_calls` calls under way each, together `bolt_rate` a second, in all dialects
 
 With `tls`, the file of an authority, all of them speak TLS and require a certificate of it for `edge.test`: half of
@@ -42,9 +43,11 @@ class Plan(msgspec.Struct, kw_only=True):
     websockets: int = 0
     raw: int = 0
     bolt: int = 0
+    fresh: int = 0
     rate: float = 400.0
     raw_rate: float = 250.0
     bolt_rate: float = 500.0
+    fresh_rate: float = 50.0
     bolt_calls: int = 16
     stream_seconds: float = 10.0
     upload_bytes: int = 100_000
@@ -56,7 +59,7 @@ class Plan(msgspec.Struct, kw_only=True):
     def scaled(self, share: float) -> Plan:
         """The same mixture with fewer connections, at least one of each kind there is."""
         counts = {kind: max(1, round(getattr(self, kind) * share)) for kind in KINDS if getattr(self, kind)}
-        rates = {"rate": self.rate * share, "raw_rate": self.raw_rate * share, "bolt_rate": self.bolt_rate * share}
+        rates = {name: getattr(self, name) * share for name in ("rate", "raw_rate", "bolt_rate", "fresh_rate")}
         return msgspec.structs.replace(self, **counts, **rates)
 
     def only(self, *kinds: str) -> Plan:
@@ -64,7 +67,7 @@ class Plan(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, **dict.fromkeys(set(KINDS) - set(kinds), 0))
 
 
-KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw", "bolt")
+KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw", "bolt", "fresh")
 
 
 class Failure(msgspec.Struct):

@@ -138,6 +138,20 @@ class Busy(Client):
         await self.pause(mean * self.random.uniform(0.5, 1.5))
 
 
+class Fresh(Client):
+    """Another connection for each request: some handshake is always under way."""
+
+    kind = "fresh"
+
+    async def exchange(self) -> None:
+        await self.get("/bytes?n=500")
+        self.doing = "leaving"
+        self.writer.close()
+        await self.pause(self.plan.fresh / self.plan.fresh_rate * self.random.uniform(0.5, 1.5))
+        self.doing = "connecting"
+        await self.connect()
+
+
 class Idle(Client):
     """Silence after the first request; anything that comes is wrong."""
 
@@ -301,4 +315,4 @@ async def _cancelled(task: asyncio.Future[Any]) -> None:
     await asyncio.wait({task})
 
 
-ALL: tuple[type[Client], ...] = (Busy, Idle, Stream, Upload, WebSocket, Raw)
+ALL: tuple[type[Client], ...] = (Busy, Idle, Stream, Upload, WebSocket, Raw, Fresh)

@@ -114,6 +114,16 @@ def test_calls_go_by_tls_too(authority: Authority) -> None:
         assert upstreams.record().versions == {"TLSv1.3": 1}
 
 
+def test_fresh_connections_follow_one_another(secure_plan: Plan, secure_upstreams: Upstreams) -> None:
+    before = secure_upstreams.record().accepted
+    plan = msgspec.structs.replace(secure_plan.only("fresh"), fresh=2, fresh_rate=100)
+    with Load(plan) as load:
+        eventually(lambda: load.report().connected["fresh"] > 10, within=10, what="they connect again and again")
+        report = load.finish()
+    assert report.failures == []
+    assert secure_upstreams.record().accepted == before + report.connected["fresh"]
+
+
 @pytest.mark.parametrize("fault", ["drop", "double", "flip"])
 def test_a_wrong_byte_is_noticed_by_every_client_of_tls(secure_plan: Plan, fault: Fault) -> None:
     with relayed(secure_plan, patience=0.5) as relays:

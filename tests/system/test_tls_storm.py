@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.kit.certificates import Authority
@@ -10,6 +12,7 @@ from tests.kit.stage import Edge, Stage
 
 FEW, MANY = 5, 20
 SHARE = 0.25
+FD_SLACK = 40  # pool connections come and go with the load
 
 # Two hundred connections.
 SECURE_STORM = Plan(
@@ -35,6 +38,7 @@ def test_nobody_notices_upgrades_in_a_row(stage: Stage, authority: Authority, pl
     versions = [tls["version"] for tls in clients.values()]
     assert abs(versions.count("1.2") - versions.count("1.3")) <= 4, "half and half of each kind"
     assert len(versions) == sum(load.report().connected.values())
+    descriptors: list[int] = []
     for number in range(upgrades):
         done = edge.instance.upgrade("--require-all")
         assert done.exit_code == 0, done.text
@@ -43,6 +47,7 @@ def test_nobody_notices_upgrades_in_a_row(stage: Stage, authority: Authority, pl
         assert behind.record().busy_ends == []
         listeners = edge.instance.status().server["listeners"]
         assert [one["handshakes"]["done"] for one in listeners] == [0, 0, 0], f"after {number + 1} upgrades"
+        descriptors.append(open_descriptors(edge))
     assert {one["serial"]: one["tls"] for one in edge.instance.connections() if "listener" in one} == clients
     report = load.finish()
     print(report.summary())
@@ -51,6 +56,38 @@ def test_nobody_notices_upgrades_in_a_row(stage: Stage, authority: Authority, pl
     assert behind.record().wrong == []
     assert behind.record().busy_ends == []
     assert edge.instance.status().generation == 1 + upgrades
+    assert descriptors[-1] <= descriptors[0] + FD_SLACK, f"descriptors leak: {descriptors}"
+
+
+def open_descriptors(edge: Edge) -> int:
+    return len(list(Path(f"/proc/{edge.instance.status().pid}/fd").iterdir()))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("rate", "upgrades"), [(100, FEW), pytest.param(200, MANY, marks=pytest.mark.all)], ids=["few", "many"]
+)
+def test_no_new_connection_fails_whatever_the_moment(
+    stage: Stage, authority: Authority, rate: float, upgrades: int
+) -> None:
+    """Some of their handshakes are under way in each upgrade, and follow."""
+    behind = stage.upstreams(tls=authority.issue("behind"))
+    edge = Edge(stage, behind, authority=authority)
+    never_close(edge)
+    edge.instance.start()
+    load = edge.load(Plan(fresh=40, fresh_rate=rate, busy=10, rate=40, raw=4, raw_rate=20))
+    followed = 0
+    for _ in range(upgrades):
+        done = edge.instance.upgrade("--require-all")
+        assert done.exit_code == 0, done.text
+        assert done.result["kept"] == []
+        followed += done.result["followed"]
+        assert load.turn().failures == []
+    report = load.finish()
+    print(report.summary(), f"{report.connected['fresh']} connections, {followed} handshakes followed")
+    assert report.failures == []
+    assert behind.record().wrong == []
+    assert behind.record().busy_ends == []
 
 
 def never_close(edge: Edge) -> None:
