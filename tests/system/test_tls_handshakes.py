@@ -103,6 +103,21 @@ def test_a_handshake_is_finished_by_the_source_and_follows(
         assert beginner.client.ask("/bytes?n=10").status == 200
 
 
+def test_a_request_in_the_packet_that_ends_the_handshake_is_served(edge: Edge, authority: Authority) -> None:
+    """The source opens it with the keys that it has just got, or leaves it to the next generation; once, either way."""
+    source = edge.instance.status().pid
+    beginner = Beginner(edge, authority, "1.3", 1, 0.0)
+    with beginner.client as client:
+        attempt = edge.instance.start_upgrade()
+        owner_changes(edge, source)
+        last = client.flight()
+        request = client.seal(b"GET /bytes?n=77 HTTP/1.1\r\nhost: edge.test\r\n\r\n")
+        client.send_raw(last + request[:20])
+        assert finish_upgrade(attempt).exit_code == 0
+        client.send_raw(request[20:] + client.seal(b"GET /bytes?n=78 HTTP/1.1\r\nhost: edge.test\r\n\r\n"))
+        assert [len(client.response().body) for _ in range(2)] == [77, 78]
+
+
 def test_many_handshakes_at_once_follow(edge: Edge, authority: Authority) -> None:
     """Of both versions and at every stage; others are there already, and new ones come meanwhile."""
     source = edge.instance.status().pid

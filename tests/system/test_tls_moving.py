@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from tests.kit.stage import Edge, Stage
 from tests.kit.tls import VERSIONS, TlsClient, Version, client_context
 from tests.kit.tls_peers import OpensslClient, OpensslServer
 from tests.kit.upstreams import Kind, Upstreams
+from tests.kit.waiting import eventually
 
 PLACES: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("raw", "127.0.0.1:0"))
 REQUEST = b"GET /bytes?n=77 HTTP/1.1\r\nhost: edge.test\r\nx-padding: is longer than the others\r\n\r\n"
@@ -181,6 +183,40 @@ def test_a_direction_that_ended_stays_ended(
     upgrade(edge)
     upstreams.release(f"ended-{version}")
     assert len(FrameReader().feed(client.response().body)) == 64
+
+
+def test_a_connection_that_ends_moves(edge: Edge, client: TlsClient) -> None:
+    """The proxy said close_notify and waits for the client's end; so does the next generation."""
+    client.get("/bytes?n=100", "connection: close")
+    assert client.response().body == bytes(range(100))
+    assert client.more() == b""
+    upgrade(edge)
+    assert clients_of(edge)
+    client.end_sending()
+    client.close()
+    eventually(lambda: not clients_of(edge), within=PATIENCE, what="the connection is over")
+
+
+def clients_of(edge: Edge) -> list[dict[str, Any]]:
+    return [one for one in edge.instance.connections() if "listener" in one]
+
+
+def test_the_record_layers_take_over_from_each_other(edge: Edge, client: TlsClient, authority: Authority) -> None:
+    """That in C from the one in Python and back, with half a record under way, and a stream of the other version."""
+    other: Version = "1.2" if client.tls.version() == "TLSv1.3" else "1.3"
+    with (
+        TlsClient(edge.raw, client_context(authority.file, other)) as second,
+        Conversation(second) as talk,
+    ):
+        for record in ("python", "c", "python"):
+            sealed = client.seal(REQUEST)
+            client.send_raw(sealed[:33])
+            command = ["env", f"HOTSWAP_TLS_RECORD={record}", *edge.instance.command()]
+            done = edge.instance.upgrade("--require-all", command=command)
+            assert done.exit_code == 0, done.text
+            client.send_raw(sealed[33:])
+            assert len(client.response().body) == 77
+            talk.turn()
 
 
 def test_the_source_goes_on_with_the_same_keys_after_failed_attempts(edge: Edge, client: TlsClient) -> None:
