@@ -12,8 +12,8 @@ The order of calls at a source that gives everything away::
 
 and ``thaw()`` instead of ``retire()`` if the attempt is taken back. At a destination::
 
-    agree() accept_descriptors() adopt(listeners)   restore() forget() ... expect_stragglers() restore_shared()   start()
-    `---------------------------------- inert: no I/O on any of them -----------------------------------------'
+    agree() accept_descriptors() adopt(listeners)   restore() ... expect_stragglers() restore_shared()   start()
+    `------------------------------- inert: no I/O on any of them ----------------------------------'
 
 A cold start is ``adopt(listeners)``, ``start()``.
 
