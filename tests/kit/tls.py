@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from tests.kit.certificates import Pair
 from tests.kit.client import PATIENCE, Client
 
 Version = Literal["1.2", "1.3"]
 VERSIONS: tuple[Version, ...] = ("1.2", "1.3")
+NEWEST_FIRST = ("1.3", pytest.param("1.2", marks=pytest.mark.all))
+"""Parameters of tests that say the same of both versions: `make test` is content with one."""
 
 HOST = "edge.test"
 """The name that clients ask for; certificates are for it unless a test says otherwise."""

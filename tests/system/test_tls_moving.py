@@ -18,12 +18,13 @@ from tests.kit.conversation import Conversation
 from tests.kit.frames import FrameReader
 from tests.kit.processes import PATIENCE
 from tests.kit.stage import Edge, Stage
-from tests.kit.tls import VERSIONS, TlsClient, Version, client_context
+from tests.kit.tls import NEWEST_FIRST, TlsClient, Version, client_context
 from tests.kit.tls_peers import OpensslClient, OpensslServer
 from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually
 
 PLACES: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("raw", "127.0.0.1:0"))
+BOTH = [True, pytest.param(False, marks=pytest.mark.all)]
 REQUEST = b"GET /bytes?n=77 HTTP/1.1\r\nhost: edge.test\r\nx-padding: is longer than the others\r\n\r\n"
 
 
@@ -38,7 +39,7 @@ def edge(stage: Stage, authority: Authority, upstreams: Upstreams) -> Edge:
     return stage.edge(upstreams, authority=authority)
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=NEWEST_FIRST)
 def version(request: pytest.FixtureRequest) -> Version:
     chosen: Version = request.param
     return chosen
@@ -65,6 +66,7 @@ def assert_crc(fields: dict[str, str], body: bytes) -> None:
 # -- records ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.all
 def test_an_idle_connection_serves_on_after_several_upgrades_in_a_row(edge: Edge, client: TlsClient) -> None:
     upgrade(edge, 3)
     assert client.ask("/bytes?n=10").status == 200
@@ -80,6 +82,7 @@ def test_a_half_sent_record_is_completed(edge: Edge, client: TlsClient) -> None:
         assert len(client.response().body) == 77
 
 
+@pytest.mark.all
 def test_a_record_that_is_cut_twice_is_completed(edge: Edge, client: TlsClient) -> None:
     """What came first is taken along twice, and a whole record before it is not opened again."""
     sealed = client.seal(REQUEST[:20]) + client.seal(REQUEST[20:])
@@ -114,6 +117,7 @@ def test_a_slow_reader_gets_every_byte(edge: Edge, client: TlsClient) -> None:
     assert client.ask("/bytes?n=10").status == 200
 
 
+@pytest.mark.all
 def test_a_half_sent_upload_is_completed(edge: Edge, client: TlsClient) -> None:
     body = bytes(range(256)) * 1200
     client.send(f"POST /sink HTTP/1.1\r\nhost: edge.test\r\ncontent-length: {len(body)}\r\n\r\n")
@@ -163,6 +167,7 @@ def fill(client: TlsClient, piece: bytes) -> tuple[bytes, int]:
             return rest, count
 
 
+@pytest.mark.all
 def test_a_response_that_waits_for_the_upstream_is_completed(
     edge: Edge, client: TlsClient, upstreams: Upstreams, version: Version
 ) -> None:
@@ -236,7 +241,7 @@ def test_the_source_goes_on_with_the_same_keys_after_failed_attempts(edge: Edge,
 # -- keys ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("both", [True, False], ids=["asking for one", "asking for none"])
+@pytest.mark.parametrize("both", BOTH, ids=["asking for one", "asking for none"])
 def test_an_upgrade_comes_between_a_key_update_and_the_first_byte_under_the_new_key(
     edge: Edge, authority: Authority, tmp_path: Path, both: bool
 ) -> None:
@@ -252,7 +257,7 @@ def test_an_upgrade_comes_between_a_key_update_and_the_first_byte_under_the_new_
         talk.turn()
 
 
-@pytest.mark.parametrize("both", [True, False], ids=["asking for one", "asking for none"])
+@pytest.mark.parametrize("both", BOTH, ids=["asking for one", "asking for none"])
 def test_an_upgrade_comes_between_a_key_update_of_an_endpoint_and_its_first_byte_under_the_new_key(
     stage: Stage, authority: Authority, tmp_path: Path, both: bool
 ) -> None:

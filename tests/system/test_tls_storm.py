@@ -65,7 +65,7 @@ def open_descriptors(edge: Edge) -> int:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("rate", "upgrades"), [(100, FEW), pytest.param(200, MANY, marks=pytest.mark.all)], ids=["few", "many"]
+    ("rate", "upgrades"), [(100, 3), pytest.param(200, MANY, marks=pytest.mark.all)], ids=["few", "many"]
 )
 def test_no_new_connection_fails_whatever_the_moment(
     stage: Stage, authority: Authority, rate: float, upgrades: int
