@@ -124,7 +124,7 @@ class Session:
                         raise TlsError(UNEXPECTED_MESSAGE, "data within a handshake message")
                 if payload is None:
                     if kind:
-                        continue  # it stopped in front of a record that does not open: hear why
+                        continue  # there may be more; or a record that does not open: hear why
                     break
                 if self._control(kind, payload):
                     at = len(buffer)  # nothing behind a close_notify counts (RFC 8446 section 6.1)

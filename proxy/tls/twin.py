@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "LARGEST_PLAIN", "REKEY_AT", "Permit", "RecordLayer", "Secrets", "Vault", "suite_of"]
 
-NOTHING_LEFT, BAD_RECORD_NEXT = 0, -1
+NOTHING_LEFT, CALL_AGAIN = 0, -1
 """What `open` returns instead of a type."""
 
 REKEY_AT: Final = 1 << 23
 """Records under one key, TLS 1.3: RFC 8446 section 5.5 asks for less than 2**24.5 with AES-GCM."""
 MOST_EMPTY: Final = 32
 """Records in a row that carry nothing: they cost us time, and the peer next to none."""
+MOST_RECORDS: Final = 64
+"""Records that one call opens: native/traffic.c says why."""
 
 _LARGEST: Final = (1 << 64) - 1
 _KEY_UPDATE: Final = bytes((24, 0, 0, 1, 0))  # update_not_requested, RFC 8446 section 4.6.3
@@ -211,9 +213,9 @@ class RecordLayer(Unshared):
         """Open the records in `buffer` from `at` on. Returns (position behind them, plaintext, type, payload).
 
         Records of application data become one plaintext; the first of another type ends it, and is returned with its
-        type and payload. Type 0: no complete record is left. Type -1: a bad record is next, and the next call raises;
-        so what was opened in front of it is not lost. Raises `TlsError` with the alert, and the connection is broken
-        then; `NotOwner`; `ValueError` for a position outside of the buffer.
+        type and payload. Type 0: no complete record is left. Type -1: call again; it stopped behind 64 records, or in
+        front of a bad one, for which the next call raises: so what was opened is not lost. Raises `TlsError` with the
+        alert, and the connection is broken then; `NotOwner`; `ValueError` for a position outside of the buffer.
         """
         self._owns()
         if self._broken:
@@ -228,7 +230,10 @@ class RecordLayer(Unshared):
         pieces: list[bytes] = []
         kind, payload = NOTHING_LEFT, None
         try:
-            while size := self._complete(view, at):
+            for _ in range(MOST_RECORDS):
+                size = self._complete(view, at)
+                if not size:
+                    break
                 opened = self._rx.open(self._rx.seq, bytes(view[at : at + size]))
                 self._check_empty(opened)
                 self._rx.seq += 1
@@ -237,11 +242,13 @@ class RecordLayer(Unshared):
                     kind, payload = opened
                     break
                 pieces.append(opened.plain)
+            else:
+                kind = CALL_AGAIN if at < len(view) else NOTHING_LEFT
         except TlsError as error:
             if at == start:
                 self._broken = error.alert
                 raise
-            kind = BAD_RECORD_NEXT
+            kind = CALL_AGAIN
         return at, pieces[0] if len(pieces) == 1 else b"".join(pieces), kind, payload
 
     def _complete(self, buffer: memoryview, at: int) -> int:

@@ -95,7 +95,11 @@ PyObject *layer_seal(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
 
 /* ---- open */
 
-enum { NOTHING_LEFT = 0, BAD_RECORD_NEXT = -1 }; /* instead of a type */
+enum { NOTHING_LEFT = 0, CALL_AGAIN = -1 }; /* instead of a type */
+
+/* In one call. A call measures what it may open, and a record of another type ends it: without a bound, a peer that
+ * mixes types in small records would have all that waits measured again for each of them. */
+enum { MOST_RECORDS = 64 };
 
 /* What the header alone tells. A record that is too long is not waited for. */
 static Opened check_header(const Suite *suite, const uint8_t *header)
@@ -109,24 +113,31 @@ static Opened check_header(const Suite *suite, const uint8_t *header)
     return (Opened){.alert = 0};
 }
 
-static Py_ssize_t plaintext_room(const uint8_t *at, const uint8_t *end)
-{
-    Py_ssize_t room = 0;
-    while (end - at >= HEADER_SIZE) {
-        Py_ssize_t length = get16(at + 3);
-        if (length > end - at - HEADER_SIZE)
-            break;
-        room += length;
-        at += HEADER_SIZE + length;
-    }
-    return room;
-}
-
 typedef struct {
     const uint8_t *at, *end; /* records that wait */
     uint8_t *out;            /* end of the plaintext */
     Opened last;             /* the record that stopped it: kind 0 if none is left, alert if it is bad */
+    bool more;               /* behind `end`, for another call */
 } Reading;
+
+/* Room for the plaintext of as many records as this call may open; `end` moves to the end of these. */
+static Py_ssize_t plaintext_room(Reading *reading)
+{
+    const uint8_t *at = reading->at;
+    Py_ssize_t room = 0;
+    for (int records = 0; records < MOST_RECORDS; records++) {
+        if (reading->end - at < HEADER_SIZE)
+            return room;
+        Py_ssize_t length = get16(at + 3);
+        if (length > reading->end - at - HEADER_SIZE)
+            return room;
+        room += length;
+        at += HEADER_SIZE + length;
+    }
+    reading->more = at < reading->end;
+    reading->end = at;
+    return room;
+}
 
 static Opened open_next(RecordLayer *self, Reading *reading, EVP_CIPHER_CTX *context)
 {
@@ -185,7 +196,8 @@ static PyObject *answer(RecordLayer *self, const Reading *reading, const Py_buff
         Py_XDECREF(payload);
         return NULL;
     }
-    int kind = last->alert ? BAD_RECORD_NEXT : last->kind;
+    bool again = last->alert || (last->kind == NOTHING_LEFT && reading->more);
+    int kind = again ? CALL_AGAIN : last->kind;
     return Py_BuildValue("nNiN", now, plain, kind, payload ? payload : Py_NewRef(Py_None));
 }
 
@@ -203,7 +215,7 @@ static PyObject *open_buffer(RecordLayer *self, const Py_buffer *buffer, Py_ssiz
     if (context == NULL)
         return fail(self, INTERNAL_ERROR, "OpenSSL did not take the key");
     Reading reading = {.at = (const uint8_t *)buffer->buf + at, .end = (const uint8_t *)buffer->buf + buffer->len};
-    PyObject *plain = PyBytes_FromStringAndSize(NULL, plaintext_room(reading.at, reading.end));
+    PyObject *plain = PyBytes_FromStringAndSize(NULL, plaintext_room(&reading));
     if (plain == NULL)
         return NULL;
     reading.out = (uint8_t *)PyBytes_AS_STRING(plain);

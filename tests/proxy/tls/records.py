@@ -13,7 +13,7 @@ import pytest
 
 from proxy.tls import twin
 from proxy.tls.suites import BY_ID, TLS13, Suite
-from proxy.tls.twin import BAD_RECORD_NEXT, NOTHING_LEFT, Permit, RecordLayer, Secrets, Vault
+from proxy.tls.twin import CALL_AGAIN, NOTHING_LEFT, Permit, RecordLayer, Secrets, Vault
 
 try:
     from proxy.tls import _record
@@ -180,7 +180,7 @@ def read(layer: RecordLayer, buffer: bytes) -> tuple[list[Event], bytes]:
         elif kind == NOTHING_LEFT:
             return events, buffer[at:]
         else:
-            assert kind == BAD_RECORD_NEXT
+            assert kind == CALL_AGAIN
 
 
 def joined(events: list[Event]) -> list[Event]:

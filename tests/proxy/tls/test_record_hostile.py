@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.tls import keys
 from proxy.tls.errors import BAD_RECORD_MAC, RECORD_OVERFLOW, UNEXPECTED_MESSAGE, TlsError
 from proxy.tls.suites import TLS12, TLS13, Suite
-from proxy.tls.twin import BAD_RECORD_NEXT, MOST_EMPTY, RecordLayer
+from proxy.tls.twin import CALL_AGAIN, MOST_EMPTY, MOST_RECORDS, RecordLayer
 from tests.proxy.tls.records import (
     ALERT,
     ALL,
@@ -92,7 +92,7 @@ def test_what_came_before_a_bad_record_is_not_lost(name: str, suite: Suite) -> N
     client, server = pair(name, suite)
     good = client.seal(DATA, b"good") + client.seal(DATA, b" bytes")
     stream = good + changed(client.seal(DATA, b"bad"), -1)
-    assert server.open(stream, 0) == (len(good), b"good bytes", BAD_RECORD_NEXT, None)
+    assert server.open(stream, 0) == (len(good), b"good bytes", CALL_AGAIN, None)
     with pytest.raises(TlsError) as caught:
         server.open(stream, len(good))
     assert caught.value.alert == BAD_RECORD_MAC
@@ -102,7 +102,7 @@ def test_what_came_before_a_bad_record_is_not_lost(name: str, suite: Suite) -> N
 def test_a_bad_record_behind_empty_ones_is_found_as_well(name: str) -> None:
     client, server = pair(name, KINDS[0])
     good = client.seal(DATA, b"")
-    assert server.open(good + b"\x16\x03\x03\x00\x01?", 0) == (len(good), b"", BAD_RECORD_NEXT, None)
+    assert server.open(good + b"\x16\x03\x03\x00\x01?", 0) == (len(good), b"", CALL_AGAIN, None)
     assert refused(server, b"\x16\x03\x03\x00\x01?") == UNEXPECTED_MESSAGE
 
 
@@ -202,8 +202,33 @@ def test_a_run_of_empty_records_has_an_end(name: str, suite: Suite) -> None:
         read(server, client.seal(DATA, b"x"))
     run = b"".join(client.seal(DATA, b"") for _ in range(MOST_EMPTY + 1))
     at, plain, kind, payload = server.open(run, 0)
-    assert (plain, kind, payload) == (b"", BAD_RECORD_NEXT, None)
+    assert (plain, kind, payload) == (b"", CALL_AGAIN, None)
     assert refused(server, run[at:]) == UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize(("name", "suite"), EACH_KIND, ids=named)
+def test_a_call_opens_so_many_records_and_no_more(name: str, suite: Suite) -> None:
+    """What waits behind them is not measured again by each call, however types are mixed in it."""
+    client, server = pair(name, suite)
+    portion = b"".join(client.seal(DATA, b"x") for _ in range(MOST_RECORDS))
+    others = client.seal(DATA, b"y") + client.seal(HANDSHAKE, b"message")
+    assert server.open(portion, 0) == (len(portion), b"x" * MOST_RECORDS, 0, None)
+    assert server.open(others, 0) == (len(others), b"y", HANDSHAKE, b"message")
+    portion = b"".join(client.seal(DATA, b"x") for _ in range(MOST_RECORDS))
+    for behind in (portion, portion + client.seal(DATA, b"y"), portion[:1]):
+        _, server = pair(name, suite, tx_seq=client.tx_seq, rx_seq=MOST_RECORDS + 2)
+        assert server.open(portion + behind, 0) == (len(portion), b"x" * MOST_RECORDS, CALL_AGAIN, None)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_bad_record_behind_so_many_is_found_as_well(name: str) -> None:
+    client, server = pair(name, KINDS[0])
+    good = b"".join(client.seal(DATA, b"x") for _ in range(MOST_RECORDS))
+    stream = good + changed(client.seal(DATA, b"bad"), -1)
+    assert server.open(stream, 0) == (len(good), b"x" * MOST_RECORDS, CALL_AGAIN, None)
+    with pytest.raises(TlsError) as caught:
+        server.open(stream, len(good))
+    assert caught.value.alert == BAD_RECORD_MAC
 
 
 @pytest.mark.parametrize("name", BOTH)
