@@ -35,6 +35,8 @@ MOST_RECORDS: Final = 64
 """Records that one call opens: native/traffic.c says why."""
 
 _LARGEST: Final = (1 << 64) - 1
+_NEWER_THAN_ANY: Final = _LARGEST
+"""An owner's layer instead of the count of a state: it may have used nonces that no state knows of."""
 _KEY_UPDATE: Final = bytes((24, 0, 0, 1, 0))  # update_not_requested, RFC 8446 section 4.6.3
 
 
@@ -73,7 +75,7 @@ class RecordLayer(Unshared):
         self.limit = LARGEST_PLAIN
         self._rekey_at = REKEY_AT
         self._saved_at = 0
-        """The vault's count in the state that this came from."""
+        """The vault's count in the state that this came from, or `_NEWER_THAN_ANY`."""
         self._broken = 0
         self._empty = 0
         self._alerted = False
@@ -147,6 +149,7 @@ class RecordLayer(Unshared):
         layer.tx_explicit = tx_explicit
         layer.limit = limit
         layer._rekey_at = rekey_at
+        layer._saved_at = _NEWER_THAN_ANY
         return layer
 
     # ---- ownership ----
@@ -160,6 +163,7 @@ class RecordLayer(Unshared):
         self._alive()
         if not self._permit.granted:
             raise NotOwner("this generation does not own the connection: nothing is sealed or opened")
+        self._saved_at = _NEWER_THAN_ANY
 
     def assign(self, permit: Permit) -> None:
         """Another permit decides from now on."""
@@ -331,10 +335,11 @@ class RecordLayer(Unshared):
     def reload(self, state: bytes, vault: Vault) -> None:
         """Go on from a later state of the same connection. Raises `ValueError` as `restore` does.
 
-        Also where it would lead back: for an older state, and in an owner, who has used nonces the state does not know.
+        Also where it would lead back: for an older state, and in a layer of who owns or once did, for it may have used
+        nonces that the state does not know.
         """
         self._alive()
-        if self._permit.granted:
+        if self._permit.granted or self._saved_at == _NEWER_THAN_ANY:
             raise ValueError("an owner's layer is newer than any state")
         saved = twin_state.unwrap(state, vault)
         if saved.suite != self._suite or saved.server != self.server:

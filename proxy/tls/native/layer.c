@@ -9,13 +9,16 @@ bool layer_alive(const RecordLayer *self)
     return !self->ended && check_epoch(self->epoch);
 }
 
-bool layer_owns(const RecordLayer *self)
+bool layer_owns(RecordLayer *self)
 {
     if (!layer_alive(self))
         return false;
-    if (!permit_grants(self->permit))
+    if (!permit_grants(self->permit)) {
         PyErr_SetString(NotOwner, "this generation does not own the connection: nothing is sealed or opened");
-    return permit_grants(self->permit);
+        return false;
+    }
+    self->saved_at = NEWER_THAN_ANY;
+    return true;
 }
 
 RecordLayer *layer_new(Permit *permit, const Suite *suite, bool server)
@@ -111,6 +114,7 @@ static PyObject *layer_begin(PyObject *unused, PyObject *args, PyObject *kwargs)
         self->tx_explicit = tx_explicit;
         self->limit = (uint16_t)limit;
         self->rekey_at = rekey_at;
+        self->saved_at = NEWER_THAN_ANY;
     }
     return (PyObject *)self;
 }

@@ -164,7 +164,7 @@ typedef struct {
     Direction tx, rx;
     uint64_t tx_explicit; /* the explicit nonce of the next record, TLS 1.2 with GCM */
     uint64_t rekey_at;    /* TLS 1.3: the sequence number that asks for a KeyUpdate */
-    uint64_t saved_at;    /* the vault's count in the state that this came from */
+    uint64_t saved_at;    /* the vault's count in the state that this came from, or NEWER_THAN_ANY */
     unsigned epoch;
     uint16_t limit;       /* bytes of plaintext in a record that we seal */
     uint8_t broken;       /* the alert that ended it, 0 while all is well */
@@ -175,10 +175,11 @@ typedef struct {
 extern PyTypeObject RecordLayer_Type;
 
 enum { REKEY_AT = 1 << 23, MOST_EMPTIES = 32 };
+#define NEWER_THAN_ANY UINT64_MAX /* an owner's: it may have used nonces that no state knows of */
 
 RecordLayer *layer_new(Permit *permit, const Suite *suite, bool server);
 bool layer_alive(const RecordLayer *layer); /* or sets NotOwner: it has ended, or was made before a fork */
-bool layer_owns(const RecordLayer *layer);  /* or sets NotOwner: neither may it seal and open */
+bool layer_owns(RecordLayer *layer);        /* or sets NotOwner. Once it did, no state leads the layer back */
 
 /* traffic.c */
 PyObject *layer_seal(RecordLayer *layer, PyObject *const *args, Py_ssize_t count);

@@ -92,21 +92,29 @@ static const Suite *check_header(const uint8_t *state, Py_ssize_t size)
     return NULL;
 }
 
+/* A state may not lead a layer back: to nonces that were used since. */
+static bool leads_on(const RecordLayer *self, const Suite *suite, const uint8_t *state)
+{
+    if (!layer_alive(self))
+        return false;
+    if (self->saved_at == NEWER_THAN_ANY || permit_grants(self->permit))
+        PyErr_SetString(PyExc_ValueError, "an owner's layer is newer than any state");
+    else if (self->suite != suite || self->server != (state[1] & FLAG_SERVER))
+        PyErr_SetString(PyExc_ValueError, "the state is one of another connection");
+    else if (get64(state + HEADER) < self->saved_at)
+        PyErr_SetString(PyExc_ValueError, "the state is older than what is there");
+    else
+        return true;
+    return false;
+}
+
 /* Changes nothing unless all of it is good. */
 static bool load(RecordLayer *self, const uint8_t *state, Py_ssize_t size, PyObject *vault)
 {
     const Suite *suite = check_header(state, size);
-    if (suite == NULL)
+    bool fresh = self->suite == NULL;
+    if (suite == NULL || (!fresh && !leads_on(self, suite, state)))
         return false;
-    if (self->suite != NULL && (self->suite != suite || self->server != (state[1] & FLAG_SERVER))) {
-        PyErr_SetString(PyExc_ValueError, "the state is one of another connection");
-        return false;
-    }
-    uint64_t saved_at = get64(state + HEADER);
-    if (saved_at < self->saved_at) {
-        PyErr_SetString(PyExc_ValueError, "the state is older than what is there");
-        return false;
-    }
     uint8_t secrets[LONGEST_SECRETS];
     bool ok = vault_unwrap((Vault *)vault, state, HEADER, state + HEADER, 2 * secrets_size(suite), secrets);
     if (ok) {
@@ -117,7 +125,7 @@ static bool load(RecordLayer *self, const uint8_t *state, Py_ssize_t size, PyObj
         self->tx_explicit = get64(state + 24);
         self->broken = state[32];
         self->empties = state[33];
-        self->saved_at = saved_at;
+        self->saved_at = get64(state + HEADER);
         get_secrets(&self->rx, suite, get_secrets(&self->tx, suite, secrets));
         self->tx.seq = get64(state + 8);
         self->rx.seq = get64(state + 16);
@@ -126,6 +134,7 @@ static bool load(RecordLayer *self, const uint8_t *state, Py_ssize_t size, PyObj
     return ok;
 }
 
+/* As in `seal`, the buffer comes before all that it could change. */
 static bool load_object(RecordLayer *self, PyObject *state, PyObject *vault)
 {
     Py_buffer buffer;
@@ -159,13 +168,7 @@ PyObject *layer_reload(RecordLayer *self, PyObject *const *args, Py_ssize_t coun
         PyErr_SetString(PyExc_TypeError, "reload takes a state and a vault");
         return NULL;
     }
-    if (!layer_alive(self))
-        return NULL;
-    if (permit_grants(self->permit)) { /* it has used nonces that the state does not know of */
-        PyErr_SetString(PyExc_ValueError, "an owner's layer is newer than any state");
-        return NULL;
-    }
-    if (!load_object(self, args[0], args[1]))
+    if (!layer_alive(self) || !load_object(self, args[0], args[1]))
         return NULL;
     Py_RETURN_NONE;
 }

@@ -188,7 +188,7 @@ def test_a_later_state_brings_a_layer_up_to_date(name: str, suite: Suite) -> Non
     client, server = pair(name, suite)
     permit = module.Permit()
     copy = module.RecordLayer.restore(server.save(saving), restoring, permit)
-    for turn in range(3):
+    for _ in range(3):
         read(server, client.seal(DATA, noise(100)) + client.seal(DATA, b""))
         server.seal(DATA, noise(20_000))
         if suite.version == TLS13:
@@ -197,10 +197,7 @@ def test_a_later_state_brings_a_layer_up_to_date(name: str, suite: Suite) -> Non
             server.update_rx()
         copy.reload(server.save(saving), restoring)
         assert seen(copy) == seen(server)
-        if turn == 1:  # also from a layer that is in use
-            permit.grant()
-            copy.seal(DATA, b"")
-            permit.revoke()
+        assert copy.proves(b"\x17\x03\x03\x00\x20" + bytes(32), ours=True, seq=0) is None  # its keys are derived
     copy.reload(server.save(saving), restoring)
     permit.grant()
     record = client.seal(DATA, b"x")
@@ -231,10 +228,38 @@ def test_an_owners_layer_is_not_brought_to_any_state(name: str) -> None:
     source = begin(name, SOME, server=True)
     copy = module.RecordLayer.restore(source.save(saving), restoring, permit)
     permit.grant()
-    copy.seal(DATA, b"x")
     with pytest.raises(ValueError, match="owner"):
         copy.reload(source.save(saving), restoring)
-    assert copy.tx_seq == 1
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("use", ["seal", "open", "update_tx", "update_rx"])
+def test_neither_is_that_of_a_former_owner(name: str, use: str) -> None:
+    """Frozen, it could own again: what it used since would be used once more."""
+    module = implementation(name)
+    saving, restoring = vaults(module, module)
+    permit = granted(module)
+    client, source = pair(name, SOME)
+    record = client.seal(DATA, b"x")
+    copy = module.RecordLayer.restore(source.save(saving), restoring, permit)
+    arguments: dict[str, tuple[Any, ...]] = {"seal": (DATA, b"x"), "open": (record, 0)}
+    getattr(copy, use)(*arguments.get(use, ()))
+    before = seen(copy)
+    permit.revoke()
+    with pytest.raises(ValueError, match="owner"):
+        copy.reload(source.save(saving), restoring)
+    assert seen(copy) == before
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_neither_is_one_that_came_of_a_handshake(name: str) -> None:
+    module = implementation(name)
+    saving, restoring = vaults(module, module)
+    source = begin(name, SOME, server=True)
+    layer = begin(name, SOME, server=True, tx_seq=7, permit=module.Permit())
+    with pytest.raises(ValueError, match="owner"):
+        layer.reload(source.save(saving), restoring)
+    assert layer.tx_seq == 7
 
 
 @pytest.mark.parametrize("name", BOTH)
