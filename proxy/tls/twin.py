@@ -206,10 +206,12 @@ class RecordLayer(Unshared):
         return records[0] if len(records) == 1 else b"".join(records)
 
     def _seal(self, kind: int, plain: bytes) -> bytes:
-        explicit = self.tx_explicit
+        tx, explicit = self._tx, 0
+        seq = tx.spend()
         if self._suite.explicit_size:
-            self.tx_explicit = (explicit + 1) % (1 << 64)  # before use, as the sequence number
-        return self._tx.seal(kind, plain, explicit)
+            explicit = self.tx_explicit
+            self.tx_explicit = (explicit + 1) % (1 << 64)  # before use, and without a call between, as `spend`
+        return tx.seal(kind, plain, seq, explicit)
 
     # ---- open ----
 

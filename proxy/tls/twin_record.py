@@ -76,12 +76,21 @@ class Direction:
     def _nonce(self, seq: int) -> bytes:
         return (int.from_bytes(self._iv, "big") ^ seq).to_bytes(NONCE, "big")
 
-    def seal(self, kind: int, plain: bytes, explicit: int) -> bytes:
-        """One record. `explicit`: the explicit nonce, for suites that have one. `TlsError` after 2**64 - 1 records."""
-        suite, cipher, seq = self._suite, self._made_cipher(), self.seq
+    def spend(self) -> int:
+        """The sequence number of the next record that we seal. Raises `TlsError` after 2**64 - 1 of them.
+
+        Before use: whatever fails then can skip a nonce, never use one again. No call stands between reading a number
+        and writing the next, so that nothing that interrupts us there can seal under the same.
+        """
+        seq = self.seq
         if seq == _SEQUENCE_END:
             raise TlsError(INTERNAL_ERROR, "the sequence numbers are used up")
-        self.seq = seq + 1  # before use: whatever fails now can skip a nonce, never use one again
+        self.seq = seq + 1
+        return seq
+
+    def seal(self, kind: int, plain: bytes, seq: int, explicit: int) -> bytes:
+        """One record. `explicit`: the explicit nonce, for suites that have one. Both numbers are spent already."""
+        suite, cipher = self._suite, self._made_cipher()
         size = len(plain) + suite.expansion
         if suite.version == TLS13:
             header = _HEADER.pack(APPLICATION, _LEGACY, size)
@@ -95,14 +104,14 @@ class Direction:
 
     def open(self, seq: int, record: bytes) -> Opened:
         """A complete record. Raises `TlsError`."""
+        if seq == _SEQUENCE_END:
+            raise TlsError(INTERNAL_ERROR, "the sequence numbers are used up")
         suite, cipher = self._suite, self._made_cipher()
         header, body = record[:HEADER], record[HEADER:]
         explicit = suite.explicit_size
         size = len(body) - explicit - suite.tag_size
         if size < 0:
             raise TlsError(BAD_RECORD_MAC, "a record is shorter than its tag")
-        if seq == _SEQUENCE_END:
-            raise TlsError(INTERNAL_ERROR, "the sequence numbers are used up")
         nonce = self._iv + body[:explicit] if explicit else self._nonce(seq)
         aad = header if suite.version == TLS13 else seq.to_bytes(8, "big") + header[:3] + size.to_bytes(2, "big")
         try:

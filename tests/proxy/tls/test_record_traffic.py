@@ -307,12 +307,16 @@ def test_numbers_out_of_range_are_refused(name: str, wrong: dict[str, Any]) -> N
         begin(name, SOME, server=True, **wrong)
 
 
-@pytest.mark.parametrize("name", BOTH)
-def test_the_last_sequence_number_is_not_used(name: str) -> None:
-    client, server = pair(name, SOME, tx_seq=2**64 - 2, rx_seq=2**64 - 2, rekey_at=2**64 - 1)
+@pytest.mark.parametrize(("name", "suite"), EACH_KIND, ids=named)
+def test_the_last_sequence_number_is_not_used(name: str, suite: Suite) -> None:
+    client, server = pair(name, suite, tx_seq=2**64 - 2, rx_seq=2**64 - 2, rekey_at=2**64 - 1)
     last = client.seal(HANDSHAKE, b"last")
     assert read(server, last)[0] == [Event(HANDSHAKE, b"last")]
-    with pytest.raises(Exception, match="sequence numbers are used up"):
+    explicit = client.tx_explicit
+    with pytest.raises(TlsError, match="sequence numbers are used up"):
         client.seal(HANDSHAKE, b"one more")
-    with pytest.raises(Exception, match="sequence numbers are used up"):
-        server.open(last, 0)
+    assert client.tx_explicit == explicit
+    for record in (last, b"\x17\x03\x03\x00\x00"):
+        again = begin(name, suite, server=True, rx_seq=2**64 - 1)
+        with pytest.raises(TlsError, match="sequence numbers are used up"):
+            again.open(record, 0)
