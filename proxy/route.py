@@ -141,13 +141,14 @@ class RouteTable:
     route looks at headers remembers nothing.
     """
 
-    __slots__ = ("_memo", "_remember", "routes")
+    __slots__ = ("_remember", "known", "routes")
 
     def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
         splits = splits or Splits(routes)
         self.routes = tuple(Route(route, splits.of(route)) for route in routes)
         self._remember = not any(route.needs_headers for route in self.routes)
-        self._memo: dict[tuple[bytes, bytes], Route] = {}
+        self.known: dict[tuple[bytes, bytes], Route] = {}
+        """What is remembered, by authority and path. Who asks for every request looks here before it calls `find`."""
 
     def of_lane(self, lane: str) -> Route | None:
         """The route of that lane, None if there is none any more."""
@@ -159,7 +160,7 @@ class RouteTable:
         ``authority`` is the Host value as it came, ``path`` the target without its query, ``lines`` the head's lines.
         """
         key = (authority, path)
-        found = self._memo.get(key)
+        found = self.known.get(key)
         if found is not None:
             return found
         headers = () if self._remember else tuple(_split(line) for line in lines[1:])
@@ -169,9 +170,9 @@ class RouteTable:
                 found = route
                 break
         if found is not None and self._remember and len(authority) + len(path) <= MAX_MEMO_KEY:
-            if len(self._memo) >= MAX_MEMO:
-                self._memo.clear()
-            self._memo[key] = found
+            if len(self.known) >= MAX_MEMO:
+                self.known.clear()
+            self.known[key] = found
         return found
 
 

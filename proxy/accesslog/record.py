@@ -44,13 +44,12 @@ class Record(msgspec.Struct, array_like=True):
 
 def of_request(head: RequestHead, names: Collection[str], now: float) -> Record:
     """A request that begins. `names` are the wanted fields in lower case."""
-    start = head.start
     record = Record(
         now,
-        start.method.decode("latin-1"),
-        start.target.decode("latin-1"),
+        head.method.decode("latin-1"),
+        head.target.decode("latin-1"),
         head.host.decode("latin-1"),
-        start.minor,
+        head.minor,
     )
     if head.request_id:
         line = next(line for line in head.lines[1:] if LINES[line] == REQUEST_ID)

@@ -7,6 +7,7 @@ body        message bodies, cut out of the byte stream
 state       the values: what a connection is in a snapshot
 replies     the responses the proxy makes itself
 forward     heads on their way to the other side
-downstream  who connects to us
-upstream    whom we connect to
+ending      how an exchange ends                    upload      request bodies
+exchange    one request and its response            download    response bodies
+downstream  who connects to us                      upstream    whom we connect to
 """

@@ -16,8 +16,10 @@ import msgspec
 from hotswap.swappable import Schema
 from proxy.accesslog.record import load_record, save_record
 from proxy.http1 import forward
+from proxy.http1.ending import LINGER_TIME
 from proxy.http1.errors import BadMessage
-from proxy.http1.exchange import LINGER_TIME, MAX_PIPELINED
+from proxy.http1.exchange import MAX_PIPELINED, REQUEST
+from proxy.http1.forward import request_head
 from proxy.http1.head import find_end, parse_request, without_empty_lines
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
@@ -94,12 +96,13 @@ class Http1Downstream(Upload):
 
     def _take(self, data: bytes) -> None:
         """Read requests from ``data`` until one is under way, or no complete one is left."""
-        config = self.listener.config
+        listener = self.listener
+        config = listener.config
         while data and (self.step is IDLE or self.step is HEAD) and not self.clogged:
             self.method = b""
             self.minor = 1
             try:
-                if data[0] == 0x0D or data[0] == 0x0A:
+                if data[0] < 0x20 and data[0] in b"\r\n":
                     data = without_empty_lines(data)
                     if data == b"\r":
                         self._await_head(data)
@@ -111,7 +114,7 @@ class Http1Downstream(Upload):
                 if end < 0:
                     self._await_head(data)
                     return
-                if self.listener.filters is None:
+                if listener.filters is None:
                     data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
                 else:
                     data = self._filter(data[:end], data[end + 4 :])
@@ -121,8 +124,11 @@ class Http1Downstream(Upload):
         if self.step is LINGER:
             return
         self.scanned = 0
-        self._keep(data)
-        if self.eof and not data and self.step is IDLE:
+        if data:
+            self._keep(data)
+            return
+        self.inbox = data
+        if self.eof and self.step is IDLE:
             self._last()
 
     def _await_head(self, data: bytes) -> None:
@@ -137,11 +143,10 @@ class Http1Downstream(Upload):
 
     def _serve(self, head: RequestHead, data: bytes, passage: Passage | None = None) -> bytes:
         """Begin an exchange; ``data`` is what follows the head. Returns what follows the request."""
-        start = head.start
         self.inbox = b""
         self.scanned = 0
-        self.method = start.method
-        self.minor = start.minor
+        self.method = head.method
+        self.minor = head.minor
         self.keep = head.keep
         self.attempts = 0
         self.tried = ()
@@ -152,26 +157,31 @@ class Http1Downstream(Upload):
             self.record = listener.access_log.request(head, self.plane.now)
         if head.length:
             self._begin_body(head)
-        if passage is not None and passage.verdict is not None:
-            self._refuse(passage.verdict)
-            return self._take_body(data) if self.left else data
-        route = None if passage is None else passage.route
+        route = None
+        if passage is not None:
+            if passage.verdict is not None:
+                self._refuse(passage.verdict)
+                return self._take_body(data) if self.left else data
+            route = passage.route
         if route is None:
-            route = listener.routes.find(head.host, start.path, head.lines)
+            routes = listener.routes
+            route = routes.known.get((head.host, head.path)) or routes.find(head.host, head.path, head.lines)
         if route is None:
-            self.step = MOVES[Event.REQUEST][self.step]
+            self.step = MOVES[REQUEST][self.step]
             self._reply(404, "no route matches")
             return self._take_body(data) if self.left else data
         name = route.cluster if route.split is None else route.split.next()
         self.cluster = cluster = listener.clusters[name]
-        self.terms = None if route.plain else route.terms(cluster.config)
-        if cluster.config.max_duration is not None:
-            self.expires = self.plane.now + cluster.config.max_duration
+        config = cluster.config
+        self.terms = None if route.plain else route.terms(config)
+        if config.max_duration is not None:
+            self.expires = self.plane.now + config.max_duration
             self.wake(self.expires)
+        self.upgrade = False
         if head.upgrade:
             head.upgrade = forward.tunnel_protocol(head.upgrade)
-        self.upgrade = bool(head.upgrade)
-        self.held = forward.request_head(head, self.tail, self.remote, self.request_ids, name)
+            self.upgrade = bool(head.upgrade)
+        self.held = request_head(head, self.tail, self.remote, self.request_ids, name)
         if self.record is not None:
             self.record.cluster = name
             self.record.request_id = self.record.request_id or forward.request_id(self.held)
@@ -184,7 +194,7 @@ class Http1Downstream(Upload):
             self.expects = False
         if passage is not None and passage.wishes:
             self._copy(passage.wishes)
-        self._dispatch(Event.REQUEST)
+        self._dispatch(REQUEST)
         return self._take_body(data) if self.left and self.step is not DIAL else data
 
     # ---- the transport ----

@@ -65,7 +65,7 @@ class Filtered(Exchange):
             if listener.filters is not None and listener.filters.requests:
                 verdict, number, text, head = self._pass(listener.filters, first, text, head, wishes)
             if verdict is None and listener.lanes:
-                route = listener.routes.find(head.host, head.start.path, head.lines)
+                route = listener.routes.find(head.host, head.path, head.lines)
                 self.lane = "" if route is None else route.lane
             first = 0
         chain = listener.lanes.get(self.lane) if self.lane else None

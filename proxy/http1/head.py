@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+import msgspec
+
 from proxy.http1 import fields
 from proxy.http1.errors import BadMessage
 from proxy.http1.fields import (
@@ -78,52 +80,55 @@ class StatusLine(NamedTuple):
     raw: bytes
 
 
-class RequestHead:
+class RequestHead(msgspec.Struct, gc=False):
     """What a proxy has to know of a request. ``raw`` has no final CRLF CRLF and no lines of this hop."""
 
-    __slots__ = (
-        "expects",
-        "forwarded_for",
-        "host",
-        "hosts",
-        "keep",
-        "length",
-        "lines",
-        "raw",
-        "request_id",
-        "scheme",
-        "start",
-        "upgrade",
-    )
+    raw: bytes = b""
+    method: bytes = b""
+    path: bytes = b""
+    """The target without its query."""
+    host: bytes = b""
+    length: int = 0
+    """Bytes of the body, or CHUNKED."""
+    keep: bool = True
+    """The client keeps the connection."""
+    request_id: bool = False
+    """It has one already."""
+    forwarded_for: bytes = b""
+    """The list of X-Forwarded-For, which is not in `raw`."""
+    scheme: bool = False
+    """It has X-Forwarded-Proto already."""
+    expects: bool = False
+    """It waits for 100 before it sends the body."""
+    upgrade: bytes = b""
+    """The protocols that it would like to change to, not in `raw`."""
+    minor: int = 1
+    """The client's HTTP version is 1.``minor``: 0 or 1."""
+    hosts: int = 1
+    """Host lines: 1, or 0 in HTTP/1.0."""
 
-    def __init__(self) -> None:
-        self.start: RequestLine
-        self.raw: bytes
-        self.lines: list[bytes] = []
-        self.host = b""
-        self.hosts = 0
-        self.length = 0
-        self.keep = True
-        self.expects = False
-        self.upgrade = b""
-        self.forwarded_for = b""
-        self.scheme = False
-        self.request_id = False
+    @property
+    def target(self) -> bytes:
+        """What goes upstream: origin-form or ``*``."""
+        return self.raw.split(b" ", 2)[1]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The start line and the fields of `raw`."""
+        return self.raw.split(b"\r\n")
 
 
-class ResponseHead:
+class ResponseHead(msgspec.Struct, gc=False):
     """What a proxy has to know of a response, like `RequestHead`. ``keep``: the upstream keeps the connection."""
 
-    __slots__ = ("chunked", "keep", "length", "minor", "raw", "status", "upgrade")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.chunked = False
-        self.minor = 1
-        self.length = UNTIL_CLOSE
-        self.keep = True
-        self.upgrade = b""
-        self.raw = b""
+    raw: bytes = b""
+    status: int = 0
+    length: int = UNTIL_CLOSE
+    keep: bool = True
+    chunked: bool = False
+    """It has chunks, though perhaps none follow: an answer to HEAD."""
+    upgrade: bytes = b""
+    """The protocols of the last Upgrade line."""
 
 
 def find_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:
@@ -213,8 +218,8 @@ def parse_request(raw: bytes, max_fields: int) -> RequestHead:
 def _parse_request(raw: bytes, max_fields: int) -> RequestHead:
     lines = raw.split(b"\r\n")
     head = RequestHead()
-    head.lines = lines
-    head.start = start = REQUEST_LINES[lines[0]]
+    start = REQUEST_LINES[lines[0]]
+    head.method, head.path, head.minor = start.method, start.path, start.minor
     if len(lines) > max_fields + 1:
         raise BadMessage(431, "too many header lines")
     changed = start.raw != lines[0]
@@ -294,7 +299,7 @@ def _parse_request(raw: bytes, max_fields: int) -> RequestHead:
         head.hosts = 1
         changed = True
     if drop or names:
-        head.lines = lines = _without(lines, drop, names)
+        lines = _without(lines, drop, names)
         changed = True
     head.raw = b"\r\n".join(lines) if changed else raw
     return head
@@ -308,7 +313,6 @@ def parse_response(raw: bytes, method: bytes, max_fields: int) -> ResponseHead:
         raise BadMessage(502, "too many header lines")
     head = ResponseHead()
     head.status = status = start.status
-    head.minor = start.minor
     changed = start.raw != lines[0]
     lines[0] = start.raw
     length = -1

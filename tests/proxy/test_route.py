@@ -115,15 +115,15 @@ def test_decisions_remembered_are_bounded() -> None:
     for n in range(3 * MAX_MEMO):
         assert find(routes, f"/{n}") == "rest"
     assert find(routes, "/" + "x" * 10000) == "rest"
-    assert len(routes._memo) <= MAX_MEMO
-    assert all(len(path) < 1000 for _, path in routes._memo)
+    assert len(routes.known) <= MAX_MEMO
+    assert all(len(path) < 1000 for _, path in routes.known)
 
 
 def test_decisions_by_headers_are_not_remembered() -> None:
     routes = table(beta=MatchConfig(headers=(("x", "1"),)), rest=MatchConfig())
     assert find(routes, "/", "a", b"X: 1") == "beta"
     assert find(routes, "/") == "rest"
-    assert not routes._memo
+    assert not routes.known
 
 
 @given(st.lists(st.sampled_from(["a", "b", ".", "..", "%2e", "%2E%2e", "%61", "%zz", "%", "", "c d"]), max_size=8))

@@ -79,6 +79,7 @@ BAD_REQUESTS = [
     Bad("HTTP/3.0", 505, get(H, start=b"GET / HTTP/3.0")),
     Bad("HTTP/0.9 in new clothes", 505, get(start=b"GET / HTTP/0.9")),
     Bad("CONNECT", 501, get(H, start=b"CONNECT a:443 HTTP/1.1")),
+    Bad("CONNECT to a path", 501, get(H, start=b"CONNECT /a HTTP/1.1")),
     Bad("long target", 414, get(H, start=b"GET /" + b"a" * 16384 + b" HTTP/1.1")),
     Bad("target longer than a head", 414, get(H, start=b"GET /" + b"a" * 40000 + b" HTTP/1.1")),
     # fields

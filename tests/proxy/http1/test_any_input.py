@@ -7,8 +7,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.http1.download import MAX_HEAD
 from proxy.http1.downstream import Http1Downstream
-from proxy.http1.upstream import MAX_HEAD, Http1Upstream
+from proxy.http1.upstream import Http1Upstream
 from tests.proxy.http1.cases import BAD_CHUNKS, BAD_REQUESTS, BAD_RESPONSES, GOOD_REQUESTS
 from tests.proxy.http1.scene import GET, HELLO, exchange, post, web
 from tests.proxy.simulation import World

@@ -136,6 +136,17 @@ def test_our_own_answers_keep_the_order(world: World) -> None:
     assert answers.count(b"HTTP/1.1 404 ") == 2
 
 
+def test_short_request_behind_a_longer_one_that_came_in_parts_and_was_answered_by_us(world: World) -> None:
+    longer = b"GET /" + b"x" * 200 + b" HTTP/1.1\r\nHost: nowhere\r\n\r\n"
+    client = world.connect("web")
+    client.send(longer[:-1])
+    client.send(longer[-1:] + GET)
+    assert status(client.take()) == 404
+    server = world.dialled()
+    server.accept()
+    assert server.take() == GET_SENT
+
+
 def test_pipelined_requests_do_not_fill_the_memory(world: World) -> None:
     client, _ = exchange(world, GET)
     client.send(GET * 20000)
