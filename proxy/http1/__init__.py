@@ -3,6 +3,7 @@
 errors      what a message that cannot be served is refused with
 fields      one header line: is it valid, and what does it mean to a proxy
 head        a whole request or response head
+parser      which parser of heads is on: that one, or the one in C (native/)
 body        message bodies, cut out of the byte stream
 state       the values: what a connection is in a snapshot
 replies     the responses the proxy makes itself

@@ -20,7 +20,8 @@ from proxy.http1.ending import LINGER_TIME
 from proxy.http1.errors import BadMessage
 from proxy.http1.exchange import MAX_PIPELINED, REQUEST
 from proxy.http1.forward import request_head
-from proxy.http1.head import find_end, parse_request, without_empty_lines
+from proxy.http1.head import without_empty_lines
+from proxy.http1.parser import find_end, parse_request
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upload import Upload

@@ -13,7 +13,7 @@ from proxy.filters.api import Abort, Delay
 from proxy.filters.chain import BROKEN, broken
 from proxy.http1.errors import BadMessage
 from proxy.http1.exchange import Exchange
-from proxy.http1.head import parse_request
+from proxy.http1.parser import parse_request
 from proxy.http1.states import MOVES, Event, Step
 
 if TYPE_CHECKING:

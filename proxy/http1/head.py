@@ -45,6 +45,9 @@ CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 """In place of a length: the body ends with the connection. Responses only."""
 
+FORMAT: Final = 1
+"""The parser in C has the same number if it was built from sources that agree with this file (`proxy.http1.parser`)."""
+
 MAX_TARGET: Final = 16384
 """Bytes of a request target; a longer one is answered 414."""
 

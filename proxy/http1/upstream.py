@@ -18,7 +18,8 @@ from hotswap.swappable import Schema
 from proxy.connection import HIGH
 from proxy.http1.download import MAX_FIELDS, MAX_HEAD, Download
 from proxy.http1.errors import BadMessage
-from proxy.http1.head import UNTIL_CLOSE, find_end, parse_response
+from proxy.http1.head import UNTIL_CLOSE
+from proxy.http1.parser import find_end, parse_response
 from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
 from proxy.timers import deadline, remaining

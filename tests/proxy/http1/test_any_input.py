@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,10 @@ from tests.proxy.http1.cases import BAD_CHUNKS, BAD_REQUESTS, BAD_RESPONSES, GOO
 from tests.proxy.http1.scene import GET, HELLO, exchange, post, web
 from tests.proxy.simulation import World
 
+pytestmark = pytest.mark.usefixtures("either_parser")
+
+SLOW = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+"""Not checked: a world takes its time, and `either_parser` is for all examples of a test."""
 ANSWERS = {400, 404, 413, 414, 417, 431, 501, 505}
 ROOM = 4 * 65536
 """More than a connection may ever hold: outbox, unparsed bytes, a request kept for another attempt."""
@@ -62,7 +67,7 @@ def statuses(stream: bytes) -> list[int]:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(data=st.lists(NOISE | mutated(STATED), min_size=1, max_size=4), cut=st.integers(1, 50))
 def test_any_client_gets_answers(data: list[bytes], cut: int) -> None:
     """Every answer is one of ours or the upstream's, whole, and after a refusal the connection ends."""
@@ -84,7 +89,7 @@ def test_any_client_gets_answers(data: list[bytes], cut: int) -> None:
     assert not any(isinstance(value, Http1Downstream) for value in world.proxy.values().values())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(data=NOISE | mutated([case.response for case in BAD_RESPONSES] + [HELLO, HELLO[:-5]]), cut=st.integers(1, 50))
 def test_any_upstream_costs_one_exchange_at_most(data: bytes, cut: int) -> None:
     world = World(web())
@@ -105,7 +110,7 @@ def test_any_upstream_costs_one_exchange_at_most(data: bytes, cut: int) -> None:
     assert world.proxy.values() == {}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(unit=NOISE.filter(bool) | mutated(STATED), prefix=st.sampled_from(BEGINNINGS))
 def test_memory_is_bounded_however_much_a_client_sends(unit: bytes, prefix: bytes) -> None:
     world = World(web())
@@ -121,7 +126,7 @@ def test_memory_is_bounded_however_much_a_client_sends(unit: bytes, prefix: byte
     assert held_memory(world) < ROOM
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 @given(unit=NOISE.filter(bool) | st.just(b"HTTP/1.1 103 x\r\n\r\n"), prefix=st.sampled_from(ANSWERED))
 def test_memory_is_bounded_however_much_an_upstream_sends(unit: bytes, prefix: bytes) -> None:
     world = World(web())

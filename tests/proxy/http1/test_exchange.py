@@ -96,6 +96,7 @@ def test_client_of_a_unix_socket_has_no_address_to_forward(world: World) -> None
     assert b"X-Forwarded-For" not in server.take()
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize("case", GOOD_REQUESTS, ids=lambda case: case.name)
 @pytest.mark.parametrize("cut", [0, 1, 7])
 def test_good_request_is_forwarded(case: Good, cut: int) -> None:
@@ -112,6 +113,7 @@ def test_good_request_is_forwarded(case: Good, cut: int) -> None:
     assert client.take().endswith(b"hello")
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize("case", [*BAD_REQUESTS, *BAD_CHUNKS], ids=lambda case: case.name)
 @pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "followed"])
 def test_bad_request_gets_its_status_and_the_connection_ends(case: Bad, behind: bytes) -> None:
@@ -130,6 +132,7 @@ def test_bad_request_gets_its_status_and_the_connection_ends(case: Bad, behind: 
     assert world.proxy.values() == {}
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize(
     "case", [case for case in [*BAD_REQUESTS, *BAD_CHUNKS] if len(case.request) < 1500], ids=lambda case: case.name
 )
@@ -145,6 +148,7 @@ def test_bad_request_gets_the_same_status_byte_by_byte(case: Bad) -> None:
     assert client.ended
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize("case", BAD_RESPONSES, ids=lambda case: case.name)
 def test_bad_response_is_a_bad_gateway(case: BadResponse, world: World) -> None:
     client, server = exchange(world)
