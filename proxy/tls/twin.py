@@ -223,6 +223,8 @@ class RecordLayer(Unshared):
         front of a bad one, for which the next call raises: so what was opened is not lost. Raises `TlsError` with the
         alert, and the connection is broken then; `NotOwner`; `ValueError` for a position outside of the buffer.
         """
+        if not isinstance(buffer, (bytes, bytearray)):
+            raise TypeError("open takes bytes or a bytearray, and a position")
         self._owns()
         if self._broken:
             raise TlsError(self._broken, "the connection is broken: nothing more is opened")

@@ -225,8 +225,8 @@ static PyObject *open_buffer(RecordLayer *self, const Py_buffer *buffer, Py_ssiz
 
 PyObject *layer_open(RecordLayer *self, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "open takes a buffer and a position");
+    if (count != 2 || !(PyBytes_Check(args[0]) || PyByteArray_Check(args[0]))) { /* memory that nobody else changes */
+        PyErr_SetString(PyExc_TypeError, "open takes bytes or a bytearray, and a position");
         return NULL;
     }
     Py_ssize_t at = PyNumber_AsSsize_t(args[1], NULL); /* the nearest one if there is none so large */

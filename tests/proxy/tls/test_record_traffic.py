@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from array import array
 from typing import Any, cast
 
 import pytest
@@ -173,6 +175,19 @@ def test_what_is_no_data_is_refused(name: str) -> None:
         with pytest.raises(TypeError):
             wrong(*arguments)
     assert layer.tx_seq == 0
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_memory_that_another_process_may_change_is_not_opened(name: str) -> None:
+    """Nor any but the two kinds that a socket is read into: lengths in it are looked at twice."""
+    client, server = pair(name, SOME)
+    record = client.seal(DATA, b"x")
+    with mmap.mmap(-1, len(record)) as shared:
+        shared[:] = record
+        for wrong in (shared, memoryview(record), array("B", record)):
+            with pytest.raises(TypeError, match="bytes or a bytearray"):
+                server.open(cast("Any", wrong), 0)
+    assert server.open(bytearray(record), 0) == (len(record), b"x", 0, None)
 
 
 # ---- KeyUpdate
