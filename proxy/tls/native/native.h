@@ -20,6 +20,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <endian.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
@@ -29,6 +30,9 @@
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
 #error "OpenSSL 3.0 or newer is needed; without it the record layer in Python serves"
 #endif
+
+/* Between the files here alone: a function of that name in another library is not to be called instead. */
+#pragma GCC visibility push(hidden)
 
 enum { TLS_1_2 = 0x0303, TLS_1_3 = 0x0304 };
 enum { ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23 };                              /* RFC 8446 5.1 */
@@ -219,7 +223,7 @@ static inline uint8_t *put16(uint8_t *at, unsigned value)
 
 static inline uint8_t *put64(uint8_t *at, uint64_t value)
 {
-    value = __builtin_bswap64(value);
+    value = htobe64(value);
     memcpy(at, &value, 8);
     return at + 8;
 }
@@ -233,7 +237,9 @@ static inline uint64_t get64(const uint8_t *at)
 {
     uint64_t value;
     memcpy(&value, at, 8);
-    return __builtin_bswap64(value);
+    return be64toh(value);
 }
+
+#pragma GCC visibility pop
 
 #endif

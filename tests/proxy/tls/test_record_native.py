@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,6 +222,20 @@ def test_a_lower_limit_counts_at_once(limited: Any) -> None:
 def test_a_limit_that_is_none_is_refused(limit: Any, limited: Any) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError)):
         limited(limit)
+
+
+# ---- what others see of it
+
+
+def test_nothing_but_the_module_is_offered_to_other_libraries() -> None:
+    """Nor taken from them: where two have a function of one name, the loader chooses."""
+    library = ctypes.CDLL(implementation(C).__file__)
+    header = (ROOT / "proxy" / "tls" / "native" / "native.h").read_text()
+    shared = re.findall(r"^(?!static|typedef|extern)\w[\w *]*?(\w+)\(", header, re.MULTILINE)
+    shared += re.findall(r"^extern [\w ]+[ *](\w+);", header, re.MULTILINE)
+    assert {"record_seal", "suite_find", "NotOwner", "Vault_Type"} < set(shared)
+    assert [name for name in shared if hasattr(library, name)] == []
+    assert hasattr(library, "PyInit__record")
 
 
 # ---- memory
