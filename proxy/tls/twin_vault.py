@@ -200,7 +200,8 @@ class Secrets(Unshared):
             random, secret = (bytes.fromhex(word.decode("ascii")) for word in rest.split(b" "))
         except ValueError:
             random = secret = b""
-        if len(random) != 32 or len(secret) not in self._SIZES[label]:
+        spaced = len(rest) != 2 * len(random) + 1 + 2 * len(secret)  # `fromhex` passes over white space
+        if spaced or len(random) != 32 or len(secret) not in self._SIZES[label]:
             raise ValueError("a line of the key log cannot be read")
         self.client_random = random
         self._found[label.decode("ascii")] = secret

@@ -25,7 +25,7 @@ static const Kept *find_label(const char *label, size_t size)
     return NULL;
 }
 
-static int hex_digit(char digit)
+static int hex_digit(char digit) /* its value, or -1 */
 {
     if (digit >= '0' && digit <= '9')
         return digit - '0';
@@ -34,17 +34,21 @@ static int hex_digit(char digit)
     return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
 }
 
-static bool decode_hex(const char *digits, size_t bytes, uint8_t *out)
+static bool is_hex(const char *digits, size_t count)
 {
-    for (size_t i = 0; i < bytes; i++) {
-        int high = hex_digit(digits[2 * i]), low = hex_digit(digits[2 * i + 1]);
-        if (high < 0 || low < 0)
+    for (size_t i = 0; i < count; i++)
+        if (hex_digit(digits[i]) < 0)
             return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
     return true;
 }
 
+static void decode_hex(const char *digits, size_t bytes, uint8_t *out)
+{
+    for (size_t i = 0; i < bytes; i++)
+        out[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
+}
+
+/* Changes nothing unless all of the line is good. */
 static bool parse(Secrets *self, const char *line, size_t size)
 {
     const char *space = memchr(line, ' ', size);
@@ -55,16 +59,15 @@ static bool parse(Secrets *self, const char *line, size_t size)
     size_t left = size - (size_t)(random - line);
     if (left <= 2 * RANDOM_SIZE + 1 || random[2 * RANDOM_SIZE] != ' ')
         return false;
-    size_t secret_size = (left - 2 * RANDOM_SIZE - 1) / 2;
-    bool fits = left % 2 == 1 && (secret_size == 48 || (secret_size == 32 && found != &kept[2]));
-    if (!fits || !decode_hex(random, RANDOM_SIZE, self->client_random))
+    const char *secret = random + 2 * RANDOM_SIZE + 1;
+    size_t digits = left - 2 * RANDOM_SIZE - 1;
+    bool fits = digits == 2 * 48 || (digits == 2 * 32 && found->bytes != offsetof(Secrets, master));
+    if (!fits || !is_hex(random, 2 * RANDOM_SIZE) || !is_hex(secret, digits))
         return false;
+    decode_hex(random, RANDOM_SIZE, self->client_random);
+    decode_hex(secret, digits / 2, (uint8_t *)self + found->bytes);
+    ((uint8_t *)self)[found->size] = (uint8_t)(digits / 2);
     self->has_random = true;
-    uint8_t *recorded_size = (uint8_t *)self + found->size;
-    *recorded_size = 0;
-    if (!decode_hex(random + 2 * RANDOM_SIZE + 1, secret_size, (uint8_t *)self + found->bytes))
-        return false;
-    *recorded_size = (uint8_t)secret_size;
     return true;
 }
 

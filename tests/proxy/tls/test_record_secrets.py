@@ -78,6 +78,29 @@ def test_a_line_with_something_else_in_it_is_refused(name: str, place: int, byte
 
 
 @pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("place", [14, 16, 78, 79, 81, 175])
+@pytest.mark.parametrize("space", b"\t\n\r\x0b\x0c ")
+def test_a_line_with_more_space_in_it_is_refused(name: str, place: int, space: int) -> None:
+    line = bytearray(key_log_line("CLIENT_RANDOM", RANDOM, noise(48)))
+    line.insert(place, space)
+    with pytest.raises(ValueError, match="cannot be read"):
+        implementation(name).Secrets().line(bytes(line))
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("place", [14, 77, 79, -1])
+def test_a_line_that_is_refused_changes_nothing(name: str, place: int) -> None:
+    secrets = implementation(name).Secrets()
+    secrets.line(key_log_line("CLIENT_RANDOM", RANDOM, noise(48, 2)))
+    line = bytearray(key_log_line("CLIENT_RANDOM", noise(32, 3), noise(48, 4)))
+    line[place] = ord("?")
+    with pytest.raises(ValueError, match="cannot be read"):
+        secrets.line(bytes(line))
+    assert secrets.client_random == RANDOM
+    assert secrets.take("CLIENT_RANDOM") == noise(48, 2)
+
+
+@pytest.mark.parametrize("name", BOTH)
 @settings(max_examples=500, deadline=None)
 @given(
     label=st.sampled_from([b"CLIENT_RANDOM", b"CLIENT_TRAFFIC_SECRET_0", b"X"]),
