@@ -53,6 +53,8 @@ CHANGE_CIPHER, HANDSHAKE, APPLICATION = 20, 22, 23
 """Types of records."""
 MOST_BYTES: Final = 1 << 18
 """Bytes of the peer's part of a handshake: certificate chains are long, but not without bound."""
+MOST_RECORDS: Final = 256
+"""Records of the peer's part: each is a step of OpenSSL, some 20 us, however small it is."""
 _OUTPUT: Final = 16384
 _VERSIONS: Final = {"TLSv1.2": TLS12, "TLSv1.3": TLS13}
 
@@ -82,6 +84,7 @@ class Handshake:
         "_refusal",
         "_secrets",
         "_ssl",
+        "_steps",
         "_taken",
         "come",
         "first",
@@ -113,7 +116,7 @@ class Handshake:
         self.flight: list[bytes] = []
         """What OpenSSL wrote in its last step."""
         self.preface = b""
-        self._taken = 0
+        self._taken = self._steps = 0
 
     def begin(self, preface: bytes = b"") -> None:
         """For a client: say hello, behind the `preface`."""
@@ -148,6 +151,9 @@ class Handshake:
                 raise TlsError(RECORD_OVERFLOW, "a record that is too long")
             if len(buffer) - at < size:
                 break
+            self._steps += 1
+            if self._steps > MOST_RECORDS:
+                raise TlsError(HANDSHAKE_FAILURE, "the handshake is cut into too many records")
             record = buffer[at : at + size]
             at += size
             self.come.add(record)

@@ -23,6 +23,8 @@ HEADER: Final = 5
 HANDSHAKE: Final = 22
 LONGEST_HELLO: Final = 16384
 """Bytes, with the headers of its records, that a ClientHello may take."""
+MOST_RECORDS: Final = 64
+"""Records that a ClientHello may be cut into: it is read anew whenever a part of it comes, some microseconds each."""
 LARGEST_PLAIN: Final = 16384
 """Bytes of plaintext in a record."""
 
@@ -60,9 +62,12 @@ def read_hello(data: bytes) -> Hello | None:
     if looks_like_tls(data) is False:
         raise NotHello("no TLS handshake")
     message = b""
-    at = 0
+    at = count = 0
     while len(data) - at >= HEADER:
         kind, length = data[at], data[at + 3] << 8 | data[at + 4]
+        count += 1
+        if count > MOST_RECORDS:
+            raise NotHello("the ClientHello is cut into too many records")
         if kind != HANDSHAKE or not 0 < length <= LARGEST_PLAIN:
             raise NotHello("no handshake record")
         message += data[at + HEADER : at + HEADER + length]

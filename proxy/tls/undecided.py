@@ -64,14 +64,15 @@ class Undecided(Downstream):
         self.wake(self.deadline)
 
     def readable(self, read: Read, now: float) -> None:
-        """Look, and take nothing."""
+        """Look, and take nothing.
+
+        What is looked at is no change: the plane looks again behind one, for a FIN, and would do so without end.
+        """
         try:
             first = self.plane.peek(self.fd, LONGEST_HELLO)
         except OSError as error:
             self.plane.io_failed(self, error)
             return
-        self.active = now
-        self.changes += 1
         tls: bool | None = False
         if self.listener.tls is not None:
             tls = looks_like_tls(first) if first else False

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.config.model import RouteConfig
-from proxy.tls.hello import LONGEST_HELLO, Hello, NotHello, looks_like_tls, parse_hello, read_hello
+from proxy.tls.hello import LONGEST_HELLO, MOST_RECORDS, Hello, NotHello, looks_like_tls, parse_hello, read_hello
+from tests.proxy.simulation import SimulatedKernel
 from tests.proxy.tls.far import Far
 from tests.proxy.tls.scene import by_sni
 
@@ -106,6 +107,30 @@ def test_a_client_that_ends_without_a_byte_is_plaintext(scene: Build) -> None:
     assert client.take() == b"answer"
 
 
+@pytest.mark.parametrize("first", [b"\x16", b"\x16\x03"])
+def test_a_client_that_ends_within_its_first_bytes_is_not_looked_at_again_and_again(
+    scene: Build, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    looks = []
+    peek = SimulatedKernel.peek
+
+    def counted(kernel: SimulatedKernel, fd: int, size: int) -> bytes:
+        looks.append(fd)
+        assert len(looks) < 20, "it is looked at without end"
+        return peek(kernel, fd, size)
+
+    monkeypatch.setattr(SimulatedKernel, "peek", counted)
+    play = scene(listener=PERMISSIVE)
+    client = play.socket()
+    client.inbox += first
+    client.fin()
+    assert play.world.dials == []
+    play.world.wait(2.1)
+    server = play.server()
+    assert server.take() == first
+    assert server.ended
+
+
 def test_an_undecided_client_that_resets_is_gone(scene: Build) -> None:
     play = scene(listener=PERMISSIVE)
     client = play.socket()
@@ -191,6 +216,15 @@ def test_a_hello_in_many_records_is_one(scene: Build) -> None:
     pieces = [message[at : at + 100] for at in range(0, len(message), 100)]
     split = b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
     assert read_hello(split) == Hello("edge.test")
+
+
+def test_a_hello_in_far_too_many_records_is_none() -> None:
+    """They are looked through anew with every byte that comes."""
+    piece = b"\x16\x03\x01\x00\x01"
+    split = b"".join(piece + bytes([byte]) for byte in b"\x01\x00\x20\x00" + bytes(MOST_RECORDS))
+    assert read_hello(split[: 6 * MOST_RECORDS]) is None
+    with pytest.raises(NotHello):
+        read_hello(split[: 6 * MOST_RECORDS + 5])
 
 
 @pytest.mark.parametrize(
