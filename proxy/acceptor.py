@@ -152,7 +152,7 @@ class Acceptor:
 
     def _cut(self, connection: Connection) -> None:
         """End a connection whose time is over, and what it had under way; unsent bytes make it a reset."""
-        if connection.outbox:
+        if not connection.flushed:
             self._reactor.kernel.send_reset(connection.fd)
         self._reactor.io_failed(connection, OSError(errno.ETIMEDOUT, "its listener is gone"))
 

@@ -204,6 +204,11 @@ class Connection:
         """True before it has a transport and after the end. Verbs do nothing then."""
         return self.fd < 0 and not self.connecting
 
+    @property
+    def flushed(self) -> bool:
+        """The socket took all that was sent. With TLS an empty outbox does not tell: records may wait behind it."""
+        return not self.outbox and (self.tls is None or not self.tls.sealed)
+
     def send(self, data: bytes) -> None:
         """Append to the outbox; written at the end of the batch. The caller looks at `clogged` afterwards."""
         out = self.outbox

@@ -379,7 +379,7 @@ class Reactor:
         for connection in list(self.connections.values()):
             connection.over()
             connection.peer = None
-            self.close(connection, reset=reset or bool(connection.outbox))
+            self.close(connection, reset=reset or not connection.flushed)
         self.settle()
 
     def part(self, kept: Collection[int]) -> dict[int, Connection]:

@@ -172,9 +172,17 @@ class BoltUpstream(Ledger):
 
     def end_if_done(self) -> None:
         """See `Ledger`."""
-        if self.retiring and not self.calls and not self.closed:
-            self.close()
-            self.lost(NOT_SENT)
+        if not self.retiring or self.calls or self.closed:
+            return
+        if self.tls is not None and self.tls.sealed and not self.connecting:
+            self.shut()  # oneway frames among them have left the outbox: no other connection could send them
+        else:
+            self.finished()
+
+    def finished(self) -> None:
+        """All is sent that has to be sent here."""
+        self.close()
+        self.lost(NOT_SENT)
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than an answer, or one that is not complete. Returns its end, `at` if more must come."""

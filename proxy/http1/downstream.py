@@ -217,10 +217,10 @@ class Http1Downstream(Upload):
 
     def _leave(self) -> None:
         """Nothing is under way: end as soon as the client took what it was sent."""
-        if self.outbox:
-            self._last()
-        else:
+        if self.flushed:
             self.close()
+        else:
+            self._last()
 
     def failed(self, errno: int) -> None:
         """The client is gone, and nobody wants the response."""

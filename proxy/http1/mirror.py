@@ -163,7 +163,7 @@ class Mirror(Upstream):
     @property
     def _sent(self) -> bool:
         """The upstream got the copy whole."""
-        return self.whole and not self.outbox and not self.connecting
+        return self.whole and self.flushed and not self.connecting
 
     # ---- the value ----
 

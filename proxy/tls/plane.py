@@ -138,7 +138,7 @@ class TlsPlane:
                     write(connection.fd, connection.outbox)
                 else:
                     session.write(write, connection.fd, connection.outbox)
-            elif isinstance(session, Session) and not (reset or session.cut or connection.outbox or session.sealed):
+            elif isinstance(session, Session) and connection.flushed and not (reset or session.cut):
                 session.close()
                 session.write(write, connection.fd, b"")
 
