@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.errors import CannotRestore
 from proxy.tls import layer
 from proxy.tls.errors import CLOSE_NOTIFY, DECODE_ERROR, NO_RENEGOTIATION, UNEXPECTED_MESSAGE, USER_CANCELED, TlsError
-from proxy.tls.state import CLOSED_IN, CLOSED_OUT, CUT, WAITING, About, TlsState
+from proxy.tls.state import ANSWERED, CLOSED_IN, CLOSED_OUT, CUT, WAITING, About, TlsState
 from proxy.tls.suites import TLS13, named
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Session:
 
     __slots__ = (
         "about",
+        "answered",
         "closed_in",
         "closed_out",
         "cut",
@@ -68,6 +69,8 @@ class Session:
         self.sealed = b""
         """Written before anything else."""
         self.updates = 0
+        self.answered = False
+        """Our key came of a KeyUpdate that the peer asked for: at least as long as nothing was sealed under it."""
         self.closed_in = False
         """The peer's close_notify came."""
         self.closed_out = False
@@ -192,15 +195,18 @@ class Session:
             if kind != (CLIENT_HELLO if records.server else HELLO_REQUEST):
                 raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind}")
             self._count()
-            if not self.closed_out:  # no renegotiation (RFC 5246 section 7.2.2)
+            # No renegotiation (RFC 5246 section 7.2.2). To one that does not read it is said once: it would pile up.
+            if not self.closed_out and not self.sealed:
                 self.sealed += records.seal(ALERT, bytes((_WARNING, NO_RENEGOTIATION)))
         elif kind == KEY_UPDATE:
             if not last or len(body) != 1 or body[0] > 1:
                 raise TlsError(DECODE_ERROR if last else UNEXPECTED_MESSAGE, "a malformed KeyUpdate")
             self._count()
             records.update_rx()
-            if body[0] and not self.closed_out:
+            # One answer, however often it asks while we are silent (RFC 8446 section 4.6.3): they would pile up, too.
+            if body[0] and not self.closed_out and not (self.answered and records.tx_seq == 0):
                 self.update()
+                self.answered = True
         elif kind == NEW_TICKET and not records.server:
             self._count()
         else:
@@ -275,7 +281,7 @@ class Session:
     def save(self, vault: Vault) -> TlsState:
         """See `proxy.tls.state.TlsState`. No side effects."""
         flags = self.closed_in * CLOSED_IN | self.closed_out * CLOSED_OUT | self.waiting * WAITING
-        flags |= self.cut * CUT
+        flags |= self.cut * CUT | self.answered * ANSWERED
         about = None if self.about is _UNKNOWN else self.about
         return TlsState(
             flags, self.layer.save(vault), bytes(self.inbox), self.partial, self.sealed, self.updates, about
@@ -296,6 +302,7 @@ class Session:
         self.about = saved.about or _UNKNOWN
         self.closed_in, self.closed_out = bool(saved.flags & CLOSED_IN), bool(saved.flags & CLOSED_OUT)
         self.waiting, self.cut = bool(saved.flags & WAITING), bool(saved.flags & CUT)
+        self.answered = bool(saved.flags & ANSWERED)
 
     def describe(self) -> dict[str, Any]:
         """For people."""

@@ -17,6 +17,7 @@ CLOSED_IN: Final = 2
 CLOSED_OUT: Final = 4
 WAITING: Final = 8
 CUT: Final = 16
+ANSWERED: Final = 32
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):

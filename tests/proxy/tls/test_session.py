@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.tls.errors import BAD_RECORD_MAC, UNEXPECTED_MESSAGE, NotOwner
+from proxy.tls.hello import records
 from proxy.tls.layer import Permit, Vault
 from proxy.tls.session import ALERT, HANDSHAKE, KEY_UPDATE, MOST_UPDATES, NEW_TICKET, PORTION, Session, restored
 from proxy.tls.suites import BY_ID, BY_NAME
@@ -167,6 +168,36 @@ def test_too_many_key_updates_without_data_break_it() -> None:
     assert server.error is not None
 
 
+def asked(client: Session, times: int) -> bytes:
+    """So many KeyUpdates that ask for ours, with data in between."""
+    sent = b""
+    for _ in range(times):
+        client.update(ask=True)
+        sent += seal(client, b"x")
+    return sent
+
+
+def test_key_updates_of_a_peer_that_does_not_read_take_one_answer() -> None:
+    server, client = pair(GCM)
+    assert client.receive(seal(server, b"before")) == b"before"
+    for _ in range(10):
+        assert server.receive(asked(client, 100)) == b"x" * 100
+        server = moved(server)
+    assert len(list(records(server.sealed))) == 1
+    assert client.receive(seal(server, b"after")) == b"after"
+    assert server.receive(asked(client, 1)) == b"x"
+    assert len(list(records(server.sealed))) == 1
+    assert client.receive(seal(server, b"again")) == b"again"
+
+
+def test_a_key_update_is_answered_also_by_who_has_said_nothing_yet() -> None:
+    server, client = pair(GCM)
+    assert client.layer.tx_seq == 0
+    assert client.receive(asked(server, 1)) == b"x"
+    assert len(list(records(client.sealed))) == 1
+    assert server.receive(seal(client, b"answer")) == b"answer"
+
+
 def test_tickets_of_a_server_are_dropped() -> None:
     server, client = pair(GCM)
     sent = server.layer.seal(HANDSHAKE, bytes((NEW_TICKET, 0, 0, 3, 1, 2, 3)))
@@ -182,6 +213,15 @@ def test_renegotiation_is_refused_by_a_warning_and_the_connection_goes_on() -> N
     assert client.layer.open(server.sealed, 0)[2:] == (ALERT, b"\x01\x64")
     server.sealed = b""
     assert server.receive(seal(client, b"data")) == b"data"
+
+
+def test_renegotiation_is_refused_once_to_a_peer_that_does_not_read() -> None:
+    server, client = pair(GCM12)
+    for _ in range(1000):
+        hello = client.layer.seal(HANDSHAKE, bytes((1, 0, 0, 0)))
+        assert server.receive(hello + seal(client, b"data")) == b"data"
+    assert [record[0] for record in records(server.sealed)] == [ALERT]
+    assert client.receive(seal(server, b"answer")) == b"answer"
 
 
 # -- ends -----------------------------------------------------------------------------------------------------
