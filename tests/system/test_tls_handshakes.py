@@ -312,6 +312,36 @@ def test_a_server_may_speak_first_to_a_client_that_waits(stage: Stage, authority
                 assert behind.recv(100) == b"EHLO\r\n"
 
 
+@pytest.mark.all
+@pytest.mark.parametrize("mode", ["required", "permissive"])
+def test_a_proxy_protocol_header_and_the_handshake_behind_it_are_cut_anywhere(
+    stage: Stage, authority: Authority, upstreams: Upstreams, mode: str
+) -> None:
+    edge = Edge(stage, upstreams, authority=authority)
+    edge.instance.config["listeners"][0] |= {"proxy_protocol": {"trusted": ["127.0.0.1"]}, "tls_mode": mode}
+    edge.instance.write_config()
+    source = edge.instance.start()
+    header = b"PROXY TCP4 203.0.113.9 127.0.0.1 1234 443\r\n"
+    with ExitStack() as exits:
+        context = client_context(authority.file, "1.3")
+        cuts = (0, 1, 20, len(header), len(header) + 1, len(header) + 3, 200)
+        clients = [exits.enter_context(TlsClient(edge.web, context, shake_hands=False)) for _ in cuts]
+        sent = [header + client.flight() for client in clients]
+        for client, data, cut in zip(clients, sent, cuts, strict=True):
+            client.send_raw(data[:cut])
+        accepted(edge, len(cuts))
+        attempt = edge.instance.start_upgrade()
+        owner_changes(edge, source)
+        for client, data, cut in zip(clients, sent, cuts, strict=True):
+            client.send_raw(data[cut:])
+            client.hear()
+            client.shake_hands()
+            assert b"203.0.113.9" in client.ask("/headers").body
+        assert finish_upgrade(attempt).exit_code == 0
+        assert edge.instance.upgrade("--require-all").exit_code == 0
+        assert all(b"203.0.113.9" in client.ask("/headers").body for client in clients)
+
+
 # -- passing through ----------------------------------------------------------------------------------
 
 

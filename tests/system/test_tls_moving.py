@@ -238,6 +238,44 @@ def test_the_source_goes_on_with_the_same_keys_after_failed_attempts(edge: Edge,
     assert client.ask("/bytes?n=10").status == 200
 
 
+class Witness(TlsClient):
+    """It keeps what came over the wire."""
+
+    wire = b""
+
+    def hear(self) -> bytes:
+        data = super().hear()
+        self.wire += data
+        return data
+
+    def nonces(self) -> list[int]:
+        """The part of the nonce that each record of TLS 1.2 with GCM carries (RFC 5288 section 3)."""
+        found, at = [], 0
+        while at < len(self.wire):
+            if self.wire[at] == 23:
+                found.append(int.from_bytes(self.wire[at + 5 : at + 13], "big"))
+            at += 5 + int.from_bytes(self.wire[at + 3 : at + 5], "big")
+        return found
+
+
+def test_no_nonce_comes_twice_whoever_owns_in_the_end(edge: Edge, authority: Authority) -> None:
+    """Through upgrades, attempts that are taken back, and a destination that took the byte and died."""
+    with Witness(edge.web, client_context(authority.file, "1.2")) as client:
+        cipher = client.tls.cipher()
+        assert cipher is not None
+        assert "GCM" in cipher[0]
+        for fault in ("", "destination.send_prepared.before:raise", "destination.take_byte.after:kill", ""):
+            if fault:
+                edge.instance.arm(fault)
+            assert (edge.instance.upgrade().exit_code == 0) == (not fault)
+            edge.instance.disarm()
+            for _ in range(3):
+                assert client.ask("/bytes?n=20000").status == 200
+        seen = client.nonces()
+    assert len(seen) >= 24
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
 # -- keys ---------------------------------------------------------------------------------------------
 
 

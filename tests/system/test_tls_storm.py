@@ -10,7 +10,7 @@ from tests.kit.certificates import Authority
 from tests.kit.load import Plan
 from tests.kit.stage import Edge, Stage
 
-FEW, MANY = 5, 20
+FEW, MANY, VERY_MANY = 5, 20, 200
 SHARE = 0.25
 FD_SLACK = 40  # pool connections come and go with the load
 
@@ -20,11 +20,14 @@ SECURE_STORM = Plan(
 )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("plan", "upgrades"),
-    [(SECURE_STORM.scaled(SHARE), FEW), pytest.param(SECURE_STORM, MANY, marks=pytest.mark.all)],
-    ids=["few", "many"],
+    [
+        pytest.param(SECURE_STORM.scaled(SHARE), FEW, id="few"),
+        pytest.param(SECURE_STORM, MANY, id="many", marks=pytest.mark.all),
+        pytest.param(SECURE_STORM, VERY_MANY, id="very many", marks=pytest.mark.soak),
+    ],
 )
 def test_nobody_notices_upgrades_in_a_row(stage: Stage, authority: Authority, plan: Plan, upgrades: int) -> None:
     behind = stage.upstreams(
