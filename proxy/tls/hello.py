@@ -32,6 +32,7 @@ _CLIENT_HELLO = 1
 _RANDOM_END = 38  # of the message
 _SERVER_NAME, _MAX_FRAGMENT, _SIZE_LIMIT = 0, 1, 28
 _HOST_NAME = 0
+_LEAST_SIZE = 64  # that may be asked for, RFC 8449 section 4
 
 
 class Hello(NamedTuple):
@@ -110,7 +111,8 @@ def parse_hello(body: bytes) -> Hello:
             elif kind == _MAX_FRAGMENT and size == 1 and 1 <= content[0] <= 4:
                 limit = min(limit, 256 << content[0])
             elif kind == _SIZE_LIMIT and size == 2:
-                limit = min(limit, max(64, int.from_bytes(content, "big") - 1))  # minus the type byte of TLS 1.3
+                asked = max(_LEAST_SIZE, int.from_bytes(content, "big"))
+                limit = min(limit, asked - 1)  # it counts the byte for the type in TLS 1.3
     except IndexError:
         raise NotHello("it is cut off") from None
     return Hello(name, limit)

@@ -246,7 +246,17 @@ def test_a_hello_without_end_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "content", "limit"),
-    [(1, b"\x01", 512), (1, b"\x04", 4096), (1, b"\x05", 16384), (28, b"\x01\x01", 256), (28, b"\x00\x01", 64)],
+    [
+        (1, b"\x01", 512),
+        (1, b"\x04", 4096),
+        (1, b"\x05", 16384),
+        (28, b"\x40\x01", 16384),
+        (28, b"\x40\x00", 16383),
+        (28, b"\x01\x01", 256),
+        (28, b"\x00\x41", 64),
+        (28, b"\x00\x40", 63),
+        (28, b"\x00\x01", 63),  # less than may be asked for
+    ],
 )
 def test_limits_of_records_are_read(kind: int, content: bytes, limit: int) -> None:
     extensions = kind.to_bytes(2, "big") + len(content).to_bytes(2, "big") + content
