@@ -34,8 +34,8 @@ PORTION: Final = 65536
 """Bytes of plaintext that are sealed at a time: what a socket may not take must wait as ciphertext."""
 MOST_UPDATES: Final = 64
 """KeyUpdates without a byte of data in between, and refused renegotiations, that a peer may send."""
-LONGEST_MESSAGE: Final = 1 << 17
-"""Bytes of a handshake message."""
+LONGEST: Final = {HELLO_REQUEST: 0, CLIENT_HELLO: 1 << 14, NEW_TICKET: 1 << 17, KEY_UPDATE: 1}
+"""Bytes of the handshake messages that may come: a part of one is kept until the rest is there."""
 
 _WARNING, _FATAL = 1, 2
 _UNKNOWN = About()
@@ -180,7 +180,7 @@ class Session:
         at = 0
         while len(buffer) - at >= 4:
             size = int.from_bytes(buffer[at + 1 : at + 4], "big")
-            if size > LONGEST_MESSAGE:
+            if size > LONGEST[self._expected(buffer[at])]:
                 raise TlsError(DECODE_ERROR, "a handshake message that is too long")
             if len(buffer) - at < 4 + size:
                 break
@@ -189,35 +189,39 @@ class Session:
             at = end
         self.partial = buffer[at:]
 
-    def _message(self, kind: int, body: bytes, *, last: bool) -> None:
+    def _expected(self, kind: int) -> int:
+        """The type of a handshake message. Raises `TlsError` for one that does not come after the handshake."""
         records = self.layer
         if records.version != TLS13:
-            if kind != (CLIENT_HELLO if records.server else HELLO_REQUEST):
-                raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind}")
-            self._count()
+            expected = kind == (CLIENT_HELLO if records.server else HELLO_REQUEST)
+        else:
+            expected = kind == KEY_UPDATE or (kind == NEW_TICKET and not records.server)
+        if not expected:
+            raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind} after the handshake")
+        return kind
+
+    def _message(self, kind: int, body: bytes, *, last: bool) -> None:
+        records = self.layer
+        self._count()
+        if records.version != TLS13:
             # No renegotiation (RFC 5246 section 7.2.2). To one that does not read it is said once: it would pile up.
             if not self.closed_out and not self.sealed:
                 self.sealed += records.seal(ALERT, bytes((_WARNING, NO_RENEGOTIATION)))
         elif kind == KEY_UPDATE:
             if not last or len(body) != 1 or body[0] > 1:
                 raise TlsError(DECODE_ERROR if last else UNEXPECTED_MESSAGE, "a malformed KeyUpdate")
-            self._count()
             records.update_rx()
             # One answer, however often it asks while we are silent (RFC 8446 section 4.6.3): they would pile up, too.
             if body[0] and not self.closed_out and not (self.answered and records.tx_seq == 0):
                 self.update()
                 self.answered = True
-        elif kind == NEW_TICKET and not records.server:
-            self._count()
-        else:
-            raise TlsError(UNEXPECTED_MESSAGE, f"a handshake message of type {kind} after the handshake")
 
     # ---- sealing ----
 
     def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
         """Seal from the outbox as much as the socket takes. Returns the bytes that are sealed, for good.
 
-        What is sealed and not written stays in `sealed`. `OSError` only as long as nothing of the outbox was sealed.
+        What is sealed and not written stays in `sealed`. `OSError` only as long as nothing of the outbox was written.
         """
         if self.sealed:
             count = write(fd, self.sealed)
@@ -230,7 +234,7 @@ class Session:
         if self.closed_out:
             return len(outbox)  # nobody may be told any more
         size = len(outbox)
-        if size <= PORTION:  # `_write_sealed` spelled out for nearly all
+        if size <= PORTION:  # the loop spelled out for nearly all
             sealed = self.layer.seal(APPLICATION, outbox)
             try:
                 count = write(fd, sealed)
@@ -241,19 +245,20 @@ class Session:
             return size
         taken = 0
         while taken < size and not self.sealed:
-            portion = memoryview(outbox)[taken : taken + PORTION]
-            taken += len(portion)
-            self._write_sealed(write, fd, self.layer.seal(APPLICATION, portion))
-            portion.release()
+            with memoryview(outbox)[taken : taken + PORTION] as portion:
+                sealed = self.layer.seal(APPLICATION, portion)
+            try:
+                count = write(fd, sealed)
+            except BlockingIOError:
+                count = 0
+            except OSError:
+                if not taken:
+                    raise
+                count = 0  # the next write tells: what went before is known to have left
+            taken = min(taken + PORTION, size)
+            if count < len(sealed):
+                self.sealed = sealed[count:]
         return taken
-
-    def _write_sealed(self, write: Write, fd: int, sealed: bytes) -> None:
-        try:
-            count = write(fd, sealed)
-        except BlockingIOError:
-            count = 0
-        if count < len(sealed):
-            self.sealed = sealed[count:]
 
     def update(self, *, ask: bool = False) -> None:
         """Go on under our next key (TLS 1.3), and ask the peer to do so, too."""

@@ -79,6 +79,26 @@ def test_large_outboxes_are_sealed_in_portions_as_the_socket_takes_them(suite: i
     assert client.receive(sent) == data
 
 
+def test_what_left_before_the_connection_broke_is_known_to_have_left() -> None:
+    """Else a call among it would be made once more elsewhere."""
+    server, client = pair(GCM)
+    sent: list[bytes] = []
+
+    def write(_fd: int, portion: bytes | bytearray) -> int:
+        if sent:
+            raise BrokenPipeError(32, "gone")
+        sent.append(bytes(portion))
+        return len(portion)
+
+    outbox = bytes(3 * PORTION)
+    count = server.write(write, 0, outbox)
+    assert len(client.receive(b"".join(sent))) == PORTION <= count < len(outbox)
+    with pytest.raises(BrokenPipeError):
+        server.write(write, 0, outbox[count:])
+    with pytest.raises(BrokenPipeError):
+        pair(GCM)[0].write(write, 0, outbox)
+
+
 # -- KeyUpdate ------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +216,16 @@ def test_a_key_update_is_answered_also_by_who_has_said_nothing_yet() -> None:
     assert client.receive(asked(server, 1)) == b"x"
     assert len(list(records(client.sealed))) == 1
     assert server.receive(seal(client, b"answer")) == b"answer"
+
+
+@pytest.mark.parametrize(
+    ("suite", "kind", "size"), [(GCM, KEY_UPDATE, 2), (GCM, NEW_TICKET, 9), (GCM12, 0, 9), (GCM12, 1, 1 << 15)]
+)
+def test_a_message_that_must_not_come_is_not_waited_for(suite: int, kind: int, size: int) -> None:
+    server, client = pair(suite)
+    server.receive(client.layer.seal(HANDSHAKE, bytes((kind,)) + size.to_bytes(3, "big")))
+    assert server.error is not None
+    assert server.partial == b""
 
 
 def test_tickets_of_a_server_are_dropped() -> None:
