@@ -5,7 +5,6 @@
  * was not used for longest is given up.
  */
 #include "native.h"
-#include <openssl/err.h>
 
 int context_limit = 1024; /* directions */
 int context_count = 0;
@@ -15,36 +14,32 @@ static Direction *newest, *oldest;
 EVP_CIPHER_CTX *aead_context(const EVP_CIPHER *cipher, const uint8_t *key, bool seals)
 {
     EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
-    if (context != NULL && !EVP_CipherInit_ex(context, cipher, NULL, key, NULL, seals)) {
-        EVP_CIPHER_CTX_free(context);
-        context = NULL;
-    }
-    return context;
+    if (openssl_did(context != NULL && EVP_CipherInit_ex(context, cipher, NULL, key, NULL, seals)))
+        return context;
+    EVP_CIPHER_CTX_free(context);
+    return NULL;
 }
 
 bool aead_seal(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *aad, int aad_size, const uint8_t *data,
                int size, uint8_t *out)
 {
     int written;
-    return EVP_EncryptInit_ex(context, NULL, NULL, NULL, nonce)
-           && EVP_EncryptUpdate(context, NULL, &written, aad, aad_size)
-           && (size == 0 || EVP_EncryptUpdate(context, out, &written, data, size))
-           && EVP_EncryptFinal_ex(context, out + size, &written)
-           && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, out + size);
+    return openssl_did(EVP_EncryptInit_ex(context, NULL, NULL, NULL, nonce)
+                       && EVP_EncryptUpdate(context, NULL, &written, aad, aad_size)
+                       && (size == 0 || EVP_EncryptUpdate(context, out, &written, data, size))
+                       && EVP_EncryptFinal_ex(context, out + size, &written)
+                       && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, out + size));
 }
 
 bool aead_open(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *aad, int aad_size, const uint8_t *data,
                int size, uint8_t *out)
 {
     int written;
-    bool ok = EVP_DecryptInit_ex(context, NULL, NULL, NULL, nonce)
-           && EVP_DecryptUpdate(context, NULL, &written, aad, aad_size)
-           && (size == 0 || EVP_DecryptUpdate(context, out, &written, data, size))
-           && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, (void *)(data + size))
-           && EVP_DecryptFinal_ex(context, out + size, &written) > 0;
-    if (!ok)
-        ERR_clear_error(); /* of this thread, where others would find it and take it for theirs */
-    return ok;
+    return openssl_did(EVP_DecryptInit_ex(context, NULL, NULL, NULL, nonce)
+                       && EVP_DecryptUpdate(context, NULL, &written, aad, aad_size)
+                       && (size == 0 || EVP_DecryptUpdate(context, out, &written, data, size))
+                       && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, (void *)(data + size))
+                       && EVP_DecryptFinal_ex(context, out + size, &written) > 0);
 }
 
 static void unlink_direction(Direction *direction)

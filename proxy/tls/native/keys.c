@@ -92,7 +92,7 @@ static bool hmac(Hash hash, const uint8_t *key, int key_size, const uint8_t *dat
     bool ok = mac != NULL && EVP_MAC_init(mac, key, (size_t)key_size, NULL)
               && EVP_MAC_update(mac, data, (size_t)size) && EVP_MAC_final(mac, out, NULL, (size_t)hash_sizes[hash]);
     EVP_MAC_CTX_free(mac); /* cleanses what it made of the key */
-    return ok;
+    return openssl_did(ok);
 }
 
 /* RFC 8446 7.1, for up to one hash of output: HKDF-Expand is a single HMAC then (RFC 5869 2.3).

@@ -98,7 +98,7 @@ PyMODINIT_FUNC PyInit__record(void)
 {
     if (!find_errors())
         return NULL;
-    if (!keys_fetch() || pthread_atfork(NULL, NULL, forked) != 0) {
+    if (!openssl_did(keys_fetch()) || pthread_atfork(NULL, NULL, forked) != 0) {
         PyErr_SetString(PyExc_ImportError, "OpenSSL lacks a cipher or HMAC, or fork handlers cannot be set");
         return NULL;
     }

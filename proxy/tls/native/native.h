@@ -22,13 +22,14 @@
 #include <Python.h>
 #include <endian.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-#if OPENSSL_VERSION_NUMBER < 0x30000000L
-#error "OpenSSL 3.0 or newer is needed; without it the record layer in Python serves"
+#if OPENSSL_VERSION_NUMBER < 0x30000010L /* 3.0.0 copies no HMAC that has no key yet */
+#error "OpenSSL 3.0.1 or newer is needed; without it the record layer in Python serves"
 #endif
 
 /* Between the files here alone: a function of that name in another library is not to be called instead. */
@@ -56,6 +57,15 @@ extern unsigned process_epoch; /* counts the forks that led here: what is older 
 
 PyObject *raise_tls_error(int alert, const char *text);
 bool check_epoch(unsigned epoch); /* or sets NotOwner */
+
+/* Whether OpenSSL did what it was asked for. What it says about a failure waits in a queue of this thread, where
+ * others, TLS connections of OpenSSL's above all, would find it and take it for theirs. */
+static inline bool openssl_did(bool ok)
+{
+    if (!ok)
+        ERR_clear_error();
+    return ok;
+}
 
 /* ---- Permit */
 

@@ -13,7 +13,9 @@ static EVP_CIPHER *vault_cipher; /* fetched by the first one */
 
 static Vault *allocate(PyTypeObject *type, bool made_here)
 {
-    if (vault_cipher == NULL && (vault_cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL)) == NULL) {
+    if (vault_cipher == NULL)
+        vault_cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    if (!openssl_did(vault_cipher != NULL)) {
         PyErr_SetString(PyExc_RuntimeError, "OpenSSL has no AES-256-GCM");
         return NULL;
     }
@@ -43,7 +45,7 @@ static PyObject *vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Vault *self = allocate(type, true);
     if (self == NULL)
         return NULL;
-    if (RAND_priv_bytes(self->key, sizeof self->key) != 1) {
+    if (!openssl_did(RAND_priv_bytes(self->key, sizeof self->key) == 1)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_RuntimeError, "OpenSSL has no random bytes");
         return NULL;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,26 @@ def test_c_serves_unless_it_is_turned_off() -> None:
 def test_the_twin_serves_where_c_cannot_be_loaded() -> None:
     missing = "import sys; sys.modules['proxy.tls._record'] = None; "
     assert told(missing + WHO, HOTSWAP_TLS_RECORD="") == ["python", "proxy.tls.twin", "True"]
+
+
+NO_CIPHERS = """\
+openssl_conf = all
+[all]
+providers = providers
+[providers]
+base = base
+[base]
+activate = 1
+"""
+
+
+def test_the_twin_serves_where_openssl_lacks_a_cipher_and_finds_no_error_of_another(tmp_path: Path) -> None:
+    """What OpenSSL says about it waits in a queue of the thread: a handshake would take it for its own."""
+    config = tmp_path / "openssl.cnf"
+    config.write_text(NO_CIPHERS)
+    queue = f"; import ctypes; print(ctypes.CDLL({implementation(C).__file__!r}).ERR_peek_error())"
+    words = told(WHO + queue, HOTSWAP_TLS_RECORD="", OPENSSL_CONF=str(config))
+    assert words == ["python", "proxy.tls.twin", "True", "0"]
 
 
 def test_the_twin_serves_beside_c_of_other_sources() -> None:
