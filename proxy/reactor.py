@@ -259,17 +259,21 @@ class Reactor:
             self.epoll.modify(connection.fd, wanted)
 
     def _detach(self, connection: Connection) -> None:
-        """Take a connection off the plane. Its descriptor is closed at the end of the batch."""
+        """Take a connection off the plane."""
         connection.over()
-        fd = connection.fd
-        if fd >= 0:
-            if connection.interest >= 0:
-                self.epoll.unregister(fd)
-            self._by_fd[fd] = None
-            if self.sharing:
-                self.kernel.end_both(fd)
-            self._closing.append(fd)
+        if connection.fd >= 0:
+            self._unseat(connection)
         self._drop(connection)
+
+    def _unseat(self, connection: Connection) -> None:
+        """Its descriptor is closed at the end of the batch."""
+        fd = connection.fd
+        if connection.interest >= 0:
+            self.epoll.unregister(fd)
+        self._by_fd[fd] = None
+        if self.sharing:
+            self.kernel.end_both(fd)
+        self._closing.append(fd)
 
     def _drop(self, connection: Connection) -> None:
         del self.connections[connection.serial]
@@ -327,22 +331,17 @@ class Reactor:
         self.connections[connection.serial] = connection
         if fd >= 0:
             self._seat(connection)
-            if self.origins.wanted:
-                self.origins.placed(connection)
         connection.attached()
 
     def _seat(self, connection: Connection) -> None:
         self.reserve(connection.fd)
         self._by_fd[connection.fd] = connection
+        if self.origins.wanted:
+            self.origins.placed(connection)
 
     def reseat(self, connection: Connection, fd: int) -> None:
-        """Give it another descriptor (-1: there is none); the one before is closed at the end of the batch."""
-        before = connection.fd
-        self.epoll.unregister(before)
-        self._by_fd[before] = None
-        if self.sharing:
-            self.kernel.end_both(before)
-        self._closing.append(before)
+        """Give it another descriptor (-1: there is none)."""
+        self._unseat(connection)
         connection.fd, connection.interest = fd, _UNREGISTERED
         if fd >= 0:
             self._seat(connection)
@@ -385,7 +384,7 @@ class Reactor:
     def part(self, kept: Collection[int]) -> dict[int, Connection]:
         """All but `kept` belongs to another process. Returns the others as they were; no epoll of ours knows them.
 
-        Nothing is done for each of those: at this moment the other process takes its first steps.
+        Nothing is done for each, nor for one that waits for its first tick: the other process takes its first steps.
         """
         self.epoll.close()
         self.epoll = self.kernel.epoll()
@@ -396,5 +395,6 @@ class Reactor:
             self._seat(connection)
             connection.interest = _UNREGISTERED
             self._watch(connection)
+        self.unflushed = [one for one in self.unflushed if one.serial in self.connections]
         self.acceptor.lost_epoll()
         return left

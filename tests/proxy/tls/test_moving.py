@@ -9,15 +9,16 @@ import msgspec
 import pytest
 
 from hotswap.swappable import Saved
+from proxy.config.loader import loads
 from proxy.tls.errors import NotOwner
 from proxy.tls.session import Session
+from tests.proxy.simulation import World
 from tests.proxy.tls.far import Far, server_context
 from tests.proxy.tls.scene import Scene
 
 if TYPE_CHECKING:
     from proxy.connection import Connection
     from tests.kit.certificates import Authority
-    from tests.proxy.simulation import World
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -95,6 +96,32 @@ def test_data_that_comes_between_its_arrival_and_the_next_tick_is_not_lost(
     monkeypatch.setattr(play.world, "_send_stragglers", arrive_and_ask)
     client.step()
     assert play.server().take() == b"question"
+
+
+def test_one_that_arrives_right_before_the_next_handover_is_touched_by_its_new_owner_only(
+    play: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Far(play.socket(), play.context(), name="edge.test")
+    client.step()
+    play.world.move()
+    send = play.world._send_stragglers
+
+    def arrive_and_go_on() -> None:
+        awaited = bool(play.world.stragglers)
+        send()
+        if awaited and not play.world.stragglers:
+            play.world.move()
+
+    monkeypatch.setattr(play.world, "_send_stragglers", arrive_and_go_on)
+    client.handshake()
+    play.world.settle()
+    assert play.world.moves == 2
+    assert [proxy.reactor.bugs for proxy in play.world.retired] == []
+    client.send(b"question")
+    server = play.server()
+    assert server.take() == b"question"
+    server.send(b"answer")
+    assert client.take() == b"answer"
 
 
 def test_a_handshake_that_fails_after_the_handover_is_nobodys_any_more(play: Scene) -> None:
@@ -188,6 +215,24 @@ def test_the_proxy_header_goes_before_the_handshake_also_when_it_is_begun_anew(
     server = Far(second, server_context(play.pair, version), server=True).handshake()
     client.send(b"question")
     assert server.take() == b"question"
+
+
+def test_a_dial_made_anew_is_known_for_the_proxys_own(authority: Authority) -> None:
+    """A rule that sends it back here would have it sent on for ever."""
+    text = f"""\
+name: edge
+listeners: [{{name: in, address: 0.0.0.0:80, protocol: tcp, cluster: there, original_dst: redirect}}]
+clusters: [{{name: there, endpoints: original_dst, tls: {{ca: {authority.file}, sni: edge.test}}}}]
+"""
+    world = World(loads(text).config)
+    world.connect("in", destination="203.0.113.5:443", near="198.51.100.1:80")
+    world.dialled().accept()
+    world.move()
+    world.settle()
+    again = world.dialled()
+    sent_back = world.connect("in", destination="203.0.113.5:443", near="198.51.100.1:80", far=again.near)
+    assert sent_back.reset
+    assert world.dials == []
 
 
 # -- who may seal ---------------------------------------------------------------------------------------------
