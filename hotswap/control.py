@@ -277,6 +277,8 @@ class HttpServer:
             allowed = ", ".join(sorted(methods))
             refusal = _refusal(405, f"{request.path} takes {allowed}")
             return Response(refusal.status, refusal.body, headers={"Allow": allowed})
+        if request.method == "POST" and "content-length" not in request.headers:  # else half an order would be one
+            return _refusal(411, "send the body with a Content-Length, 0 for none")
         try:
             return await route(request)
         except HttpError as error:

@@ -172,7 +172,8 @@ def is_held(path: Path) -> bool:
 
 def _request(method: str, path: str, body: dict[str, Any] | None) -> bytes:
     payload = b"" if body is None else msgspec.json.encode(body)
-    length = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
+    length = "" if body is None else "Content-Type: application/json\r\n"
+    length += f"Content-Length: {len(payload)}\r\n" if method == "POST" else ""
     return f"{method} {path} HTTP/1.1\r\nHost: hotswap\r\n{length}Connection: close\r\n\r\n".encode() + payload
 
 

@@ -122,6 +122,7 @@ def test_a_body_of_the_wrong_shape_is_a_bad_request(serving: Serving) -> None:
     [
         (b"GET /nowhere HTTP/1.1", 404, b"/status"),
         (b"POST /status HTTP/1.1", 405, b"GET"),
+        (b"POST /echo HTTP/1.1", 411, b"Content-Length"),
         (b"GET /unready HTTP/1.1", 503, b"not ready"),
         (b"GET /busy HTTP/1.1", 409, b'"exit_code":12'),
         (b"GET /status HTTP/2.0", 505, b"HTTP/1.1"),

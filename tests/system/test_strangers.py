@@ -188,6 +188,7 @@ def test_garbage_on_the_control_socket_is_turned_away(edge: Edge, load: Load, ga
             pass  # turned away before it was through
         assert edge.instance.status().state == "serving"
         assert load.turn().failures == []
+        assert edge.instance.status().generation == 1, "half an order is none"
 
 
 def test_two_hundred_connections_to_the_control_socket_are_outlived(edge: Edge, load: Load) -> None:
