@@ -135,7 +135,7 @@ def test_a_reload_during_a_handover_waits_and_reaches_whoever_owns_then(edge: Ed
     instance, address = edge.instance, loopback()
     source = instance.status().pid
     instance.arm("destination.send_round_done.before:hang")
-    failing = instance.start_upgrade("--timeout", "2s")
+    failing = instance.start_upgrade("--timeout", "5s")
     eventually(lambda: instance.status().state == "handover", within=PATIENCE, what="the attempt begins")
     instance.config["listeners"].append(more(edge, address))
     instance.write_config()
