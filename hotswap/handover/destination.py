@@ -200,7 +200,6 @@ class DestinationAttempt(Machine):
 
     def _on_bye(self, message: wire.Bye, _fds: list[int]) -> None:
         self._expect(Destination.OWNER)
-        self._server.expect_stragglers(())
         self._taker.told(message)
         self.fire(Event.BYE)
 
@@ -285,7 +284,9 @@ class DestinationAttempt(Machine):
         self._taker.leave(self.failure)
 
     def finish(self) -> None:
-        """See `Machine`. What came from a source that died too early is of no use."""
+        """See `Machine`. What came from a source that died too early is of no use, and no straggler comes any more."""
+        if self.state in {Destination.STARTED, Destination.COLD}:
+            self._server.expect_stragglers(())
         if self.state is Destination.COLD:
             self._close()
         if self.state is Destination.ALONE:

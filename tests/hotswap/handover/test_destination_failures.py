@@ -175,3 +175,20 @@ async def test_one_that_dies_before_bye_is_not_missed() -> None:
             process.kill()
             assert await case.over() is Destination.STARTED
             assert case.server.ticking
+
+
+@scenario
+async def test_one_that_dies_with_stragglers_is_not_waited_for() -> None:
+    """Else the next source would wait for them until its deadline: this very process, when it is replaced."""
+    with mortal() as (process, pidfd):
+        async with taking(pidfd=pidfd) as case:
+            await case.welcomed()
+            await case.round({1: b"one"})
+            case.pipe.put()
+            case.say_final(stragglers=[7])
+            await case.other.expect(wire.Prepared)
+            await case.other.expect(wire.Owned)
+            assert list(case.server.stragglers()) == [7]
+            process.kill()
+            assert await case.over() is Destination.STARTED
+            assert list(case.server.stragglers()) == []
