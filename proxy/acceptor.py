@@ -256,8 +256,8 @@ class Acceptor:
         self._stage(stage, listener, remote, fd, former)
 
     def decided(self, former: Downstream, *, tls: bool) -> None:
-        """Its first bytes told what it is."""
-        if tls:
+        """Its first bytes told what it is. A reload may have made TLS required meanwhile."""
+        if tls or (former.listener.tls is not None and not former.listener.looks):
             handshaking = Handshaking(self._reactor)
             self._stage(handshaking, former.listener, former.remote, former.fd, former)
         else:
@@ -309,10 +309,14 @@ class Acceptor:
 
     def _hurry(self, connection: Downstream) -> None:
         """On a listener that drains, what is there still counts."""
-        if connection.listener.draining and not connection.closed:
+        if not connection.listener.draining or connection.closed:
+            return
+        if connection.tls is not None and connection.tls.waiting and not connection.paused:
+            connection.catch_up()
+        if not connection.closed:
             connection.readable(self._reactor.kernel.read, self._reactor.now)
-            if not connection.closed:
-                connection.drain()
+        if not connection.closed:
+            connection.drain()
 
     def accept_queued(self, listener: Listener) -> None:
         """Take everything that waits in the queue of a listener that will not be polled again."""

@@ -193,10 +193,15 @@ class ProxyServer(Homes, Telling):
         self.reactor.tls.expected = frozenset(serials)
 
     def sharing(self, shared: bool) -> None:
-        """See `Reactor.sharing`. For a retired generation its end means that the destination took over for good."""
+        """See `Reactor.sharing`. For a retired generation its end means that the destination took over for good.
+
+        Handshakes that did not follow by then stay: here they go on when they are done.
+        """
         self.reactor.sharing = shared
         if not shared and self._retired:
             self._let_go()
+            self.reactor.tls.stay()
+            self.ticker.replan()
 
     def _go_beside(self) -> None:
         """What the control plane does for this server, as long as it owns and ticks."""
@@ -234,7 +239,7 @@ class ProxyServer(Homes, Telling):
         self.ticker.stop()
         reactor = self.reactor
         reactor.acceptor.stop()
-        awaited = set(self.stragglers()).difference(self.staying())
+        awaited = {*kept, *self.stragglers()}.difference(self.staying())  # one may have come while this one was frozen
         self._left = reactor.part(kept)
         reactor.tls.part(reactor.connections.values(), awaited)
         self.ticker.renew()
@@ -273,7 +278,8 @@ class ProxyServer(Homes, Telling):
         """Reset what is lost and go on accepting. What a retired generation kept was never lost."""
         reactor = self.reactor
         if not self._retired:
-            reactor.end_all(reset=True)
+            reactor.end_all(reset=True)  # not a byte is sealed for these: another process had them
+            reactor.tls.permit.grant()
         self._uncount()
         for connection in self._left.values():
             reactor.kernel.send_reset(connection.fd)

@@ -167,11 +167,13 @@ class TlsPlane:
         """
         former, self.permit = self.permit, Permit()
         self.permit.grant()
+        self.awaited = frozenset(awaited)
         for connection in kept:
             if isinstance(connection.tls, Session):
                 connection.tls.layer.assign(self.permit)
+                if connection.serial in self.awaited:
+                    connection.pause()
         former.end()
-        self.awaited = frozenset(awaited)
 
     def stay(self) -> None:
         """Nobody waits for handshakes any more: take those on that are done."""

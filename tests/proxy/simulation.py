@@ -179,15 +179,15 @@ class World:
         source.sharing(True)
         source.freeze()
         self.copy(source, destination, kernel)
-        destination.expect_stragglers(source.stragglers())
+        stragglers = {*source.stragglers()}
+        destination.expect_stragglers(stragglers)
         destination.restore_shared(source.save_shared(here), kernel.clock())
         destination.start()
         removed = {spec.name: -1 for spec in source.wanted() if str(spec.address) not in wanted}
-        stragglers = {*source.stragglers()}
         self.stragglers += [(source, serial, destination) for serial in stragglers.difference(source.staying())]
         source.retire({*source.staying(), *stragglers}, removed)
-        source.sharing(False)
         destination.sharing(False)
+        self._farewell(source)
         self.kernel, self.proxy = kernel, destination
         if not source.idle():
             self.retired.append(source)
@@ -209,6 +209,12 @@ class World:
                 source.forget(serial)
             if not any(one is destination for _, _, one in self.stragglers):
                 destination.expect_stragglers(())
+            self._farewell(source)
+
+    def _farewell(self, source: ProxyServer) -> None:
+        """Nothing follows any more: the source heard that the destination is there for good."""
+        if not any(one is source for one, _, _ in self.stragglers):
+            source.sharing(False)
 
     def copy(self, source: ProxyServer, destination: ProxyServer, kernel: SimulatedKernel) -> None:
         """One round; `kernel` is the destination's. What it cannot restore stays with its other side."""
