@@ -55,6 +55,8 @@ class Dials:
         elif code:
             reactor.lose(connection, code)
         elif not reactor.tls.begin(connection):
+            if isinstance(connection, Upstream):
+                connection.begin_plain()
             connection.connecting = False
             connection.active = reactor.now
             reactor.unflushed.append(connection)

@@ -52,16 +52,23 @@ class Upstream(Connection):
         """What goes before the TLS handshake."""
 
     def introduce(self, header: bytes) -> int:
-        """Begin with a PROXY protocol header: before a TLS handshake, else at the head of the outbox.
+        """Begin with a PROXY protocol header, at the head of the outbox. Returns the bytes that it takes there.
 
-        Returns the bytes that it takes there. It is dialled already, and nothing was sent.
+        It is dialled already, and nothing was sent.
         """
-        if self.endpoint.cluster.tls is not None:
-            self.preface = header
-            return 0
         if header:
             self.send(header)
         return len(header)
+
+    def begin_secure(self) -> None:
+        """It is there, and TLS is next: the header goes before that. Nothing else was sent so far."""
+        if self.outbox:
+            self.preface, self.outbox = bytes(self.outbox), b""
+
+    def begin_plain(self) -> None:
+        """It is there, and begins in plaintext. A preface is left of a handshake that is not wanted any more."""
+        if self.preface:
+            self.outbox, self.preface = self.preface + self.outbox, b""
 
     def describe(self) -> dict[str, Any]:
         """With where it goes to."""

@@ -213,6 +213,17 @@ class Ledger(Framed, Upstream):
                     self.outbox = out[count:]
         self.plane.follow(self)
 
+    def begin_secure(self) -> None:
+        """See `Upstream`. Calls wait behind the header."""
+        if self.torn:
+            self.preface, self.outbox = bytes(self.outbox[: self.torn]), self.outbox[self.torn :]
+            self.torn = 0
+
+    def begin_plain(self) -> None:
+        """See `Upstream`."""
+        self.torn += len(self.preface)
+        super().begin_plain()
+
     # ---- the value ----
 
     def save(self, now: float) -> bytes:

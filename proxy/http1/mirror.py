@@ -17,6 +17,7 @@ import msgspec
 
 from hotswap.swappable import Schema
 from proxy.http1.state import MirrorState
+from proxy.proxy_protocol.header import LONGEST, BadHeader, parse
 from proxy.proxy_protocol.sending import announcement
 from proxy.sides import Upstream
 from proxy.timers import deadline, remaining
@@ -108,6 +109,15 @@ class Mirror(Upstream):
     def detached(self) -> None:
         """And no longer."""
         self.endpoint.end()
+
+    def begin_secure(self) -> None:
+        """See `Upstream`. The request waits behind the header."""
+        try:
+            header = parse(bytes(self.outbox[:LONGEST]))
+        except BadHeader:
+            header = None
+        if header is not None:
+            self.preface, self.outbox = bytes(self.outbox[: header.size]), self.outbox[header.size :]
 
     def connected(self) -> None:
         """The outbox goes out."""

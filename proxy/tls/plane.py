@@ -63,6 +63,7 @@ class TlsPlane:
         if not isinstance(connection, Upstream) or connection.endpoint.cluster.tls is None:
             return False
         contexts = connection.endpoint.cluster.tls
+        connection.begin_secure()
         ssl = contexts.connection(connection.endpoint.host)
         handshake = Handshake(ssl, server=False, refusal=contexts.refusal, identity=contexts.identity)
         connection.tls = handshake

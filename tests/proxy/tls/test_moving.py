@@ -198,25 +198,6 @@ def test_an_attempt_that_is_taken_back_disturbs_no_handshake(outwards: Scene) ->
     assert server.take().startswith(b"GET / HTTP/1.1\r\n")
 
 
-def test_the_proxy_header_goes_before_the_handshake_also_when_it_is_begun_anew(
-    authority: Authority, version: str
-) -> None:
-
-    play = Scene(authority, version, downstream=False, upstream=True, cluster={"proxy_protocol": "v1"})
-    client = play.socket()
-    header = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"
-    first = play.server()
-    assert first.take().startswith(header + b"\x16\x03")
-    play.world.move()
-    play.world.settle()
-    second = play.server()
-    assert bytes(second.outbox[: len(header)]) == header
-    del second.outbox[: len(header)]
-    server = Far(second, server_context(play.pair, version), server=True).handshake()
-    client.send(b"question")
-    assert server.take() == b"question"
-
-
 def test_a_dial_made_anew_is_known_for_the_proxys_own(authority: Authority) -> None:
     """A rule that sends it back here would have it sent on for ever."""
     text = f"""\
