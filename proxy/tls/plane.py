@@ -11,13 +11,11 @@ permit that they have, at once and for all of them; what stays gets a new one.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hotswap.errors import CannotRestore
-from hotswap.log import fields
 from proxy.sides import Downstream, Upstream
 from proxy.tls.errors import NotOwner, TlsError
 from proxy.tls.handshake import Handshake
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 
 MOST_STRAGGLERS: Final = 4096
 """As many as one message names, see `hotswap.handover.wire.Final`."""
-
-log = logging.getLogger("proxy")
 
 
 class TlsPlane:
@@ -105,15 +101,15 @@ class TlsPlane:
         if tls is not None and tls.sealed and connection.fd >= 0:
             with suppress(OSError):
                 reactor.kernel.write(connection.fd, tls.sealed)
-        if isinstance(connection, Handshaking):
-            connection.listener.handshakes.fail(
-                now, str(error), listener=connection.listener.name, remote=connection.remote
-            )
-        elif connecting and isinstance(connection, Upstream):
+        if isinstance(connection, Downstream):
+            tally, listener = connection.listener.handshakes, connection.listener.name
+            tell = tally.fail if isinstance(connection, Handshaking) else tally.break_off
+            tell(now, str(error), listener=listener, remote=connection.remote)
+        elif isinstance(connection, Upstream):
             endpoint = connection.endpoint
-            endpoint.cluster.handshakes.fail(now, str(error), cluster=endpoint.cluster.name, endpoint=endpoint.name)
-        else:
-            log.info("an encrypted connection broke", extra=fields(**connection.identity(), why=str(error)))
+            tally = endpoint.cluster.handshakes
+            tell = tally.fail if connecting else tally.break_off
+            tell(now, str(error), cluster=endpoint.cluster.name, endpoint=endpoint.name)
         reactor.lose(connection, errno.EPROTO)
 
     def may_finish(self, connection: Connection) -> bool:

@@ -1,23 +1,46 @@
-"""What becomes of the handshakes of a listener or a cluster."""
+"""What becomes of the handshakes of a listener or a cluster, and of the connections behind them."""
 
 from __future__ import annotations
 
 import logging
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hotswap.log import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger("proxy")
 
 QUIET: Final = 60.0
-"""Seconds between two lines of one listener's or cluster's log; the next one tells how many were left out."""
+"""Seconds between two lines of one kind in the log; the next one tells how many were left out."""
+
+
+class _Seldom:
+    """A line of the log that a peer could fill it with."""
+
+    __slots__ = ("_at", "_level", "_text", "_untold")
+
+    def __init__(self, level: int, text: str) -> None:
+        self._level = level
+        self._text = text
+        self._untold = 0
+        self._at = -inf
+
+    def tell(self, now: float, about: Mapping[str, Any]) -> None:
+        """It happened once more."""
+        self._untold += 1
+        if now >= self._at:
+            self._at = now + QUIET
+            log.log(self._level, self._text, extra=fields(**about, failures=self._untold))
+            self._untold = 0
 
 
 class Handshakes:
     """Counts since this generation owns."""
 
-    __slots__ = ("_log_at", "_untold", "done", "ended", "failed", "late")
+    __slots__ = ("_broken", "_failed", "broken", "done", "ended", "failed", "late")
 
     def __init__(self) -> None:
         self.done = 0
@@ -27,18 +50,27 @@ class Handshakes:
         """The peer went away in the middle."""
         self.late = 0
         """They took too long."""
-        self._untold = 0
-        self._log_at = -inf
+        self.broken = 0
+        """Connections that ended by an alert, of either side, after their handshake."""
+        self._failed = _Seldom(logging.WARNING, "a TLS handshake failed")
+        self._broken = _Seldom(logging.INFO, "an encrypted connection broke")
 
     def fail(self, now: float, why: str, **about: Any) -> None:
         """One more that failed."""
         self.failed += 1
-        self._untold += 1
-        if now >= self._log_at:
-            self._log_at = now + QUIET
-            log.warning("a TLS handshake failed", extra=fields(**about, why=why, failures=self._untold))
-            self._untold = 0
+        self._failed.tell(now, {**about, "why": why})
+
+    def break_off(self, now: float, why: str, **about: Any) -> None:
+        """A connection cannot go on."""
+        self.broken += 1
+        self._broken.tell(now, {**about, "why": why})
 
     def describe(self) -> dict[str, int]:
         """For people."""
-        return {"done": self.done, "failed": self.failed, "ended": self.ended, "late": self.late}
+        return {
+            "done": self.done,
+            "failed": self.failed,
+            "ended": self.ended,
+            "late": self.late,
+            "broken": self.broken,
+        }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxy.config.model import FilterConfig
 from tests.kit import bolt
 from tests.proxy.bolt.scene import V1
@@ -100,3 +102,17 @@ def test_a_copy_that_waits_for_a_slow_mirror_is_whole(scene: Build) -> None:
     copy.socket.fin()
     cluster = play.world.proxy.clusters["other"]
     assert (cluster.copied, cluster.copies_dropped) == (1, 0)
+
+
+def test_connections_that_are_broken_off_fill_no_log(scene: Build, caplog: pytest.LogCaptureFixture) -> None:
+    play = scene()
+    play.world.moving = False
+    with caplog.at_level("INFO"):
+        for _ in range(5):
+            client = play.client()
+            play.server()
+            client.push(b"\x17\x03\x03\x00\x20" + bytes(32))
+            assert client.socket.ended
+    told = [record for record in caplog.records if record.message == "an encrypted connection broke"]
+    assert len(told) == 1
+    assert play.world.proxy.listeners["web"].handshakes.broken == 5
