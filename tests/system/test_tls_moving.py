@@ -191,12 +191,12 @@ def test_a_direction_that_ended_stays_ended(
 
 
 def test_a_connection_that_ends_moves(edge: Edge, client: TlsClient) -> None:
-    """The proxy said close_notify and waits for the client's end; so does the next generation."""
+    """The proxy said close_notify and waits a while for the client's end; so does the next generation."""
     client.get("/bytes?n=100", "connection: close")
     assert client.response().body == bytes(range(100))
     assert client.more() == b""
-    upgrade(edge)
     assert clients_of(edge)
+    upgrade(edge)
     client.end_sending()
     client.close()
     eventually(lambda: not clients_of(edge), within=PATIENCE, what="the connection is over")

@@ -97,8 +97,8 @@ def never_close(edge: Edge) -> None:
     """No limit of a pool or of idle connections is reached: an end in the storm is a failure, whatever its reason."""
     for cluster in edge.instance.config["clusters"]:
         if cluster["name"] == "app":
-            cluster |= {"max_idle": 1000, "keepalive_timeout": "10m"}
+            cluster |= {"max_idle": 1000, "keepalive_timeout": "2h"}
     for listener in edge.instance.config["listeners"]:
         if listener["protocol"] == "http1":
-            listener["keepalive_timeout"] = "10m"
+            listener["keepalive_timeout"] = "2h"
     edge.instance.write_config()
