@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from math import inf
 from typing import TYPE_CHECKING
 
 from proxy.sides import Upstream
@@ -63,9 +64,22 @@ class Dials:
             connection.connected()
 
     def _again(self, connection: Upstream, begun: Anew) -> None:
-        """Its handshake was under way in the generation before: give the descriptor up for one that is dialled anew."""
+        """Its handshake was under way in the generation before: give the descriptor up for one that is dialled anew.
+
+        With it goes the serial: to a destination that has a copy by now this is another connection, for of each it gets
+        a descriptor once.
+        """
+        reactor = self._reactor
         connection.tls, connection.preface = None, begun.preface
         fd, code = self._connect(connection, connection.endpoint.address)
-        self._reactor.reseat(connection, fd)
+        former, connection.serial = connection.serial, reactor.next_serial
+        reactor.next_serial += 1
+        reactor.connections[connection.serial] = reactor.connections.pop(former)
+        connection.renumbered(former)
+        for one in connection.bonds():
+            one.changes += 1
+        connection.alarm = inf
+        connection.wake(connection.due())
+        reactor.reseat(connection, fd)
         if code != errno.EINPROGRESS:
             self.ended.append((connection, code))

@@ -60,6 +60,9 @@ class Upstream(Connection):
             self.send(header)
         return len(header)
 
+    def renumbered(self, former: int) -> None:
+        """It got another serial, so that it is another connection for a destination."""
+
     def begin_secure(self) -> None:
         """It is there, and TLS is next: the header goes before that. Nothing else was sent so far."""
         if self.outbox:

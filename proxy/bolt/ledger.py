@@ -213,6 +213,12 @@ class Ledger(Framed, Upstream):
                     self.outbox = out[count:]
         self.plane.follow(self)
 
+    def renumbered(self, former: int) -> None:
+        """See `Upstream`."""
+        pool = self.endpoint.shared.get(self.version)
+        if pool is not None and pool.members.pop(former, None) is not None:
+            pool.add(self)
+
     def begin_secure(self) -> None:
         """See `Upstream`. Calls wait behind the header."""
         if self.torn:

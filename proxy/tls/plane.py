@@ -121,7 +121,10 @@ class TlsPlane:
             session.close()
             self._reactor.unflushed.append(connection)
             return False
-        return not session.sealed
+        if session.sealed:
+            return False
+        session.closed_out = True  # also without a close_notify: nothing can be sent behind the FIN
+        return True
 
     def last_words(self, connection: Connection, *, reset: bool) -> None:
         """It ends now. Write what the socket takes at once: for a reset all that is there, else a close_notify.

@@ -74,7 +74,7 @@ class Session:
         self.closed_in = False
         """The peer's close_notify came."""
         self.closed_out = False
-        """Ours is sealed."""
+        """Ours is sealed, or our FIN went out without: nothing is sealed any more."""
         self.cut = False
         """There will be none of ours: what goes this way was cut off where it came from."""
         self.waiting = False

@@ -187,10 +187,12 @@ class SimulatedEpoll:
         ready = []
         for fd, mask in sorted(self.masks.items()):
             if mask & EPOLLET:
-                edges = self._kernel.socket(fd).edges
-                if self.told[fd] == edges:
+                socket = self._kernel.socket(fd)
+                if self.told[fd] == socket.edges:
                     continue
-                self.told[fd] = edges
+                self.told[fd] = socket.edges
+                if mask & EPOLLOUT and socket.room == 0:
+                    socket.clogged = True  # who asked in vain is told later, as after a write: SOCK_NOSPACE, tcp_poll()
             events = self._kernel.events(fd) & (mask | EPOLLERR | EPOLLHUP)
             if events:
                 ready.append((fd, events))

@@ -165,8 +165,11 @@ class World:
             assert proxy.reactor.bugs <= self.expected_bugs, "a layer raised, see the log"
         self.retired = [proxy for proxy in self.retired if not proxy.idle()]
 
-    def move(self, config: Config | None = None) -> ProxyServer:
-        """A whole handover as `hotswap.Generation` drives it, without its protocol. Returns the source."""
+    def move(self, config: Config | None = None, meanwhile: Callable[[], None] | None = None) -> ProxyServer:
+        """A whole handover as `hotswap.Generation` drives it, without its protocol. Returns the source.
+
+        `meanwhile` happens between a first round and the last one, which copies only what has changed by then.
+        """
         source = self.proxy
         here = self.kernel.clock()
         self.moves += 1
@@ -177,8 +180,13 @@ class World:
         source.agree(dict.fromkeys(source.schemas(), 1), wanted)
         destination.accept_descriptors(source.descriptors())
         source.sharing(True)
+        copied: dict[int, int] = {}
+        if meanwhile is not None:
+            self.copy(source, destination, kernel, copied)
+            meanwhile()
+            here = self.kernel.clock()
         source.freeze()
-        self.copy(source, destination, kernel)
+        self.copy(source, destination, kernel, copied)
         stragglers = {*source.stragglers()}
         destination.expect_stragglers(stragglers)
         destination.restore_shared(source.save_shared(here), kernel.clock())
@@ -216,17 +224,28 @@ class World:
         if not any(one is source for one, _, _ in self.stragglers):
             source.sharing(False)
 
-    def copy(self, source: ProxyServer, destination: ProxyServer, kernel: SimulatedKernel) -> None:
-        """One round; `kernel` is the destination's. What it cannot restore stays with its other side."""
+    def copy(
+        self,
+        source: ProxyServer,
+        destination: ProxyServer,
+        kernel: SimulatedKernel,
+        copied: dict[int, int] | None = None,
+    ) -> None:
+        """One round; `kernel` is the destination's. What it cannot restore stays with its other side.
+
+        `copied` are the change counts of the rounds before: what has not changed is left out, and there already.
+        """
+        copied = {} if copied is None else copied
         here, there = source.reactor.kernel.clock(), kernel.clock()
         sockets = cast("SimulatedKernel", source.reactor.kernel)
         stragglers = source.stragglers()
         for serial, value in source.values().items():
             if serial in stragglers:
                 continue
-            saved = Saved(value.kind, serial, value.changes, value.save(here))
-            if serial in source.staying():
+            if serial in source.staying() or copied.get(serial) == value.changes:
                 continue
+            copied[serial] = value.changes
+            saved = Saved(value.kind, serial, value.changes, value.save(here))
             if serial not in destination.values():
                 saved = saved._replace(fd=kernel.install(sockets.socket(value.fd)))
             try:

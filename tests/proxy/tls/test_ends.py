@@ -10,9 +10,13 @@ from proxy.config.model import FilterConfig
 from tests.kit import bolt
 from tests.proxy.bolt.scene import V1
 from tests.proxy.tls.far import Far, server_context
+from tests.proxy.tls.scene import Scene
+from tests.proxy.tls.updating import SUITES, updating_server
+from tests.proxy.tls.wire import Wire
 
 if TYPE_CHECKING:
-    from tests.proxy.tls.scene import Build, Scene
+    from tests.kit.certificates import Authority
+    from tests.proxy.tls.scene import Build
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 BODY = bytes(range(250)) * 120
@@ -102,6 +106,22 @@ def test_a_copy_that_waits_for_a_slow_mirror_is_whole(scene: Build) -> None:
     copy.socket.fin()
     cluster = play.world.proxy.clusters["other"]
     assert (cluster.copied, cluster.copies_dropped) == (1, 0)
+
+
+def test_keys_of_an_endpoint_change_though_its_client_was_cut_off(authority: Authority, moving: bool) -> None:
+    """Behind our FIN there is no room for an answer, and what the endpoint has to say still counts."""
+    play = Scene(authority, moving=moving, upstream=True)
+    client = play.client()
+    socket = play.server()
+    server = updating_server(Wire(socket), play.pair, SUITES["1.3"][0])
+    while not server.step():
+        pass
+    client.socket.fin()
+    assert socket.ended
+    server.update(ask=True)
+    server.send(b"answer")
+    assert client.take() == b"answer"
+    assert not client.socket.ended
 
 
 def test_connections_that_are_broken_off_fill_no_log(scene: Build, caplog: pytest.LogCaptureFixture) -> None:

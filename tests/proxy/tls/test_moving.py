@@ -12,6 +12,8 @@ from hotswap.swappable import Saved
 from proxy.config.loader import loads
 from proxy.tls.errors import NotOwner
 from proxy.tls.session import Session
+from tests.kit import bolt
+from tests.proxy.bolt.scene import V1
 from tests.proxy.simulation import World
 from tests.proxy.tls.far import Far, server_context
 from tests.proxy.tls.scene import Scene
@@ -167,6 +169,43 @@ def test_a_handshake_with_an_endpoint_is_begun_anew(outwards: Scene) -> None:
     assert second.take().startswith(b"GET / HTTP/1.1\r\n")
     second.send(OK)
     assert client.take().endswith(b"ok")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "question", "answer"),
+    [
+        ("tcp", b"question", b"answer"),
+        ("http1", GET, OK),
+        ("bolt", bolt.call(V1, 1, b"question"), bolt.answer(V1, 1, b"answer")),
+    ],
+    ids=["tcp", "http1", "bolt"],
+)
+def test_one_that_is_begun_anew_between_two_rounds_moves_with_its_new_descriptor(
+    authority: Authority, version: str, protocol: str, question: bytes, answer: bytes
+) -> None:
+    play = Scene(
+        authority, version, downstream=False, upstream=True, protocol=protocol, cluster={"connect_timeout": 9.0}
+    )
+    world = play.world
+    client = play.socket()
+    client.send(question)
+    first = play.server()
+    world.move()
+    servers: list[Far] = []
+
+    def begin_anew() -> None:
+        world.settle()
+        servers.append(play.secure_server())
+
+    world.move(meanwhile=begin_anew)
+    world.settle()
+    assert servers[0].take()[:3] == question[:3]
+    servers[0].send(answer)
+    assert client.take()[-2:] == answer[-2:]
+    assert first.closed
+    assert world.dials == []
+    assert len(world.proxy.values()) == 2
+    assert world.proxy.clusters["app"].connections == 1
 
 
 def test_its_deadline_goes_on(outwards: Scene) -> None:
