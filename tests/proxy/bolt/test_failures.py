@@ -306,3 +306,13 @@ def test_a_server_that_only_speaks_hears_heartbeats(world: World) -> None:
         world.wait(5.1)
         server.send(bolt.call(V1, 5, b"news", oneway=True))
     assert bolt.HEARTBEAT in [frame.command for frame in taken(server)]
+
+
+def test_a_client_that_wants_to_end_does_so_though_its_server_was_lost_between_two_rounds() -> None:
+    """The destination had a copy of that connection, with the call in it."""
+    world = World(rpc())
+    client, server, _ = pair(world)
+    world.move(meanwhile=server.rst)
+    assert statuses(client) == {7: CLOSED}
+    client.fin()
+    assert client.ended
