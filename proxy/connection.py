@@ -340,6 +340,9 @@ class Connection:
     def met(self, other: Connection) -> None:
         """A connection is there that `load` asked for by `Places.expect`."""
 
+    def dropped(self) -> None:
+        """A copy that is not wanted any more: have the copies of others forget it. No verbs."""
+
     def bonds(self) -> tuple[Connection, ...]:
         """The connections that must stay in one process with this one."""
         return () if self.peer is None else (self.peer,)

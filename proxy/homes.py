@@ -80,6 +80,7 @@ class Homes:
         connection = self.reactor.connections.get(serial)
         if connection is not None:
             self._links.gone(connection)
+            connection.dropped()
             self.reactor.forget(connection)
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:

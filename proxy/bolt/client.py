@@ -228,10 +228,7 @@ class Client(Framed, Downstream):
     def busy(self) -> bool:
         """A call of this client is under way, or a server's request to it."""
         return bool(self.pushes or self.held) or any(
-            call[0] is self  # of one that is closed, a copy that was dropped may still name this client
-            for upstream in self.uses
-            if not upstream.closed
-            for call in upstream.calls.values()
+            call[0] is self for upstream in self.uses for call in upstream.calls.values()
         )
 
     def _gone(self) -> None:

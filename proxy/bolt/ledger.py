@@ -346,6 +346,14 @@ class Ledger(Framed, Upstream):
             self.feeders[client] = None
             client.blockers[self] = None
 
+    def dropped(self) -> None:
+        """See `Connection`: what clients derive from this one."""
+        for client in self.feeders:
+            client.blockers.pop(self, None)
+        for call in self.calls.values():
+            if call[0] is not None:
+                call[0].uses.pop(self, None)
+
     def bonds(self) -> tuple[Connection, ...]:
         """The clients with calls under way here, in either direction."""
         found: dict[Connection, None] = {}

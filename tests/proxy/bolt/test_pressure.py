@@ -124,3 +124,24 @@ def test_what_the_destination_does_not_know_stays_with_its_calls(moved: bool) ->
     assert statuses(shared) == {1: 0}
     free.send(bolt.heartbeat(V1, 1))
     assert statuses(free) == {1: 0}
+
+
+def test_a_server_that_was_lost_between_two_rounds_blocks_nobody_at_the_destination() -> None:
+    """That had a copy of the connection, for which this client waited."""
+    world = World(rpc())
+    client, server, _ = pair(world)
+    server.accept_bytes(0)
+    for number in range(5):
+        client.send(bolt.call(V1, 100 + number, bytes(PIECE)))
+    world.move(meanwhile=server.rst)
+    world.settle()
+    again = world.dialled()
+    again.accept()
+    again.take()
+    again.accept_bytes(0)
+    for number in range(5):
+        client.send(bolt.call(V1, 200 + number, bytes(PIECE)))
+    assert client.inbox
+    again.accept_bytes(None)
+    assert not client.inbox
+    assert len(taken(again)) >= 5
