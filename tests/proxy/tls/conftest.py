@@ -8,7 +8,6 @@ from tests.kit.certificates import Authority
 from tests.proxy.tls.scene import Scene
 
 if TYPE_CHECKING:
-
     from tests.proxy.tls.scene import Build
 
 
@@ -29,5 +28,3 @@ def scene(authority: Authority, version: str, moving: bool) -> Build:
         return Scene(authority, version, moving=moving, **settings)
 
     return build
-
-

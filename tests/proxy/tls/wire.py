@@ -27,9 +27,15 @@ class Wire:
         self._random = random
         self._waiting = bytearray()
         self._fin = False
+        self.damages = False
+        """One byte of what is sent next becomes another one."""
 
     def send(self, data: bytes) -> None:
+        at = len(self._waiting)
         self._waiting += data
+        if self.damages and data and self._random is not None:
+            self.damages = False
+            self._waiting[at + self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
         self.release(len(self._waiting) if self._random is None else self._random.choice(SIZES))
 
     def take(self) -> bytes:
