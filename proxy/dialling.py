@@ -56,8 +56,6 @@ class Dials:
         elif code:
             reactor.lose(connection, code)
         elif not reactor.tls.begin(connection):
-            if isinstance(connection, Upstream):
-                connection.begin_plain()
             connection.connecting = False
             connection.active = reactor.now
             reactor.unflushed.append(connection)
@@ -71,6 +69,7 @@ class Dials:
         """
         reactor = self._reactor
         connection.tls, connection.preface = None, begun.preface
+        connection.begin_anew()
         fd, code = self._connect(connection, connection.endpoint.address)
         former, connection.serial = connection.serial, reactor.next_serial
         reactor.next_serial += 1

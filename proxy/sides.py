@@ -68,8 +68,8 @@ class Upstream(Connection):
         if self.outbox:
             self.preface, self.outbox = bytes(self.outbox), b""
 
-    def begin_plain(self) -> None:
-        """It is there, and begins in plaintext. A preface is left of a handshake that is not wanted any more."""
+    def begin_anew(self) -> None:
+        """It is dialled once more: the counterpart of `begin_secure`, which may not be wanted any more by then."""
         if self.preface:
             self.outbox, self.preface = self.preface + self.outbox, b""
 

@@ -225,10 +225,10 @@ class Ledger(Framed, Upstream):
             self.preface, self.outbox = bytes(self.outbox[: self.torn]), self.outbox[self.torn :]
             self.torn = 0
 
-    def begin_plain(self) -> None:
+    def begin_anew(self) -> None:
         """See `Upstream`."""
         self.torn += len(self.preface)
-        super().begin_plain()
+        super().begin_anew()
 
     # ---- the value ----
 

@@ -63,7 +63,7 @@ def otherwise(play: Scene, *, encrypted: bool) -> Config:
 
 
 @PROTOCOLS
-@pytest.mark.parametrize("at", ["never", "dialling", "handshaking"])
+@pytest.mark.parametrize("at", ["never", "dialling", "handshaking", "dialling anew"])
 def test_it_goes_before_the_handshake_whenever_that_is_moved(
     authority: Authority, version: str, protocol: str, question: bytes, header: bytes, at: str
 ) -> None:
@@ -72,10 +72,12 @@ def test_it_goes_before_the_handshake_whenever_that_is_moved(
     if at == "dialling":
         play.world.move()
     server.accept()
-    if at == "handshaking":
+    if at in {"handshaking", "dialling anew"}:
         assert server.take().startswith(header + b"\x16\x03")
         play.world.move()
         play.world.settle()
+        if at == "dialling anew":
+            play.world.move()
         server = play.server()
     assert heard(secure(play, server, header), protocol)
 
