@@ -245,7 +245,7 @@ class Client(Framed, Downstream):
     def detached(self) -> None:
         """It ended, or lives elsewhere now: what names it is no longer as it was saved."""
         super().detached()
-        for upstream in self.uses:
+        for upstream in {**self.uses, **self.blockers}:
             upstream.disown(self)
 
     # ---- the value ----

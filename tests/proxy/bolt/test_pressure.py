@@ -145,3 +145,19 @@ def test_a_server_that_was_lost_between_two_rounds_blocks_nobody_at_the_destinat
     again.accept_bytes(None)
     assert not client.inbox
     assert len(taken(again)) >= 5
+
+
+def test_a_client_that_goes_while_it_waits_for_room_is_not_named_any_more() -> None:
+    """It has no call there yet. A destination would look for it in vain, and refuse."""
+    world = World(rpc())
+    first, server, _ = pair(world)
+    second = world.connect("rpc")
+    server.accept_bytes(0)
+    for number in range(5):
+        first.send(bolt.call(V1, 100 + number, bytes(PIECE)))
+    second.send(bolt.call(V1, 1, b"waits"))
+    second.rst()
+    world.move()
+    world.settle()
+    server.accept_bytes(None)
+    assert len(taken(server)) == 5
