@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxy.config.model import FilterConfig, ProxyProtocolConfig
 from tests.proxy.tls.far import client_context, server_context
 from tests.proxy.tls.scene import Scene
 from tests.proxy.tls.updating import SUITES, Updating, updating_client, updating_server
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
 VERSIONS = ("", "1.2", "1.3")
 """Of TLS on one side; the first one is plaintext."""
-WAYS = (*["go_on"] * 8, *["pull", "release"] * 4, *["update", "pause", "resume", "move", "move_in_rounds"], "take_back")
+WAYS = (
+    *["go_on"] * 8,
+    *["pull", "release"] * 4,
+    *["update", "pause", "resume", "move", "move_in_rounds", "take_back", "wait"],
+)
 """What happens, by how often."""
-MEANWHILE = ("go_on", "pull", "release", "update", "resume")
+MEANWHILE = ("go_on", "pull", "release", "update", "resume", "wait")
 """What may happen between two rounds."""
 GENTLE = ("goodbye", "cut_off")
 ROUGH = ("reset", "forge", "damage")
@@ -84,12 +89,27 @@ class Storm:
     def __init__(self, authority: Authority, random: Random, clients: int = 1) -> None:
         self.random = random
         self.down, self.up = random.choice(VERSIONS), random.choice(VERSIONS)
+        listener: dict[str, Any] = {}
+        self.permissive = self.down != "" and random.random() < 0.3
+        if self.permissive:
+            listener |= {"tls_mode": "permissive", "first_bytes_timeout": 500.0}
+        if random.random() < 0.3:
+            listener["filters"] = (FilterConfig(name="fault", config={"delay": 0.03}),)
+        self.introduces = random.random() < 0.3
+        """Clients send a PROXY protocol header first."""
+        if self.introduces:
+            listener["proxy_protocol"] = ProxyProtocolConfig(trusted=("0.0.0.0/0",), timeout=500.0)
+        self.introduced = random.random() < 0.3
+        """Endpoints are sent one."""
+        version = "v1" if self.introduced else None
         self.play = Scene(
             authority,
             protocol=self.protocol,
             downstream=bool(self.down),
             upstream=bool(self.up),
-            cluster={"connect_timeout": 1000.0, "shared_connections": 1},
+            tls={"handshake_timeout": 500.0},
+            listener={"header_timeout": 500.0, "body_timeout": 500.0, **listener},
+            cluster={"connect_timeout": 500.0, "shared_connections": 1, "proxy_protocol": version},
         )
         self.world = self.play.world
         self.sockets: list[Socket] = []
@@ -104,6 +124,8 @@ class Storm:
 
     def _client(self) -> Side:
         wire = self._wire(self.play.socket())
+        if self.introduces:
+            wire.send(b"PROXY TCP4 192.0.2.7 198.51.100.7 5000 443\r\n")
         end: FarEnd = Plain(wire)
         if self.down and self.random.random() < 0.5:
             end = updating_client(wire, self.play.authority, self.random.choice(SUITES[self.down]))
@@ -113,6 +135,7 @@ class Storm:
 
     def _server(self, socket: Socket) -> Side:
         wire, pair = self._wire(socket), self._pair
+        wire.skips_line = self.introduced
         end: FarEnd = Plain(wire)
         if self.up and self.random.random() < 0.5:
             end = updating_server(wire, pair, self.random.choice(SUITES[self.up]))
@@ -210,6 +233,9 @@ class Storm:
         source.sharing(False)
         self.world.settle()
 
+    def wait(self, _side: Side) -> None:
+        self.world.wait(self.random.choice((0.01, 0.05)))
+
     def goodbye(self, side: Side) -> None:
         side.goodbye()
 
@@ -272,7 +298,7 @@ class Storm:
                         self.finish(side)
                 except BROKEN:
                     assert self.broken, "nobody did anything to it"
-            self.world.settle()
+            self.world.wait(0.05)
             idle = 0 if self._progress() != before else idle + 1
 
     def finish(self, server: Side) -> None:

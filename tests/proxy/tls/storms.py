@@ -48,7 +48,8 @@ class Relayed(Storm):
             assert self.broken, "it was never dialled"
             return
         server = self.servers[-1]
-        assert client.sent.startswith(server.end.plain)
+        damaged = self.permissive and self.broken and not client.done  # may have been taken for plaintext
+        assert client.sent.startswith(server.end.plain) or damaged
         assert server.sent.startswith(client.end.plain)
         if self.broken:
             return

@@ -29,6 +29,8 @@ class Wire:
         self._fin = False
         self.damages = False
         """One byte of what is sent next becomes another one."""
+        self.skips_line = False
+        """What comes begins with a line that is not for the far end."""
 
     def send(self, data: bytes) -> None:
         at = len(self._waiting)
@@ -39,6 +41,12 @@ class Wire:
         self.release(len(self._waiting) if self._random is None else self._random.choice(SIZES))
 
     def take(self) -> bytes:
+        if self.skips_line:
+            _, end, rest = bytes(self.socket.outbox).partition(b"\r\n")
+            if not end:
+                return b""
+            self.skips_line = False
+            self.socket.outbox[:] = rest
         return self.socket.take()
 
     def fin(self) -> None:
