@@ -257,8 +257,13 @@ class ProxyServer(Homes, Telling):
         """What is left no longer counts at listeners and endpoints, nor waits in pools."""
         if self._left_counted:
             self._left_counted = False
-            for connection in self._left.values():
+            left = [(connection, connection.fd) for connection in self._left.values()]
+            for connection, _ in left:  # closed, as far as the others are concerned
+                connection.fd, connection.connecting = -1, False
+            for connection, _ in left:
                 connection.detached()
+            for connection, fd in left:
+                connection.fd = fd
 
     def _let_go(self) -> None:
         """Give back the copies of what moved; on removed listeners clients are refused from here on."""

@@ -316,3 +316,19 @@ def test_a_client_that_wants_to_end_does_so_though_its_server_was_lost_between_t
     assert statuses(client) == {7: CLOSED}
     client.fin()
     assert client.ended
+
+
+def test_calls_that_are_lost_with_a_destination_are_counted_out_once() -> None:
+    world = World(rpc())
+    first, _, _ = pair(world)
+    second = world.connect("rpc")
+    second.send(bolt.call(V1, 1, b"") + bolt.call(V1, 2, b""))
+    source = world.proxy
+    source.sharing(True)
+    source.freeze()
+    source.retire((), {})
+    source.abandon()
+    assert first.closed
+    assert second.closed
+    assert [cluster.in_flight for cluster in source.clusters.values()] == [0, 0]
+    assert [listener.connections for listener in source.listeners.values()] == [0]
