@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.model import FilterConfig, ProxyProtocolConfig
@@ -25,6 +26,8 @@ WAYS = (
     *["update", "pause", "resume", "move", "move_in_rounds", "take_back", "wait"],
 )
 """What happens, by how often."""
+STAYING = tuple(way for way in WAYS if way not in {"move", "move_in_rounds", "take_back"})
+"""What happens to a proxy that is not replaced."""
 MEANWHILE = ("go_on", "pull", "release", "update", "resume", "wait")
 """What may happen between two rounds."""
 GENTLE = ("goodbye", "cut_off")
@@ -271,15 +274,48 @@ class Storm:
 
     def run(self, steps: int, endings: tuple[str, ...]) -> None:
         """Whatever comes, then the rest of what was begun, then the end."""
-        for _ in range(steps):
-            self.accept()
-            if self.random.random() < 0.95:
-                self.attempt(self.random.choice(self.sides()), WAYS)
-            else:
-                self.attempt(self.random.choice(self.ending()), endings)
+        self.go(steps, endings)
         self.calm_down()
         self.check()
         self.end()
+        self.check_nothing_is_left()
+
+    def go(self, steps: int, endings: tuple[str, ...], ways: tuple[str, ...] = WAYS) -> None:
+        """Whatever comes."""
+        for _ in range(steps):
+            self.accept()
+            if self.random.random() < 0.95:
+                self.attempt(self.random.choice(self.sides()), ways)
+            else:
+                self.attempt(self.random.choice(self.ending()), endings)
+
+    def drain(self) -> None:
+        """The proxy ends, in the middle of it all."""
+        self.broken = True
+        self.world.proxy.drain(self.world.kernel.clock() + 1000.0)
+        self.go(10, GENTLE, STAYING)
+        self.calm_down()
+        self.check()
+        self.world.wait(1001.0)
+
+    def lose_everything(self) -> None:
+        """A destination dies that has everything but the handshakes."""
+        self.broken = True
+        source = self.world.proxy
+        source.agree(dict.fromkeys(source.schemas(), 1), {"127.0.0.1:443"})
+        for fd in source.descriptors().values():
+            os.close(fd)
+        source.sharing(True)
+        source.freeze()
+        source.retire({*source.staying(), *source.stragglers()}, {})
+        self.go(10, GENTLE, STAYING)
+        source.abandon()
+        self.go(10, GENTLE)
+        self.calm_down()
+        self.check()
+        for side in (*self.clients, *self.servers):
+            side.wire.socket.rst()
+        self.calm_down()
 
     def calm_down(self) -> None:
         """Let everything arrive that is under way, and be answered."""
@@ -311,13 +347,16 @@ class Storm:
         )
 
     def end(self) -> None:
-        """All say goodbye; then nothing is left of them anywhere."""
+        """All say goodbye."""
         for side in self.clients:
             self._end(side)
         for _ in range(2):  # an endpoint may be another one by then
             for side in [*self.servers]:
                 self._end(side)
         self.check()
+
+    def check_nothing_is_left(self) -> None:
+        """Of any of them, anywhere."""
         self.world.wait(0.1)
         assert all(socket.ended or socket.reset for socket in self.sockets)
         assert len(self.world.proxy.values()) == 0

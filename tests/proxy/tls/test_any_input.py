@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.proxy.tls.scene import Scene
-from tests.proxy.tls.storm import GENTLE, ROUGH
+from tests.proxy.tls.storm import GENTLE, ROUGH, Storm
 from tests.proxy.tls.storms import Asked, Called, Relayed
 
 if TYPE_CHECKING:
@@ -52,6 +52,24 @@ def test_each_call_of_bolt_gets_its_answer_unless_something_breaks(
     authority: Authority, seed: int, steps: int, clients: int
 ) -> None:
     Called(authority, Random(seed), clients).run(steps, GENTLE if seed % 2 else GENTLE + ROUGH)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@given(seed=SEEDS, steps=st.integers(3, 40), kind=st.sampled_from([Relayed, Asked, Called]))
+def test_a_drain_in_the_middle_leaves_nothing(authority: Authority, seed: int, steps: int, kind: type[Storm]) -> None:
+    storm = kind(authority, Random(seed))
+    storm.go(steps, GENTLE)
+    storm.drain()
+    storm.check_nothing_is_left()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@given(seed=SEEDS, steps=st.integers(3, 40), kind=st.sampled_from([Relayed, Asked, Called]))
+def test_a_destination_that_dies_leaves_nothing(authority: Authority, seed: int, steps: int, kind: type[Storm]) -> None:
+    storm = kind(authority, Random(seed))
+    storm.go(steps, GENTLE)
+    storm.lose_everything()
+    storm.check_nothing_is_left()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=RELAXED)
