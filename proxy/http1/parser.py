@@ -8,31 +8,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 from proxy.http1 import head
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from proxy.native import load
 
 VARIABLE: Final = "HOTSWAP_HTTP1_HEAD"
 
-
-def _load() -> tuple[ModuleType | None, str]:
-    """The C module, or why it is not on."""
-    if os.environ.get(VARIABLE) == "python":
-        return None, f"{VARIABLE}=python is set"
-    try:
-        from proxy.http1 import _head  # noqa: PLC0415  # may be missing
-    except ImportError as error:
-        return None, str(error)
-    if _head.FORMAT != head.FORMAT:
-        return None, "it was built from other sources"
-    return _head, ""
-
-
-_native, WHY_PYTHON = _load()
+_native, WHY_PYTHON = load("proxy.http1._head", head.FORMAT, VARIABLE)
 """The second: why the C module is not on, empty if it is."""
 
 if TYPE_CHECKING or _native is None:

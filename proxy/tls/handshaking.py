@@ -10,50 +10,24 @@ finished one, which the destination takes on.
 from __future__ import annotations
 
 from errno import EPROTO
-from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-
 from hotswap.swappable import Schema
-from proxy.proxy_protocol.header import Pair
-from proxy.sides import Downstream
-from proxy.state import Transport
-from proxy.timers import deadline, remaining
 from proxy.tls.handshake import Handshake
 from proxy.tls.session import Session
+from proxy.tls.stage import Stage
 
 if TYPE_CHECKING:
-    from proxy.plane import Places, Plane, Read
+    from proxy.plane import Places, Read
 
 
-class HandshakingState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """See `Handshaking`: a finished one. The deadline is the seconds that remain."""
-
-    transport: Transport
-    listener: str
-    address: str
-    protocol: str
-    remote: str
-    left: float | None = None
-    introduced: Pair | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(HandshakingState).decode
-
-
-class Handshaking(Downstream):
+class Handshaking(Stage):
     """Its `tls` is a `Handshake`; a finished one's is a `Session`."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ()
 
     kind: ClassVar[str] = "tls.handshake"
     schema: ClassVar[Schema] = Schema(1, 1)
-
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
-        self.deadline = inf
 
     def begin(self) -> None:
         """The ClientHello is due."""
@@ -63,8 +37,7 @@ class Handshaking(Downstream):
             return
         ssl = contexts.connection()
         self.tls = Handshake(ssl, server=True, refusal=contexts.refusal, identity=contexts.identity)
-        self.deadline = self.plane.now + contexts.config.handshake_timeout
-        self.wake(self.deadline)
+        self.expect_by(self.plane.now + contexts.config.handshake_timeout)
 
     def attached(self) -> None:
         """Count itself, and be known as what cannot move."""
@@ -102,38 +75,14 @@ class Handshaking(Downstream):
         self.listener.handshakes.late += 1
         self.close()
 
-    def due(self) -> float:
-        """When it takes too long."""
-        return self.deadline
-
     def stage(self) -> str:
         """See `Connection.stage`."""
         return "handshake"
 
-    def save(self, now: float) -> bytes:
-        """See `HandshakingState`."""
-        listener = self.listener
-        return _encode(
-            HandshakingState(
-                self.transport(now),
-                listener.name,
-                listener.address,
-                listener.config.protocol,
-                self.remote,
-                remaining(self.deadline, now),
-                self.introduced,
-            )
-        )
-
     def load(self, state: bytes, now: float, places: Places) -> None:
-        """The counterpart of `save`."""
-        saved = _decode(state)
-        self.listener = places.listener(saved.listener, saved.address, saved.protocol)
-        self.load_transport(saved.transport, now, places)
+        """Only a finished one is ever saved."""
+        super().load(state, now, places)
         self.paused = self.serial in self.plane.tls.awaited  # on to the next generation, if that owns already
-        self.remote = saved.remote
-        self.deadline = deadline(saved.left, now)
-        self.introduced, self.destination, self.server_name = saved.introduced, "", ""
 
     def describe(self) -> dict[str, Any]:
         """For people."""

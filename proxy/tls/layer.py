@@ -9,31 +9,14 @@ other. ``HOTSWAP_TLS_RECORD=python`` in the environment turns C off: for tests, 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
+from proxy.native import load
 from proxy.tls import twin
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 VARIABLE: Final = "HOTSWAP_TLS_RECORD"
 
-
-def _load() -> tuple[ModuleType | None, str]:
-    """The C module, or why it is not on."""
-    if os.environ.get(VARIABLE) == "python":
-        return None, f"{VARIABLE}=python is set"
-    try:
-        from proxy.tls import _record  # noqa: PLC0415  # may be missing
-    except ImportError as error:
-        return None, str(error)
-    if _record.FORMAT != twin.FORMAT:
-        return None, "it was built from other sources"
-    return _record, ""
-
-
-_native, WHY_PYTHON = _load()
+_native, WHY_PYTHON = load("proxy.tls._record", twin.FORMAT, VARIABLE)
 """The second: why the C module is not on, empty if it is."""
 
 if TYPE_CHECKING or _native is None:

@@ -10,9 +10,8 @@ import pytest
 
 from proxy.proxy_protocol.header import Pair
 from proxy.state import EntryState, TcpDownstreamState, Transport
-from proxy.tls.handshaking import HandshakingState
+from proxy.tls.stage import StageState
 from proxy.tls.state import CLOSED_IN, CUT, HANDSHAKE, WAITING, About, TlsState
-from proxy.tls.undecided import UndecidedState
 
 GOLDEN = Path(__file__).parents[2] / "snapshots" / "tls-1.txt"
 
@@ -37,7 +36,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "entry-with-a-server-name": EntryState(
         Transport(2, 0, 0.5), "db", "127.0.0.1:5432", "tcp", "192.0.2.1", 1.5, 1, server_name="db.test"
     ),
-    "handshaking-finished": HandshakingState(
+    "handshaking-finished": StageState(
         Transport(2, 0, 0.5, b"", SESSION),
         "web",
         "127.0.0.1:443",
@@ -46,7 +45,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         7.5,
         Pair("192.0.2.1", 56324, "203.0.113.5", 443),
     ),
-    "undecided": UndecidedState(Transport(0, 0, 0.5), "web", "127.0.0.1:443", "http1", "192.0.2.1", 1.25),
+    "undecided": StageState(Transport(0, 0, 0.5), "web", "127.0.0.1:443", "http1", "192.0.2.1", 1.25),
 }
 
 
