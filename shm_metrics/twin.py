@@ -1,0 +1,104 @@
+"""The metrics that a program counts with, in Python: the twin of ``shm_metrics._cells``.
+
+Each is a view of a few cells: doubles in a buffer that nobody else writes to. A store of one aligned double is one
+instruction, so a reader in another process sees the value before or after it, and never something in between.
+
+Threads of one process may share them. CPython 3.11 switches threads between byte codes only where a call or a loop
+ends, so reading a cell, adding and writing it back here goes undisturbed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final, TypeAlias
+
+FORMAT: Final = 1
+
+Cells: TypeAlias = "memoryview[float]"
+
+
+class Counter:
+    """Counts up and never down."""
+
+    __slots__ = ("_at", "_cells")
+
+    def __init__(self, cells: Cells, at: int) -> None:
+        self._cells = cells
+        self._at = at
+
+    def inc(self, amount: float = 1.0) -> None:
+        """One more, or `amount` more. Raises ValueError for a negative one and for NaN."""
+        if not amount >= 0.0:
+            raise ValueError("a counter never goes down")
+        self._cells[self._at] += amount
+
+    @property
+    def value(self) -> float:
+        """What this process has counted."""
+        return float(self._cells[self._at])
+
+    def bind(self, cells: Cells, at: int) -> None:
+        """Count in other cells from now on."""
+        self._cells, self._at = cells, at
+
+
+class Gauge:
+    """Goes up and down. Readers see the sum over living processes."""
+
+    __slots__ = ("_at", "_cells")
+
+    def __init__(self, cells: Cells, at: int) -> None:
+        self._cells = cells
+        self._at = at
+
+    def set(self, value: float) -> None:
+        """It is this now."""
+        self._cells[self._at] = value
+
+    def inc(self, amount: float = 1.0) -> None:
+        """So much more."""
+        self._cells[self._at] += amount
+
+    def dec(self, amount: float = 1.0) -> None:
+        """So much less."""
+        self._cells[self._at] -= amount
+
+    @property
+    def value(self) -> float:
+        """What this process has set."""
+        return float(self._cells[self._at])
+
+    def bind(self, cells: Cells, at: int) -> None:
+        """Use other cells from now on."""
+        self._cells, self._at = cells, at
+
+
+class Histogram:
+    """Counts values by size. The cells are their sum, a count a bucket, and one for all above the last bound."""
+
+    __slots__ = ("_at", "_bounds", "_cells")
+
+    def __init__(self, cells: Cells, at: int, bounds: tuple[float, ...]) -> None:
+        self._cells = cells
+        self._at = at
+        self._bounds = bounds
+
+    def observe(self, value: float) -> None:
+        """One more of this size. A bucket's bound belongs to it (``le``, less or equal)."""
+        cells, at = self._cells, self._at
+        cells[at + 1 + bisect_left(self._bounds, value)] += 1.0
+        cells[at] += value
+
+    @property
+    def count(self) -> float:
+        """How many this process has observed."""
+        return sum(self._cells[self._at + 1 : self._at + 2 + len(self._bounds)])
+
+    @property
+    def sum(self) -> float:
+        """Of all that this process has observed."""
+        return float(self._cells[self._at])
+
+    def bind(self, cells: Cells, at: int) -> None:
+        """Use other cells from now on."""
+        self._cells, self._at = cells, at
