@@ -2,8 +2,10 @@
 
 from shm_metrics.cells import Counter, Gauge, Histogram, Last, Maximum
 from shm_metrics.errors import MetricsError, SegmentBusy, SegmentFull, SegmentRefused
-from shm_metrics.registry import Collected, Family, Member, Registry
+from shm_metrics.registry import Family, Registry
 from shm_metrics.shape import Shape, exponential
+from shm_metrics.slots import Process
+from shm_metrics.store import Collected, Member
 
 __all__ = [
     "Collected",
@@ -15,6 +17,7 @@ __all__ = [
     "Maximum",
     "Member",
     "MetricsError",
+    "Process",
     "Registry",
     "SegmentBusy",
     "SegmentFull",

@@ -39,9 +39,10 @@ _native, WHY_PYTHON = _load()
 IMPLEMENTATION: Final = "python" if _native is None else "c"
 
 if TYPE_CHECKING or _native is None:
-    from shm_metrics.twin import Counter, Gauge, Histogram
+    from shm_metrics.twin import Counter, Gauge, Histogram, fence
 else:
     Counter, Gauge, Histogram = _native.Counter, _native.Gauge, _native.Histogram
+    fence = _native.fence
 
 
 class Maximum:
@@ -91,7 +92,18 @@ class Last:
         self._cells, self._at = cells, at
 
 
-__all__ = ["IMPLEMENTATION", "WHY_PYTHON", "Counter", "Gauge", "Histogram", "Last", "Maximum", "Metric", "metric"]
+__all__ = [
+    "IMPLEMENTATION",
+    "WHY_PYTHON",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "Last",
+    "Maximum",
+    "Metric",
+    "fence",
+    "metric",
+]
 
 Metric = Counter | Gauge | Maximum | Last | Histogram
 

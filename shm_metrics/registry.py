@@ -11,47 +11,27 @@ Define what you can before you count: `labels` looks a member up in 0.2 us, so h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from threading import Lock
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from threading import RLock
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
+from shm_metrics import memory, names
 from shm_metrics.cells import Counter, Gauge, Histogram, Last, Maximum, metric
+from shm_metrics.errors import MetricsError
+from shm_metrics.layout import Geometry
+from shm_metrics.segment import Segment
 from shm_metrics.shape import Shape, exponential, fitting
-from shm_metrics.twin import Cells
+from shm_metrics.shared import Shared
+from shm_metrics.slots import Process
+from shm_metrics.store import Collected, Private
 
 T = TypeVar("T", Counter, Gauge, Histogram, Maximum, Last)
 
 BOUNDS = exponential(0.0001, 2, 18)
 """Seconds: 0.1 ms to 13 s."""
-
-
-class Member(NamedTuple):
-    """The value of one member of a family."""
-
-    values: tuple[str, ...]
-    """Of its labels."""
-    cells: list[float]
-    """A counter's or gauge's value; of a histogram the sum, then the count of each bucket, not cumulative."""
-
-
-class Collected(NamedTuple):
-    """A family as a reader sees it."""
-
-    shape: Shape
-    members: list[Member]
-
-
-class Store(Protocol):
-    """Where cells are."""
-
-    def place(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
-        """The cells of that member: a buffer, and where in it. The same again for the same member."""
-
-    def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
-        """Readers see that member no more, until it is placed again."""
-
-    def collect(self, own: Iterable[Shape]) -> list[Collected]:
-        """All that can be read. Of families that have one name and differ otherwise, `own` says which are meant."""
 
 
 class Family(Generic[T]):
@@ -76,19 +56,108 @@ class Family(Generic[T]):
         self._registry.hide(self.shape, fitting(self.shape, values))
         self._members.pop(values, None)
 
-    def forget(self) -> None:
-        """Look members up anew."""
-        self._members.clear()
+    def forget(self, values: tuple[str, ...]) -> None:
+        """It was hidden: who asks for it shows it again."""
+        self._members = {key: one for key, one in self._members.items() if fitting(self.shape, key) != values}
 
 
 class Registry:
-    """The metrics of one process. Defining is thread-safe; counting is as well, see `shm_metrics.twin`."""
+    """The metrics of one process. Defining is thread-safe; counting is as well, see `shm_metrics.twin`.
 
-    def __init__(self, store: Store | None = None) -> None:
-        self._store = store or Private()
+    After a fork the child counts in a slot of its own: what it holds goes on working, and begins at 0.
+    """
+
+    def __init__(self, shared: Shared | None = None, name: str = "") -> None:
+        """In the memory of this process alone, unless it is `shared`."""
+        self._shared = shared
+        self._store = shared or Private()
         self._families: dict[str, Family[Any]] = {}
-        self._members: dict[tuple[str, tuple[str, ...]], Any] = {}
-        self._lock = Lock()
+        self._members: dict[tuple[Shape, tuple[str, ...]], Any] = {}
+        self._lock = RLock()
+        self._told = Process()
+        self.name = name
+        """Of the segment in shared memory; empty: it has none."""
+        self.refused: list[str] = []
+        """Why others of that name were not taken."""
+        _forking.add(self)
+
+    # ---- shared memory ----
+
+    @classmethod
+    def open(cls, name: str, geometry: Geometry = names.GEOMETRY) -> Self:
+        """That of the name, made if it is not there, see `shm_metrics.names`. Raises `MetricsError`, ValueError."""
+        opened = names.open_by_name(name, geometry)
+        registry = cls(Shared(opened.segment), opened.name)
+        registry.refused = opened.refused
+        return registry
+
+    @classmethod
+    def unnamed(cls, geometry: Geometry = names.GEOMETRY) -> Self:
+        """Memory without a name, for children and whoever gets its `fd`. Raises `MetricsError`."""
+        return cls(Shared(Segment.made(memory.unnamed(), geometry, 0)))
+
+    @classmethod
+    def join(cls, fd: int, name: str = "") -> Self:
+        """That of the descriptor, which stays the caller's. Raises `MetricsError`."""
+        own = memory.reopened(fd)
+        try:
+            return cls(Shared(Segment.joined(own)), name)
+        except MetricsError:
+            os.close(own)
+            raise
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the shared memory, to be passed on to another process (`join`); -1: there is none."""
+        return -1 if self._shared is None else self._shared.segment.fd
+
+    @property
+    def trouble(self) -> str:
+        """Why some of what this process counts is not in the shared memory; empty if all is."""
+        return "" if self._shared is None or not self._shared.adrift else self._shared.trouble
+
+    def unlink(self) -> None:
+        """Take its name away: an orderly end. Who has it open counts on."""
+        if self.name:
+            memory.unlink(self.name)
+
+    @contextlib.contextmanager
+    def defining(self) -> Iterator[None]:
+        """Define much at once: one lock for all. Others that define, come or fold wait meanwhile."""
+        with self._lock, contextlib.ExitStack() as stack:
+            if self._shared is not None:
+                with contextlib.suppress(MetricsError):  # each definition tries for itself
+                    stack.enter_context(self._shared.segment.locked())
+            yield
+
+    def reign(self) -> None:
+        """From now on gauges that are summed up count for this process, and for no other until it assists."""
+        if self._shared is not None:
+            self._shared.slots.reign()
+
+    def assist(self) -> None:
+        """Gauges count for this process, too."""
+        if self._shared is not None:
+            self._shared.slots.join()
+
+    def tell(self, process: Process) -> None:
+        """Say of this process what readers may want to know."""
+        if self._shared is not None:
+            self._shared.slots.tell(process)
+        else:
+            self._told = process
+
+    def processes(self) -> list[Process]:
+        """What living processes say of themselves."""
+        return [self._told] if self._shared is None else self._shared.processes()
+
+    def forked(self) -> None:
+        """This is a child. Called by itself after every fork."""
+        self._lock = RLock()
+        if self._shared is not None:
+            self._shared.forked()
+            for (shape, values), member in self._members.items():
+                member.bind(*self._shared.place(shape, values))
 
     # ---- defining ----
 
@@ -152,7 +221,7 @@ class Registry:
 
     def member(self, shape: Shape, values: tuple[str, ...]) -> Any:
         """See `Family.labels`."""
-        key = shape.name, values
+        key = shape, values
         with self._lock:
             found = self._members.get(key)
             if found is None:
@@ -162,35 +231,36 @@ class Registry:
     def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
         """See `Family.remove`."""
         with self._lock:
-            self._members.pop((shape.name, values), None)
+            self._members.pop((shape, values), None)
             self._store.hide(shape, values)
+
+    def retain(self, keep: Callable[[Shape, tuple[str, ...]], bool]) -> int:
+        """Hide all members, whoever defined them, for which `keep` is false. Returns how many."""
+        with self._lock:
+            gone = [one for one in self._store.known() if not keep(*one)]
+            for shape, values in gone:
+                self.hide(shape, values)
+                family = self._families.get(shape.name)
+                if family is not None:
+                    family.forget(values)
+        return len(gone)
 
     # ---- reading ----
 
     def collect(self) -> list[Collected]:
         """All families that can be read, by name, members in the order of their definition."""
-        return self._store.collect([family.shape for family in self._families.values()])
+        with self._lock:
+            if self._shared is not None and self._shared.adrift:
+                self._shared.land(lambda key, cells, at: self._members[key].bind(cells, at))
+            return self._store.collect([family.shape for family in self._families.values()])
 
 
-class Private:
-    """Cells in the memory of this process."""
+_forking: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
 
-    def __init__(self) -> None:
-        self._placed: dict[tuple[Shape, tuple[str, ...]], Cells] = {}
 
-    def place(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
-        """See `Store`."""
-        cells = self._placed.setdefault((shape, values), memoryview(bytearray(8 * shape.cells)).cast("d"))
-        return cells, 0
+def _forked() -> None:
+    for registry in _forking:
+        registry.forked()
 
-    def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
-        """See `Store`."""
-        self._placed.pop((shape, values), None)
 
-    def collect(self, own: Iterable[Shape]) -> list[Collected]:
-        """See `Store`."""
-        found: dict[Shape, list[Member]] = {}
-        for (shape, values), cells in self._placed.items():
-            there = cells[:1] if shape.combine == "last" else cells
-            found.setdefault(shape, []).append(Member(values, list(there)))
-        return [Collected(*one) for one in sorted(found.items(), key=lambda one: one[0].name)]
+os.register_at_fork(after_in_child=_forked)

@@ -51,6 +51,11 @@ class Shape(msgspec.Struct, frozen=True, array_like=True):
             return len(self.bounds) + 2
         return 2 if self.combine == "last" else 1
 
+    @property
+    def visible(self) -> int:
+        """How many of them readers see."""
+        return 1 if self.combine else self.cells
+
     def problem(self) -> str:
         """Why this is no shape; empty if it is one."""
         if not _METRIC.fullmatch(self.name) or len(self.name) > LONGEST_NAME:

@@ -1,0 +1,137 @@
+"""Segments by name: ``/dev/shm/shm_metrics.NAME.N``, N from 1. Who looks takes the sound one with the highest N.
+
+One that is refused (damaged, newer, somebody else's) is left alone, and a fresh one made beside it, with the next
+number. A segment outlives its processes, so that counters go on after a crash; an orderly end unlinks it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import time_ns
+from typing import Final, NamedTuple
+
+from shm_metrics import layout, memory
+from shm_metrics.errors import MetricsError, SegmentForeign, SegmentRefused
+from shm_metrics.layout import LIFE, Geometry
+from shm_metrics.segment import Segment
+
+FOLDER: Final = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is, shm_overview(7)
+PREFIX: Final = "shm_metrics."
+GEOMETRY: Final = Geometry()
+
+
+class Opened(NamedTuple):
+    """A segment, the name it was found or made under, and why others of that name were not taken."""
+
+    segment: Segment
+    name: str
+    refused: list[str]
+
+
+def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
+    """The segment of that name, made if there is none that is sound.
+
+    `geometry` is for one that is made. Raises ValueError for an impossible name, `MetricsError` if none can be made.
+    """
+    refused: list[str] = []
+    numbers = sorted(_numbers(checked(name)), reverse=True)
+    for number in [*numbers, (numbers or [0])[0] + 1]:
+        file = f"{PREFIX}{name}.{number}"
+        try:
+            return Opened(_open(file, geometry), file, refused)
+        except SegmentRefused as error:
+            refused.append(f"{file}: {error}")
+    raise SegmentForeign(f"no segment can be made: {'; '.join(refused)}")
+
+
+def _numbers(name: str) -> list[int]:
+    begin = f"{PREFIX}{name}."
+    ends = [one.name.removeprefix(begin) for one in FOLDER.iterdir() if one.name.startswith(begin)]
+    return [int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10]
+
+
+def _open(file: str, geometry: Geometry) -> Segment:
+    """Raises `SegmentRefused`, and what `Segment.made` raises."""
+    while True:
+        fd = memory.open_named(file, make=True)
+        try:
+            memory.lock(fd, layout.LOCK)
+            if not os.fstat(fd).st_nlink:  # somebody unlinked it after we had found it
+                os.close(fd)
+                continue
+            segment = Segment.made(fd, geometry, time_ns()) if _empty(fd) else Segment.joined(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        memory.unlock(fd, layout.LOCK)
+        return segment
+
+
+def _empty(fd: int) -> bool:
+    """Nothing was made of it yet, or whoever began to died: the magic comes last."""
+    size = os.fstat(fd).st_size
+    return not size or (size >= layout.PAGE and not any(memory.mapped(fd, 0, layout.PAGE)[:8]))
+
+
+class Found(NamedTuple):
+    """A segment that is there under a name."""
+
+    name: str
+    size: int
+    users: int
+    """Living processes that count in it."""
+    refused: str
+    """Why it could not be used; empty if it could."""
+
+    @property
+    def stale(self) -> bool:
+        """Nobody counts in it, and nobody can unless its name is served again."""
+        return not self.users
+
+
+def found() -> list[Found]:
+    """All segments of this user (of all users for root). Changes nothing, disturbs nobody."""
+    there = []
+    for file in sorted(one.name for one in FOLDER.iterdir() if one.name.startswith(PREFIX)):
+        try:
+            fd = os.open(FOLDER / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # gone, or somebody else's
+        try:
+            there.append(_look(fd, file))
+        finally:
+            os.close(fd)
+    return there
+
+
+def _look(fd: int, file: str) -> Found:
+    size = os.fstat(fd).st_size
+    try:
+        slots = layout.checked(os.pread(fd, 48, 0), size).slots
+    except MetricsError as error:
+        return Found(file, size, sum(memory.is_locked(fd, LIFE + n) for n in range(GEOMETRY.slots)), str(error))
+    return Found(file, size, sum(memory.is_locked(fd, LIFE + n) for n in range(slots)), "")
+
+
+def remove(name: str) -> bool:
+    """Unlink one that was `found`, unless somebody counts in it by now. Returns whether it is gone."""
+    try:
+        fd = memory.open_named(name, make=False)
+    except FileNotFoundError:
+        return True
+    try:
+        memory.lock(fd, layout.LOCK)
+        if any(memory.is_locked(fd, LIFE + n) for n in range(layout.MOST_SLOTS)):
+            return False
+        memory.unlink(name)
+        return True
+    finally:
+        os.close(fd)
+
+
+def checked(name: str) -> str:
+    """A name that may be part of a file's. Raises ValueError."""
+    if not name or len(name) > 150 or not name.isascii() or not all(c.isalnum() or c in "._-" for c in name):
+        raise ValueError(f"{name!r} is no name for a segment: letters, digits, '.', '_' and '-', 150 at most")
+    return name

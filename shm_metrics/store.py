@@ -1,0 +1,69 @@
+"""Where the cells of a registry are: in shared memory (`shm_metrics.shared`), or in that of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from shm_metrics.segment import numbers
+from shm_metrics.shape import Shape
+from shm_metrics.twin import Cells
+
+
+class Member(NamedTuple):
+    """The value of one member of a family."""
+
+    values: tuple[str, ...]
+    """Of its labels."""
+    cells: list[float]
+    """A counter's or gauge's value; of a histogram the sum, then the count of each bucket, not cumulative."""
+
+
+class Collected(NamedTuple):
+    """A family as a reader sees it."""
+
+    shape: Shape
+    members: list[Member]
+
+
+class Store(Protocol):
+    """What a registry asks of it."""
+
+    def place(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
+        """The cells of that member: a buffer, and where in it. The same again for the same member."""
+
+    def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
+        """Readers see that member no more, until it is placed again."""
+
+    def known(self) -> list[tuple[Shape, tuple[str, ...]]]:
+        """All members that readers see, whoever placed them."""
+
+    def collect(self, own: Iterable[Shape]) -> list[Collected]:
+        """All that can be read. Of families that have one name and differ otherwise, `own` says which are meant."""
+
+
+class Private:
+    """Cells in the memory of this process."""
+
+    def __init__(self) -> None:
+        self._placed: dict[tuple[Shape, tuple[str, ...]], Cells] = {}
+
+    def place(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
+        """See `Store`."""
+        cells = self._placed.setdefault((shape, values), memoryview(bytearray(8 * shape.cells)).cast("d"))
+        return cells, 0
+
+    def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
+        """See `Store`."""
+        self._placed.pop((shape, values), None)
+
+    def known(self) -> list[tuple[Shape, tuple[str, ...]]]:
+        """See `Store`."""
+        return list(self._placed)
+
+    def collect(self, own: Iterable[Shape]) -> list[Collected]:
+        """See `Store`."""
+        found: dict[Shape, list[Member]] = {}
+        for (shape, values), cells in self._placed.items():
+            found.setdefault(shape, []).append(Member(values, numbers(cells)[: shape.visible]))
+        return [Collected(*one) for one in sorted(found.items(), key=lambda one: one[0].name)]
