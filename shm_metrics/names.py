@@ -68,6 +68,37 @@ def _open(file: str, geometry: Geometry) -> Segment:
         return segment
 
 
+def joined(fd: int) -> Segment:
+    """The segment behind a descriptor, which becomes its own. Raises `SegmentRefused`, and has closed it then."""
+    try:
+        return Segment.joined(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def made(fd: int, geometry: Geometry) -> Segment:
+    """A fresh segment on unnamed memory, which becomes its own. Raises `SegmentFull`, and has closed it then."""
+    try:
+        return Segment.made(fd, geometry, time_ns())
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def unlink(fd: int, name: str) -> None:
+    """Take the name away from this segment, if it has it: another one may, or none in this mount namespace."""
+    own = os.fstat(fd)
+    for number in _numbers(name):
+        file = f"{PREFIX}{name}.{number}"
+        try:
+            there = (FOLDER / file).stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
+            memory.unlink(file)
+
+
 def _empty(fd: int) -> bool:
     """Nothing was made of it yet, or whoever began to died: the magic comes last."""
     size = os.fstat(fd).st_size

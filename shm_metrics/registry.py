@@ -26,7 +26,7 @@ from shm_metrics.segment import Segment
 from shm_metrics.shape import Shape, exponential, fitting
 from shm_metrics.shared import Shared
 from shm_metrics.slots import Process
-from shm_metrics.store import Collected, Private
+from shm_metrics.store import Collected, Private, Store
 
 T = TypeVar("T", Counter, Gauge, Histogram, Maximum, Last)
 
@@ -67,44 +67,77 @@ class Registry:
     After a fork the child counts in a slot of its own: what it holds goes on working, and begins at 0.
     """
 
-    def __init__(self, shared: Shared | None = None, name: str = "") -> None:
-        """In the memory of this process alone, unless it is `shared`."""
-        self._shared = shared
-        self._store = shared or Private()
+    def __init__(self) -> None:
+        """In the memory of this process alone, until it moves (`move_to`, `move_into`)."""
+        self._shared: Shared | None = None
+        self._store: Store = Private()
         self._families: dict[str, Family[Any]] = {}
         self._members: dict[tuple[Shape, tuple[str, ...]], Any] = {}
         self._lock = RLock()
         self._told = Process()
-        self.name = name
-        """Of the segment in shared memory; empty: it has none."""
-        self.refused: list[str] = []
-        """Why others of that name were not taken."""
+        self._name = ""
         _forking.add(self)
 
     # ---- shared memory ----
 
     @classmethod
     def open(cls, name: str, geometry: Geometry = names.GEOMETRY) -> Self:
-        """That of the name, made if it is not there, see `shm_metrics.names`. Raises `MetricsError`, ValueError."""
-        opened = names.open_by_name(name, geometry)
-        registry = cls(Shared(opened.segment), opened.name)
-        registry.refused = opened.refused
+        """In the shared memory of that name, see `move_to`."""
+        registry = cls()
+        registry.move_to(name, geometry)
+        return registry
+
+    @classmethod
+    def join(cls, fd: int) -> Self:
+        """In the shared memory of that descriptor, see `move_into`."""
+        registry = cls()
+        registry.move_into(fd)
         return registry
 
     @classmethod
     def unnamed(cls, geometry: Geometry = names.GEOMETRY) -> Self:
-        """Memory without a name, for children and whoever gets its `fd`. Raises `MetricsError`."""
-        return cls(Shared(Segment.made(memory.unnamed(), geometry, 0)))
+        """In memory without a name, for children and whoever gets its `fd`. Raises `MetricsError`."""
+        registry = cls()
+        registry.move_off(geometry)
+        return registry
 
-    @classmethod
-    def join(cls, fd: int, name: str = "") -> Self:
-        """That of the descriptor, which stays the caller's. Raises `MetricsError`."""
-        own = memory.reopened(fd)
-        try:
-            return cls(Shared(Segment.joined(own)), name)
-        except MetricsError:
-            os.close(own)
-            raise
+    def move_to(self, name: str, geometry: Geometry = names.GEOMETRY) -> list[str]:
+        """Go on in the shared memory of that name, made if it is not there, see `shm_metrics.names`.
+
+        Returns why others of that name were not taken. Raises `MetricsError`, and ValueError for no name.
+        """
+        opened = names.open_by_name(name, geometry)
+        self._move(opened.segment)
+        self._name = name
+        return opened.refused
+
+    def move_into(self, fd: int, name: str = "") -> None:
+        """Go on in the shared memory of that descriptor, which stays the caller's. Raises `MetricsError`.
+
+        `name` is the one that it may have been made under, for `unlink`.
+        """
+        self._move(names.joined(memory.reopened(fd)))
+        self._name = name
+
+    def move_off(self, geometry: Geometry = names.GEOMETRY) -> None:
+        """Go on in fresh memory without a name. Raises `MetricsError`."""
+        self._move(names.made(memory.unnamed(), geometry))
+
+    def _move(self, segment: Segment) -> None:
+        """What was counted so far moves along. Once only."""
+        with self._lock:
+            if self._shared is not None:
+                raise MetricsError("these metrics are in shared memory already")
+            try:
+                shared = Shared(segment)
+            except MetricsError:
+                segment.close()
+                raise
+            private = self._store
+            self._shared = self._store = shared
+            with self.defining():
+                for (shape, values), member in self._members.items():
+                    shared.take((shape, values), member, private.place(shape, values)[0])
 
     @property
     def fd(self) -> int:
@@ -118,8 +151,8 @@ class Registry:
 
     def unlink(self) -> None:
         """Take its name away: an orderly end. Who has it open counts on."""
-        if self.name:
-            memory.unlink(self.name)
+        if self._shared is not None and self._name:
+            names.unlink(self._shared.segment.fd, self._name)
 
     @contextlib.contextmanager
     def defining(self) -> Iterator[None]:
@@ -251,7 +284,7 @@ class Registry:
         """All families that can be read, by name, members in the order of their definition."""
         with self._lock:
             if self._shared is not None and self._shared.adrift:
-                self._shared.land(lambda key, cells, at: self._members[key].bind(cells, at))
+                self._shared.land(self._members)
             return self._store.collect([family.shape for family in self._families.values()])
 
 

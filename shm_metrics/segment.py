@@ -117,6 +117,11 @@ class Segment:
         former, self.fd = self.fd, memory.reopened(self.fd)
         os.close(former)
 
+    def close(self) -> None:
+        """Close the descriptor, and let go of all locks. What is mapped stays so as long as somebody looks at it."""
+        os.close(self.fd)
+        self.fd = -1
+
     # ---- blocks ----
 
     def blocks(self) -> list[Block]:

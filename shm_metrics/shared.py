@@ -18,8 +18,9 @@ from shm_metrics.slots import Process, Slots, combined
 from shm_metrics.store import Collected, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
 
+    from shm_metrics.cells import Metric
     from shm_metrics.segment import Segment
     from shm_metrics.shape import Shape
     from shm_metrics.slots import Sums
@@ -85,7 +86,7 @@ class Shared:
         places = self.definitions.places.values()
         return [(one.shape, one.values) for one in places if self.definitions.shown(one)]
 
-    def land(self, bind: Callable[[Key, Cells, int], None]) -> None:
+    def land(self, members: Mapping[Key, Metric]) -> None:
         """Move what is adrift into the segment, if that is possible now."""
         for key, cells in list(self.adrift.items()):
             try:
@@ -95,15 +96,12 @@ class Shared:
                 return
             self._found[key] = found, at
             del self.adrift[key]
-            bind(key, found, at)  # first: another thread may count meanwhile
-            if key[0].combine == "max":
-                found[at] = max(found[at], cells[0])
-            elif key[0].combine:
-                found[at : at + len(cells)] = cells
-            else:
-                for n in range(len(cells)):
-                    found[at + n] += cells[n]
+            _move(key[0], members.get(key), cells, found, at)
         self.trouble = ""
+
+    def take(self, key: Key, member: Metric, cells: Cells) -> None:
+        """A member that was at home elsewhere: it goes on here."""
+        _move(key[0], member, cells, *self.place(*key))
 
     # ---- reading ----
 
@@ -142,6 +140,20 @@ class Shared:
         self.slots.forked()
         self._found.clear()
         self.adrift = {}
+
+
+def _move(shape: Shape, member: Metric | None, cells: Cells, found: Cells, at: int) -> None:
+    """Let a member that counted in `cells` count in others, and add what it has counted."""
+    if member is not None:
+        member.bind(found, at)  # first: another thread may count meanwhile
+    if shape.combine == "max":
+        found[at] = max(found[at], cells[0])
+    elif shape.combine:
+        if any(cells):
+            found[at : at + len(cells)] = cells
+    else:
+        for n in range(len(cells)):
+            found[at + n] += cells[n]
 
 
 def _value(place: Place, sums: Sums) -> list[float]:
