@@ -188,6 +188,8 @@ class Slots:
     def reign(self) -> None:
         """From now on gauges count for this process, and for no other until it joins."""
         segment = self._segment
+        if self.own < 0:
+            return
         claim = segment.word(self.own, CLAIM)
         segment.write(self.own, SLOT_REIGN, claim)
         fence()
@@ -195,7 +197,8 @@ class Slots:
 
     def join(self) -> None:
         """Gauges count for this process, too."""
-        self._segment.write(self.own, SLOT_REIGN, self._segment.header[REIGN])
+        if self.own >= 0:
+            self._segment.write(self.own, SLOT_REIGN, self._segment.header[REIGN])
 
     # ---- reading ----
 
@@ -227,6 +230,8 @@ class Slots:
     def tell(self, process: Process) -> None:
         """Say so."""
         segment = self._segment
+        if self.own < 0:
+            return
         segment.write(self.own, NUMBER, process.number)
         at = self.own * (layout.SLOT // 8) + FIGURES
         segment.figures[at : at + 5] = array("d", process[1:])
