@@ -1,0 +1,138 @@
+"""What listeners, routes, clusters and endpoints count with: members of the families, looked up once.
+
+They are slots of small objects because hot paths use them: ``listener.meters.received(len(data))``. Those that are
+called for every read or write are bound methods, all connections of a listener or endpoint share them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.metrics.families import Families
+    from shm_metrics import Counter, Histogram
+
+CLASSES: Final = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
+OK, ERROR = "ok", "error"
+OUTCOMES: Final = ("done", "failed", "ended", "late", "broken")
+LONGEST_ROUTE: Final = 100
+
+Count = "Callable[[float], None]"
+
+
+def encryption(*, tls: bool) -> str:
+    """The value of that label."""
+    return "tls" if tls else "plain"
+
+
+class RouteMeters:
+    """The requests of one route of a listener, or of those that none matched."""
+
+    __slots__ = ("codes", "durations", "errors", "name", "oks", "timeouts")
+
+    def __init__(self, families: Families, listener: str, name: str, protocol: str) -> None:
+        self.name = name
+        """The label, and what a request under way remembers of its route."""
+        none: list[Counter] = []
+        self.codes = none
+        """By class of the response (http1); 0 is that of nonsense."""
+        if protocol == "http1":
+            self.codes = [families.requests.labels(listener, name, code or "5xx") for code in CLASSES]
+        elif protocol == "bolt":
+            self.oks = families.requests.labels(listener, name, OK)
+            self.errors = families.requests.labels(listener, name, ERROR)
+        self.durations = families.durations.labels(listener, name)
+        self.timeouts = families.timeouts.labels(listener, name)
+
+
+class ListenerMeters:
+    """One listener."""
+
+    __slots__ = (
+        "_families",
+        "_listener",
+        "_protocol",
+        "_routes",
+        "accepted",
+        "begun",
+        "begun_tls",
+        "handshakes",
+        "received",
+        "resets",
+        "sent",
+        "strangers",
+        "turned_away",
+        "unrouted",
+    )
+
+    def __init__(self, families: Families, listener: str, protocol: str) -> None:
+        self._families, self._listener, self._protocol = families, listener, protocol
+        self._routes: dict[str, RouteMeters] = {}
+        self.accepted = families.accepted.labels(listener)
+        self.begun = families.downstream.labels(listener, protocol, encryption(tls=False))
+        self.begun_tls = families.downstream.labels(listener, protocol, encryption(tls=True))
+        self.received: Callable[[float], None] = families.received.labels(listener).inc
+        self.sent: Callable[[float], None] = families.sent.labels(listener).inc
+        self.resets = families.downstream_resets.labels(listener)
+        self.turned_away = families.refused.labels(listener, "turned_away")
+        self.strangers = families.refused.labels(listener, "proxy_protocol")
+        self.handshakes = [families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES]
+        self.unrouted = self.route("")
+        """Requests that no route matched."""
+
+    def route(self, name: str) -> RouteMeters:
+        """That of a route, by its label."""
+        found = self._routes.get(name)
+        if found is None:
+            found = self._routes[name] = RouteMeters(self._families, self._listener, name, self._protocol)
+        return found
+
+
+class EndpointMeters:
+    """One endpoint, or all of a cluster."""
+
+    __slots__ = (
+        "codes",
+        "connections",
+        "durations",
+        "ejections",
+        "errors",
+        "oks",
+        "received",
+        "refused",
+        "resets",
+        "sent",
+        "timed_out",
+        "timeouts",
+    )
+
+    def __init__(self, families: Families, cluster: str, endpoint: str, *, tls: bool) -> None:
+        where = cluster, endpoint if families.per_endpoint else ""
+        self.connections = families.upstream.labels(*where, encryption(tls=tls))
+        self.refused = families.connect_failures.labels(*where, "refused")
+        self.timed_out = families.connect_failures.labels(*where, "timeout")
+        self.received: Callable[[float], None] = families.upstream_received.labels(*where).inc
+        self.sent: Callable[[float], None] = families.upstream_sent.labels(*where).inc
+        self.codes = [families.answers.labels(*where, code or "5xx") for code in CLASSES]
+        self.oks = families.answers.labels(*where, OK)
+        self.errors = families.answers.labels(*where, ERROR)
+        self.durations = families.answer_durations.labels(*where)
+        self.timeouts = families.upstream_timeouts.labels(*where)
+        self.resets = families.upstream_resets.labels(*where)
+        self.ejections = families.ejections.labels(*where)
+
+
+class ClusterMeters:
+    """One cluster."""
+
+    __slots__ = ("connects", "dropped", "handshakes", "mirrored", "overflows", "retries")
+
+    def __init__(self, families: Families, cluster: str) -> None:
+        self.connects: Histogram = families.connect_durations.labels(cluster)
+        self.retries = families.retries.labels(cluster)
+        self.overflows = families.overflows.labels(cluster)
+        self.mirrored = families.mirrored.labels(cluster, "sent")
+        self.dropped = families.mirrored.labels(cluster, "dropped")
+        self.handshakes = [families.upstream_handshakes.labels(cluster, outcome) for outcome in OUTCOMES]
