@@ -218,10 +218,12 @@ class Acceptor:
                 continue  # gone before it was accepted: accept(2), "Error handling"
             taken += 1
             if listener.turning_away:
+                listener.meters.turned_away.inc()
                 reactor.kernel.send_reset(fd)
                 reactor.kernel.close(fd)
                 continue
             self.accepted += 1
+            listener.meters.accepted.inc()
             gate = listener.gate
             if gate is None or (gate.direct and not gate.trusts(remote)):
                 if listener.tls is None and not listener.looks:
@@ -231,6 +233,7 @@ class Acceptor:
             elif gate.trusts(remote):
                 self._stage(Introduction(reactor), listener, remote, fd)
             else:
+                listener.meters.strangers.inc()
                 gate.refuse(listener.name, remote, reactor.now)
                 reactor.kernel.send_reset(fd)
                 reactor.kernel.close(fd)
@@ -296,6 +299,7 @@ class Acceptor:
         reactor = self._reactor
         connection = listener.downstream(reactor)
         self._place(connection, listener, remote, fd, former)
+        (listener.meters.begun if connection.tls is None else listener.meters.begun_tls).inc()
         try:
             if listener.config.original_dst is not None and not reactor.origins.find(connection):
                 connection.reset()

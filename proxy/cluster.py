@@ -15,6 +15,8 @@ from proxy.dns.endpoints import expanded, hosts
 from proxy.endpoint import FROM, Anywhere, Endpoint
 from proxy.health.healing import Healing
 from proxy.limits import Limits
+from proxy.metrics.families import Families
+from proxy.metrics.meters import ClusterMeters, EndpointMeters
 from proxy.tls.contexts import ClientContexts
 from proxy.tls.tally import Handshakes
 
@@ -40,9 +42,11 @@ class Cluster:
         "copied",
         "copies_dropped",
         "endpoints",
+        "families",
         "handshakes",
         "healing",
         "limits",
+        "meters",
         "name",
         "personal",
         "tls",
@@ -53,10 +57,13 @@ class Cluster:
         config: ClusterConfig,
         answers: Mapping[str, tuple[str, ...]] | None = None,
         tls: ClientContexts | None = None,
+        families: Families | None = None,
     ) -> None:
         """`answers` are those that its names have already, `tls` what was made of its ``tls`` already."""
         self.config = config
         self.name = config.name
+        self.families = families or Families()
+        self.meters = ClusterMeters(self.families, config.name)
         self.announces = config.proxy_protocol
         """The version of the PROXY protocol header that connections begin with; None without one."""
         self._pick = BALANCES[config.balance]
@@ -81,7 +88,7 @@ class Cluster:
         """Those it did not get, or not whole."""
         self.tls = None if config.tls is None else tls or ClientContexts(config.tls)
         """How its endpoints are talked to; None: in plaintext."""
-        self.handshakes = Handshakes()
+        self.handshakes = Handshakes(self.meters.handshakes)
         self._used = self.endpoints
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
@@ -113,14 +120,21 @@ class Cluster:
         """Answers on shared connections to all endpoints, also those that are gone: a bake compares them."""
         return self.calls_before + sum(one.calls for one in (*self.endpoints, *self._former.values()))
 
+    def endpoint_meters(self, name: str) -> EndpointMeters:
+        """What an endpoint counts with."""
+        return EndpointMeters(self.families, self.name, name, tls=self.config.tls is not None)
+
     def claim(self, claimant: Claimant) -> None:
         """This one is restored: it may wait for a connection, or try again."""
         if self.limits is not None:
             self.limits.claim(claimant)
 
     def may_retry(self, claimant: Claimant) -> bool:
-        """This one's request may be sent again, as far as the budget is concerned."""
-        return self.limits is None or self.limits.may_retry(claimant)
+        """This one's request may be sent again, as far as the budget is concerned. If so, that is counted."""
+        if self.limits is not None and not self.limits.may_retry(claimant):
+            return False
+        self.meters.retries.inc()
+        return True
 
     def use(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Pick from these: `Healing` knows which of them work."""
@@ -140,7 +154,8 @@ class Cluster:
         known = {endpoint.name: endpoint for endpoint in self.endpoints}
         # Left before, for one of the same name that begins its connections otherwise:
         beside = [former for former in self._former.values() if known.setdefault(former.name, former) is not former]
-        fresh = Cluster(config, self.answers, tls or (self.tls if config.tls == self.config.tls else None))
+        tls = tls or (self.tls if config.tls == self.config.tls else None)
+        fresh = Cluster(config, self.answers, tls, self.families)
         if not fresh.endpoints and not fresh.answers:
             fresh.endpoints = self.endpoints
         began = (self.announces, self.config.transparent_source, self.config.tls)

@@ -48,7 +48,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from proxy.kernel import EDGE, OUT, READING
-from proxy.state import Transport
+from proxy.state import CLOGGED, CONNECTING, EOF, FIN_SENT, FLAGS, PAUSED, SHUTTING, Transport
 from proxy.tls.handshake import Anew, Handshake
 from proxy.tls.session import Session, restored
 from proxy.tls.state import HANDSHAKE
@@ -65,16 +65,9 @@ HIGH = 65536
 LOW = 16384
 """Bytes of outbox below which `Connection.drained` is called."""
 
-# The bits of `Transport.flags`: append only, older and newer generations read them.
-CONNECTING = 1
-PAUSED = 2
-EOF = 4
-SHUTTING = 8
-FIN_SENT = 16
-CLOGGED = 32
-_FLAGS = [  # all combinations: a restore is part of the downtime
-    tuple(bool(flags & bit) for bit in (CONNECTING, PAUSED, EOF, SHUTTING, FIN_SENT, CLOGGED)) for flags in range(64)
-]
+
+def _uncounted(size: float, /) -> None:
+    """Bytes that nobody counts."""
 
 
 class Connection:
@@ -89,6 +82,8 @@ class Connection:
         "changes",
         "clogged",
         "connecting",
+        "count_in",
+        "count_out",
         "eof",
         "fd",
         "fin_sent",
@@ -126,6 +121,7 @@ class Connection:
         self.fin_sent = False
         self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
         self.stale = False  # A flag changed since the plane last looked at them. The plane's own, never saved
+        self.count_in = self.count_out = _uncounted  # bytes of the protocol, see `proxy.metrics.meters`
         self.tls: Session | Handshake | Anew | None = None  # between the layer and the wire; None: plaintext
 
     # ---- the plane's hot path, see `__init_subclass__` ----
@@ -144,6 +140,7 @@ class Connection:
         self.changes += 1
         if data:
             if self.tls is None:
+                self.count_in(len(data))
                 self.received(data)
             else:
                 self.tls.arrived(self, data)
@@ -165,6 +162,7 @@ class Connection:
                     self.plane.io_failed(self, error)
                 else:
                     self.active = now
+                    self.count_out(count)
                     if count == len(out):
                         self.outbox = b""
                         if self.interest == READING and not self.stale and (tls is None or not tls.sealed):
@@ -301,6 +299,10 @@ class Connection:
     def failed(self, errno: int) -> None:
         """Reset by the peer, or another error; the connection is closed already."""
 
+    def went(self, errno: int) -> None:
+        """It failed. Count it where it counts, then tell the layer."""
+        self.failed(errno)
+
     def drained(self) -> None:
         """The outbox was `clogged` and fell below LOW: let its source flow again."""
 
@@ -377,7 +379,7 @@ class Connection:
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
         self._load_tls(saved.tls)
-        self.connecting, self.paused, self.eof, self.shutting, self.fin_sent, self.clogged = _FLAGS[saved.flags % 64]
+        self.connecting, self.paused, self.eof, self.shutting, self.fin_sent, self.clogged = FLAGS[saved.flags % 64]
         self.active = now - saved.silent
         self.outbox = saved.outbox
         places.link(self, saved.peer)

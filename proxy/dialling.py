@@ -53,9 +53,13 @@ class Dials:
         connection.changes += 1
         if isinstance(connection.tls, Anew) and isinstance(connection, Upstream):
             self._again(connection, connection.tls)
-        elif code:
+            return
+        if code:
             reactor.lose(connection, code)
-        elif not reactor.tls.begin(connection):
+            return
+        if isinstance(connection, Upstream):
+            connection.endpoint.cluster.meters.connects.observe(reactor.now - connection.active)
+        if not reactor.tls.begin(connection):
             connection.connecting = False
             connection.active = reactor.now
             reactor.unflushed.append(connection)

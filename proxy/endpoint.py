@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.bolt.pool import SharedPool
     from proxy.cluster import Cluster
     from proxy.health.watch import Watch
+    from proxy.metrics.meters import EndpointMeters
 
     class Client(Protocol):
         """A downstream connection, as far as it decides where its requests go."""
@@ -51,6 +52,7 @@ class Endpoint:
         "in_flight",
         "key",
         "labels",
+        "meters",
         "name",
         "pool",
         "shared",
@@ -66,6 +68,7 @@ class Endpoint:
         weight: int,
         labels: tuple[tuple[str, str], ...] = (),
         host: str = "",
+        meters: EndpointMeters | None = None,
     ) -> None:
         self.cluster = cluster
         self.address = address
@@ -87,6 +90,7 @@ class Endpoint:
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
         self.shared: dict[int, SharedPool] = {}
         """The connections that bolt clients share, by version of bolt."""
+        self.meters = meters or cluster.endpoint_meters(self.name)
         self.calls = 0
         """Answers that it gave on shared connections since this generation owns."""
         self.watch: Watch | None = None
@@ -102,16 +106,25 @@ class Endpoint:
 
     def connected(self) -> None:
         """A connection was made."""
+        self.meters.connections.inc()
         if self.watch is not None:
             self.watch.connected()
 
-    def unreachable(self, now: float) -> None:
-        """A connection failed or took too long."""
+    def unreachable(self, now: float, *, late: bool = False) -> None:
+        """A connection failed, or took too long: `late`."""
+        (self.meters.timed_out if late else self.meters.refused).inc()
         if self.watch is not None:
             self.watch.unreachable(now)
 
     def lost(self, now: float) -> None:
-        """A connection ended before the answer was complete, or that did not come in time."""
+        """A connection ended before the answer was complete."""
+        self.meters.resets.inc()
+        if self.watch is not None:
+            self.watch.lost(now)
+
+    def overdue(self, now: float) -> None:
+        """The answer did not come in time."""
+        self.meters.timeouts.inc()
         if self.watch is not None:
             self.watch.lost(now)
 
@@ -175,7 +188,8 @@ class Guise(Endpoint):
 
     def __init__(self, whole: Endpoint, address: Address, source: str, key: str) -> None:
         self._whole = whole
-        super().__init__(whole.cluster, address, whole.weight, host=whole.host if address == whole.address else "")
+        host = whole.host if address == whole.address else ""
+        super().__init__(whole.cluster, address, whole.weight, host=host, meters=whole.meters)
         self.source = source
         self.key = key
         self.pool = Corner(whole.pool)
@@ -205,7 +219,7 @@ class Anywhere(Endpoint):
     __slots__ = ()
 
     def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster, Address(0, ORIGINAL_DST, 0), 1)
+        super().__init__(cluster, Address(0, ORIGINAL_DST, 0), 1, meters=cluster.endpoint_meters(ORIGINAL_DST))
         self.name = self.key = ORIGINAL_DST
 
     def seen_by(self, client: Client) -> Endpoint | None:

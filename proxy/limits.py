@@ -56,7 +56,9 @@ class Limits:
     def admit(self, claimant: Claimant, *, dials: bool) -> str:
         """Why its request cannot be served; empty if it can, and it counts from here on."""
         excess = self.excess(dials=dials)
-        if dials and not excess:
+        if excess:
+            self._cluster.meters.overflows.inc()
+        elif dials:
             self.claim(claimant)
         return excess
 

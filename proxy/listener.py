@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.bolt.routes import ServiceTable
 from proxy.filters.chain import Chain
+from proxy.metrics.meters import ListenerMeters
 from proxy.proxy_protocol.receiving import Gate
 from proxy.route import RouteTable
 from proxy.split import Splits, identity
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.accesslog.log import Sinks
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
+    from proxy.metrics.families import Families
     from proxy.sides import Downstream
 
 
@@ -46,6 +48,7 @@ class Listener:
         "handshakes",
         "lanes",
         "looks",
+        "meters",
         "name",
         "polled",
         "routes",
@@ -56,10 +59,16 @@ class Listener:
     )
 
     def __init__(
-        self, config: ListenerConfig, clusters: Mapping[str, Cluster], downstream: type[Downstream], sinks: Sinks
+        self,
+        config: ListenerConfig,
+        clusters: Mapping[str, Cluster],
+        downstream: type[Downstream],
+        sinks: Sinks,
+        families: Families,
     ) -> None:
         """`sinks` is open for this configuration."""
         self.config = config
+        self.meters = ListenerMeters(families, config.name, config.protocol)
         self.access_log = sinks.log(config)
         """None where none is configured."""
         self.lanes: dict[str, Chain] = {}
@@ -75,15 +84,15 @@ class Listener:
         """What it shows to clients; None: it speaks plaintext, or passes TLS through."""
         self.looks = config.tls_mode == "permissive" or any(route.match.sni for route in config.routes)
         """The first bytes of its connections tell what they are."""
-        self.handshakes = Handshakes()
+        self.handshakes = Handshakes(self.meters.handshakes)
         self.name = config.name
         self.address = str(config.address)
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
         self.splits = Splits(config.routes)
-        self.routes = RouteTable(config.routes, self.splits)
+        self.routes = RouteTable(config.routes, self.splits, self.meters.route)
         """Which of them serves a request (http1)."""
-        self.services = ServiceTable(config.routes, self.splits)
+        self.services = ServiceTable(config.routes, self.splits, self.meters.route)
         """Which of them serves a call (bolt)."""
         chain = self.filters
         looking = chain is not None and (chain.requests or chain.responses)

@@ -44,8 +44,7 @@ log = logging.getLogger("proxy")
 
 BULK = 49152  # bytes of a second read, when the first came full
 MAX_EVENTS = 256
-SLICE = 0.002
-"""Seconds that a tick polls again while there is work; then the control plane gets its turn."""
+SLICE = 0.002  # seconds that a tick polls again while there is work; then the control plane gets its turn
 
 _UNREGISTERED = -1
 _UNREAD = 1 << 30  # added to a connection's known interest, so that it differs from the wanted one
@@ -143,7 +142,7 @@ class Reactor:
         if connecting:
             connection.connect_failed(code)
         else:
-            connection.failed(code)
+            connection.went(code)
 
     def read_on(self, connection: Connection) -> None:
         """The first read came full: take what is there in a larger portion, and the rest in another batch."""
@@ -162,6 +161,7 @@ class Reactor:
         if not data:
             self.at_end(connection)
         elif connection.tls is None:
+            connection.count_in(len(data))
             connection.received(data)
         else:
             connection.tls.arrived(connection, data)

@@ -61,7 +61,9 @@ class ProxyReload:
         self._server = server
         self._config = config
         # Made here, where a filter or a file may still refuse: nothing may fail in `apply`.
-        self._listeners = [Listener(one, server.clusters, downstream(one), server.sinks) for one in config.listeners]
+        self._listeners = [
+            Listener(one, server.clusters, downstream(one), server.sinks, server.families) for one in config.listeners
+        ]
         self._trust = {one.name: ClientContexts(one.tls) for one in config.clusters if one.tls is not None}
         self.config_id = config.id
         self.changes: Sequence[Change] = [*difference(server.config, config), *self._files()]
@@ -125,7 +127,7 @@ class ProxyReload:
         for name, one in wanted.items():
             known, tls = clusters.get(name), self._trust.get(name)
             if known is None:
-                clusters[name] = Cluster(one, tls=tls)
+                clusters[name] = Cluster(one, tls=tls, families=self._server.families)
             elif known.config != one:
                 known.follow(one, tls=tls)
             else:

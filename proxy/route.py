@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from proxy.split import Splits, identity
+from proxy.split import identity, label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.config.model import ClusterConfig, RouteConfig
-    from proxy.split import Split
+    from proxy.metrics.meters import RouteMeters
+    from proxy.split import Split, Splits
 
 MAX_MEMO: Final = 2048
 MAX_MEMO_KEY: Final = 512
@@ -81,12 +82,14 @@ class Route:
         "_segment",
         "cluster",
         "lane",
+        "meters",
         "plain",
         "split",
     )
 
-    def __init__(self, config: RouteConfig, split: Split | None = None) -> None:
+    def __init__(self, config: RouteConfig, split: Split | None, meters: RouteMeters) -> None:
         match = config.match
+        self.meters = meters
         self._config = config
         self.cluster = config.cluster
         self.lane = identity(config) if config.filters else ""
@@ -143,9 +146,8 @@ class RouteTable:
 
     __slots__ = ("_remember", "known", "routes")
 
-    def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
-        splits = splits or Splits(routes)
-        self.routes = tuple(Route(route, splits.of(route)) for route in routes)
+    def __init__(self, routes: Sequence[RouteConfig], splits: Splits, meters: Callable[[str], RouteMeters]) -> None:
+        self.routes = tuple(Route(route, splits.of(route), meters(label(route))) for route in routes)
         self._remember = not any(route.needs_headers for route in self.routes)
         self.known: dict[tuple[bytes, bytes], Route] = {}
         """What is remembered, by authority and path. Who asks for every request looks here before it calls `find`."""

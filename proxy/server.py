@@ -23,6 +23,7 @@ from proxy.homes import Homes
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
+from proxy.metrics.families import Families
 from proxy.protocols import KINDS, downstream
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
@@ -33,6 +34,7 @@ from proxy.ticker import Ticker
 from proxy.tls.renewal import Renewal
 from proxy.tls.secrecy import scrub
 from proxy.tls.watch import FileWatch
+from shm_metrics import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -67,12 +69,10 @@ class ProxyServer(Homes, Telling):
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
-        self.clusters = {one.name: Cluster(one) for one in config.clusters}
-        self.sinks = Sinks(self.reactor.kernel, config.listeners)
-        self.reopen, self.close = self.sinks.reopen, self.sinks.close
-        self.listeners = {
-            one.name: Listener(one, self.clusters, downstream(one), self.sinks) for one in config.listeners
-        }
+        self.metrics = Registry()
+        self.families = Families(self.metrics)
+        with self.metrics.defining():
+            self._define(config)
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
         self.app = App(self.reactor.acceptor, heart)
         self.app.configure(config.app, self.listeners.values)
@@ -92,6 +92,16 @@ class ProxyServer(Homes, Telling):
         self._removed: list[Listener] = []
         self._retired = False
         self._unknown_tls = False
+
+    def _define(self, config: Config) -> None:
+        """Clusters and listeners, and with them what they count."""
+        self.clusters = {one.name: Cluster(one, families=self.families) for one in config.clusters}
+        self.sinks = Sinks(self.reactor.kernel, config.listeners)
+        self.reopen, self.close = self.sinks.reopen, self.sinks.close
+        self.listeners = {
+            one.name: Listener(one, self.clusters, downstream(one), self.sinks, self.families)
+            for one in config.listeners
+        }
 
     # ---- what it is and wants ----
 

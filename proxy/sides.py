@@ -28,10 +28,17 @@ class Downstream(Connection):
     def attached(self) -> None:
         """Count itself at the listener."""
         self.listener.connections += 1
+        meters = self.listener.meters
+        self.count_in, self.count_out = meters.received, meters.sent
 
     def detached(self) -> None:
         """And out again."""
         self.listener.connections -= 1
+
+    def went(self, errno: int) -> None:
+        """The client reset it, or the network lost it."""
+        self.listener.meters.resets.inc()
+        self.failed(errno)
 
     def describe(self) -> dict[str, Any]:
         """With where it came from."""
@@ -50,6 +57,11 @@ class Upstream(Connection):
         super().__init__(plane)
         self.preface = b""
         """What goes before the TLS handshake."""
+
+    def attached(self) -> None:
+        """Have its bytes counted at the endpoint."""
+        meters = self.endpoint.meters
+        self.count_in, self.count_out = meters.received, meters.sent
 
     def introduce(self, header: bytes) -> int:
         """Begin with a PROXY protocol header, at the head of the outbox. Returns the bytes that it takes there.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.config.model import meaning
+from proxy.metrics.meters import LONGEST_ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,18 @@ class Splits:
 def identity(route: RouteConfig) -> str:
     """What a route matches: what tells it from others, also of another configuration."""
     return msgspec.json.encode(meaning(route.match), order="sorted").decode()
+
+
+def label(route: RouteConfig) -> str:
+    """What metrics call it: its name, or else its conditions."""
+    if route.name is not None:
+        return route.name
+    conditions = meaning(route.match)
+    parts = (
+        f"{key}={value}" if isinstance(value, str) else f"{key}={msgspec.json.encode(value).decode()}"
+        for key, value in conditions.items()
+    )
+    return " ".join(parts)[:LONGEST_ROUTE] or "*"
 
 
 def save_splits(listeners: Iterable[Listener]) -> dict[str, dict[str, dict[str, int]]]:

@@ -17,12 +17,23 @@ from proxy.accesslog.record import Record
 from proxy.proxy_protocol.header import Pair
 from proxy.tls.state import TlsState
 
+# The bits of `Transport.flags`: append only, older and newer generations read them.
+CONNECTING = 1
+PAUSED = 2
+EOF = 4
+SHUTTING = 8
+FIN_SENT = 16
+CLOGGED = 32
+FLAGS = [  # all combinations: a restore is part of the downtime
+    tuple(bool(flags & bit) for bit in (CONNECTING, PAUSED, EOF, SHUTTING, FIN_SENT, CLOGGED)) for flags in range(64)
+]
+
 
 class Transport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What every connection has. See `proxy.connection`."""
 
     flags: int
-    """Bits CONNECTING ... CLOGGED of `proxy.connection`."""
+    """Bits CONNECTING ... CLOGGED."""
     peer: int
     """The serial of the other side, 0 for none."""
     silent: float

@@ -183,7 +183,7 @@ class TcpDownstream(Counted, Downstream):
         if upstream is None:
             self.close()
         elif self.connect_by <= now < self.until:
-            upstream.endpoint.unreachable(now)
+            upstream.endpoint.unreachable(now, late=True)
             self.part()
             upstream.close()
             self.try_next(upstream.endpoint.name)
@@ -253,6 +253,7 @@ class TcpUpstream(Counted, Upstream):
 
     def attached(self) -> None:
         """A relay uses its endpoint as long as it lives."""
+        super().attached()
         self.endpoint.begin()
 
     def detached(self) -> None:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.bolt.headers import read_headers
 from proxy.route import Terms
-from proxy.split import Splits
+from proxy.split import label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxy.config.model import ClusterConfig, RouteConfig
-    from proxy.split import Split
+    from proxy.metrics.meters import RouteMeters
+    from proxy.split import Split, Splits
 
 MAX_MEMO: Final = 1024
 MAX_MEMO_KEY: Final = 256
@@ -30,9 +31,10 @@ MAX_MEMO_KEY: Final = 256
 class Route:
     """One compiled route."""
 
-    __slots__ = ("_cluster", "_config", "_exact", "_headers", "_pattern", "plain", "split")
+    __slots__ = ("_cluster", "_config", "_exact", "_headers", "_pattern", "meters", "plain", "split")
 
-    def __init__(self, config: RouteConfig, split: Split | None) -> None:
+    def __init__(self, config: RouteConfig, split: Split | None, meters: RouteMeters) -> None:
+        self.meters = meters
         self._cluster = config.cluster
         self._config = config
         self.split = split
@@ -82,9 +84,8 @@ class ServiceTable:
 
     __slots__ = ("_memo", "only", "plain", "routes")
 
-    def __init__(self, routes: Sequence[RouteConfig], splits: Splits | None = None) -> None:
-        splits = splits or Splits(routes)
-        self.routes = tuple(Route(route, splits.of(route)) for route in routes)
+    def __init__(self, routes: Sequence[RouteConfig], splits: Splits, meters: Callable[[str], RouteMeters]) -> None:
+        self.routes = tuple(Route(route, splits.of(route), meters(label(route))) for route in routes)
         first = self.routes[0] if self.routes else None
         self.only = first.cluster() if first is not None and first.takes_all and first.split is None else None
         """The cluster of every call, where there is no choice."""

@@ -379,7 +379,7 @@ class BoltUpstream(Ledger):
         for number in late:
             call = self.calls.pop(number)
             self.again.pop(number, None)
-            self.endpoint.lost(now)
+            self.endpoint.overdue(now)
             if call[0] is not None:
                 call[0].fail(call, TIMEOUT)
         self.soonest = min((call[2] for call in self.calls.values()), default=inf)

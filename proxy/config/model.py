@@ -161,7 +161,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The first route of a listener that matches decides.
 
     With ``clusters`` the traffic is divided among these, and ``cluster`` is the first of them. ``subset`` are labels
-    that the endpoint must have. What is None is as the cluster says.
+    that the endpoint must have. What is None is as the cluster says. Metrics call it by its ``name``.
     """
 
     cluster: str
@@ -172,6 +172,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float | None = None
     retries: int | None = None
     filters: tuple[FilterConfig, ...] = ()
+    name: str | None = None
 
 
 class AccessLogConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,6 +81,14 @@ ROUTE = Section(
     "The first route that matches decides; without a match the answer is 404, for bolt status 6, for tcp a reset.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
+        Key(
+            "name",
+            Name(),
+            "What metrics call it. Routes of one name are counted together.",
+            example="orders",
+            absent="its conditions as text, such as `prefix=/v1`",
+            only=ROUTED,
+        ),
         Key("cluster", Name(), "The cluster they go to; this or `clusters`.", example="app", absent="see `clusters`"),
         Key(
             "clusters",

@@ -46,7 +46,7 @@ class Healing:
         known = self._watches
         self._watches = {}
         for endpoint in self._cluster.endpoints:
-            watch = known.get(endpoint.name) or Watch(self)
+            watch = known.get(endpoint.name) or Watch(self, endpoint.meters.ejections)
             watch.follow(self)
             endpoint.watch = self._watches[endpoint.name] = watch
         self.changed()

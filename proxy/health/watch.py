@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.config.model import HealthCheckConfig, OutlierConfig
     from proxy.health.healing import Healing
     from proxy.health.probe import Probe
+    from shm_metrics import Counter
 
 CONNECT, LOST, ERROR = range(3)
 """Kinds of anomalies: no connection; ended, or silent for too long, before the answer; answered by an error."""
@@ -30,6 +31,7 @@ class Watch:
     """One endpoint's record. Layers tell it what happened, with the time."""
 
     __slots__ = (
+        "_ejected",
         "_healing",
         "_limits",
         "back",
@@ -45,8 +47,9 @@ class Watch:
         "why",
     )
 
-    def __init__(self, healing: Healing) -> None:
+    def __init__(self, healing: Healing, ejected: Counter) -> None:
         self._healing = healing
+        self._ejected = ejected
         self._limits = (0, 0, 0)
         self.runs = [0, 0, 0]
         """Anomalies in a row, by kind."""
@@ -136,6 +139,7 @@ class Watch:
         if now - self.back >= self._cooldown(outlier):
             self.ejections = 0
         self.ejections += 1
+        self._ejected.inc()
         self.runs = [0, 0, 0]
         self.ejected_until = now + self._cooldown(outlier)
         self._healing.changed()

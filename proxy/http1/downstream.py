@@ -102,6 +102,7 @@ class Http1Downstream(Upload):
         while data and (self.step is IDLE or self.step is HEAD) and not self.clogged:
             self.method = b""
             self.minor = 1
+            self.meters = listener.meters.unrouted
             try:
                 if data[0] < 0x20 and data[0] in b"\r\n":
                     data = without_empty_lines(data)
@@ -153,6 +154,7 @@ class Http1Downstream(Upload):
         self.tried = ()
         self.timed_out = False
         self.requests += 1
+        self.began = self.plane.now
         listener = self.listener
         if listener.access_log is not None and self.record is None:
             self.record = listener.access_log.request(head, self.plane.now)
@@ -171,6 +173,7 @@ class Http1Downstream(Upload):
             self.step = MOVES[REQUEST][self.step]
             self._reply(404, "no route matches")
             return self._take_body(data) if self.left else data
+        self.meters = route.meters
         name = route.cluster if route.split is None else route.split.next()
         self.cluster = cluster = listener.clusters[name]
         config = cluster.config
@@ -282,6 +285,7 @@ class Http1Downstream(Upload):
 
     def save(self, now: float) -> bytes:
         """See `proxy.http1.state.DownstreamState`."""
+        under_way = self.step is not IDLE
         return _encode(
             DownstreamState(
                 self.transport(now),
@@ -313,6 +317,8 @@ class Http1Downstream(Upload):
                 self.lane,
                 self.introduced,
                 self.destination,
+                self.meters.name if under_way else "",
+                now - self.began if under_way else 0.0,
             )
         )
 
@@ -344,6 +350,7 @@ class Http1Downstream(Upload):
         self.filtered, self.notes = saved.passage or (0, {})
         self.terms, self.lane = saved.terms, saved.lane
         self.introduced, self.destination, self.server_name = saved.introduced, saved.destination, ""
+        self.meters, self.began = self.listener.meters.route(saved.route), now - saved.age
         self.wishes, copies = saved.copying or ((), ())
         self.copies = tuple(places.expect(self, copies).values())  # type: ignore[arg-type]  # mirrors, all of them
 

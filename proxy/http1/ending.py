@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.filters.chain import Notes
     from proxy.http1.body import Chunks
     from proxy.http1.upstream import Http1Upstream
+    from proxy.metrics.meters import RouteMeters
     from proxy.plane import Plane
     from proxy.route import Terms
 
@@ -41,6 +42,7 @@ class Ending(Relay, Downstream):
 
     __slots__ = (
         "attempts",
+        "began",
         "chunks",
         "cluster",
         "deadline",
@@ -51,6 +53,7 @@ class Ending(Relay, Downstream):
         "inbox",
         "keep",
         "left",
+        "meters",
         "method",
         "minor",
         "notes",
@@ -67,6 +70,8 @@ class Ending(Relay, Downstream):
     )
 
     peer: Http1Upstream | None
+    meters: RouteMeters
+    """Of the route of the request under way. From the first byte of a head on; set by `load`."""
     cluster: Cluster
     """Where the request under way goes; meaningless in IDLE and HEAD."""
 
@@ -79,6 +84,7 @@ class Ending(Relay, Downstream):
         self.requests = 0
         self.deadline = inf
         """Of the step: HEAD the complete head, WAIT the first byte of the response, LINGER the end."""
+        self.began = 0.0  # when the head of the request under way was complete
         self.expires = inf  # the end of the cluster's max_duration for this exchange
         self.method = b""
         self.minor = 1  # the client's HTTP version is 1.`minor`
@@ -111,6 +117,7 @@ class Ending(Relay, Downstream):
         self.changes += 1
         plane = self.plane
         self.active = now = plane.now
+        self.meters.durations.observe(now - self.began)
         self.expires = inf
         if not self.keep or self.left > MAX_DISCARD:
             self._last()
@@ -129,6 +136,7 @@ class Ending(Relay, Downstream):
         """The response cannot be completed. ``bare``: only the end of the connection would tell its end."""
         if self.record is not None:
             self.write_record("cut")
+        self.meters.durations.observe(self.plane.now - self.began)
         self.changes += 1
         if bare:
             self.reset()
@@ -141,6 +149,7 @@ class Ending(Relay, Downstream):
         self.listener.answered += 1
         if status >= 500:
             self.listener.failed += 1
+        self._count_reply(status)
         if self.listener.access_log is not None:
             self.record = record = self.record or Record(self.plane.now)
             record.status = status
@@ -158,6 +167,13 @@ class Ending(Relay, Downstream):
         else:
             self.step = _COMPLETE[self.step]
             self.wake(self.due())
+
+    def _count_reply(self, status: int) -> None:
+        meters = self.meters
+        meters.codes[status // 100].inc()
+        meters.durations.observe(self.plane.now - self.began)
+        if status in {408, 504}:
+            meters.timeouts.inc()
 
     def write_record(self, outcome: str) -> None:
         """The request under way is over: its line for the access log."""

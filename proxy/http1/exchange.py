@@ -138,7 +138,7 @@ class Exchange(Ending):
     def _overdue(self, now: float) -> None:
         """No byte of the response came in time."""
         if self.peer is not None and self.step is Step.WAIT:
-            self.peer.endpoint.lost(now)
+            self.peer.endpoint.overdue(now)
         self._reply(504, "the upstream did not answer in time")
         self._proceed()
 
@@ -191,10 +191,12 @@ class Exchange(Ending):
             self.keep = False
         self.held = b""
         listener.answered += 1
-        if head.status >= 500:
+        status = head.status
+        self.meters.codes[status // 100].inc()  # before a byte of it is written
+        if status >= 500:
             listener.failed += 1
         if self.record is not None:
-            self.record.status = head.status
+            self.record.status = status
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return response_head(head, self.minor, self.keep)
@@ -217,6 +219,7 @@ class Exchange(Ending):
         if not self.upgrade or not head.upgrade or self.step is not Step.WAIT or self.peer is None:
             return False
         self.step = MOVES[Event.SWITCH][self.step]
+        self.meters.codes[1].inc()
         self.held = b""
         if self.record is not None:
             self.record.status = head.status

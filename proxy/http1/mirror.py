@@ -42,6 +42,7 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
         endpoint = endpoint.seen_by(source)
     if endpoint is None or (cluster.limits is not None and cluster.limits.excess(dials=True)):
         cluster.copies_dropped += 1
+        cluster.meters.dropped.inc()
         return None
     mirror = Mirror(source.plane)
     mirror.endpoint = endpoint
@@ -104,6 +105,7 @@ class Mirror(Upstream):
 
     def attached(self) -> None:
         """It uses its endpoint as long as it lives."""
+        super().attached()
         self.endpoint.begin()
 
     def detached(self) -> None:
@@ -144,8 +146,10 @@ class Mirror(Upstream):
         cluster = self.endpoint.cluster
         if self._sent:
             cluster.copied += 1
+            cluster.meters.mirrored.inc()
         else:
             cluster.copies_dropped += 1
+            cluster.meters.dropped.inc()
         source, self.source = self.source, None
         if source is not None:
             source.lost_copy(self)
@@ -159,7 +163,7 @@ class Mirror(Upstream):
     def expired(self, now: float) -> None:
         """It is not worth the wait."""
         if self.connecting and (self.whole or self.source is not None):  # else it was given up for want of a body
-            self.endpoint.unreachable(now)
+            self.endpoint.unreachable(now, late=True)
         if self._sent:
             self.close()
         else:

@@ -62,6 +62,10 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     """The route whose filters the request under way passes, as `proxy.split.identity` tells it."""
     introduced: Pair | None = None
     destination: str = ""
+    route: str = ""
+    """What metrics call the route of the request under way."""
+    age: float = 0.0
+    """Seconds since its head was complete."""
 
 
 class MirrorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -92,6 +96,8 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     chunks: ChunksState | None
     announced: bytes = b""
     """The PROXY protocol header it began with."""
+    age: float = 0.0
+    """Seconds since it was taken for the request under way."""
 
 
 def save_chunks(chunks: Chunks | None) -> ChunksState | None:

@@ -41,7 +41,7 @@ _decode = msgspec.msgpack.Decoder(UpstreamState).decode
 class Http1Upstream(Download):
     """A connection to an endpoint."""
 
-    __slots__ = ("answered", "counted", "deadline", "inbox", "scanned", "use", "uses")
+    __slots__ = ("answered", "counted", "deadline", "inbox", "scanned", "since", "use", "uses")
 
     kind: ClassVar[str] = "http1.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
@@ -51,6 +51,7 @@ class Http1Upstream(Download):
         self.use = DIAL
         self.inbox = b""  # a part of a response head
         self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
+        self.since = 0.0  # when it was taken for the request under way
         self.uses = 0  # requests that went this way
         self.deadline = inf  # of the dial
         self.answered = False  # an interim response came: the request is not sent again
@@ -75,6 +76,7 @@ class Http1Upstream(Download):
         self.endpoint.begin()
         self.use = HEAD
         self.uses += 1
+        self.since = self.plane.now
 
     def drop(self) -> None:
         """Nobody wants the response any more."""
@@ -157,7 +159,9 @@ class Http1Upstream(Download):
                 return
         start = end + 4
         length = head.length
-        watch = self.endpoint.watch
+        endpoint = self.endpoint
+        (endpoint.meters.codes or endpoint.meters.http())[status // 100].inc()
+        watch = endpoint.watch
         if watch is not None:
             watch.answered(self.plane.now, error=status >= 500)
         text = exchange.answer(head)
@@ -195,6 +199,7 @@ class Http1Upstream(Download):
         keep = self.keep and exchange.step is REPLY and not self.outbox and not self.eof
         exchange.peer = self.peer = None  # `_part` spelled out; `complete` counts the change
         endpoint, plane = self.endpoint, self.plane
+        endpoint.meters.durations.observe(plane.now - self.since)
         self.counted = False
         endpoint.end()
         self.answered = False
@@ -229,6 +234,7 @@ class Http1Upstream(Download):
             return
         self.use = HEAD
         self.uses += 1
+        self.since = self.plane.now
         exchange.dialled(self)
 
     def connect_failed(self, errno: int) -> None:
@@ -305,7 +311,7 @@ class Http1Upstream(Download):
         """Give up the dial, or the idle connection."""
         exchange = self.peer
         if self.use is DIAL:
-            self.endpoint.unreachable(now)
+            self.endpoint.unreachable(now, late=True)
         self.drop()
         if exchange is not None:
             exchange.try_next(self.endpoint.name, timed_out=True)
@@ -329,6 +335,7 @@ class Http1Upstream(Download):
                 self.left,
                 save_chunks(self.chunks),
                 self.announced,
+                0.0 if self.use is IDLE else now - self.since,
             )
         )
 
@@ -350,6 +357,7 @@ class Http1Upstream(Download):
         self.keep = saved.keep
         self.answered = saved.answered
         self.left = saved.left
+        self.since = now - saved.age
         self.chunks = load_chunks(saved.chunks)
         self._count(in_use=self.use is not IDLE)
         endpoint.pool.restore(self, idle=self.use is IDLE)

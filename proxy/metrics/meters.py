@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from proxy.metrics.families import Families
     from shm_metrics import Counter, Histogram
 
-CLASSES: Final = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
+CLASSES: Final = ("5xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx", "5xx", "5xx", "5xx")
+"""By the first digit of the status; what is none counts as an error."""
 OK, ERROR = "ok", "error"
 OUTCOMES: Final = ("done", "failed", "ended", "late", "broken")
 LONGEST_ROUTE: Final = 100
@@ -35,11 +36,10 @@ class RouteMeters:
     def __init__(self, families: Families, listener: str, name: str, protocol: str) -> None:
         self.name = name
         """The label, and what a request under way remembers of its route."""
-        none: list[Counter] = []
-        self.codes = none
-        """By class of the response (http1); 0 is that of nonsense."""
+        self.codes: list[Counter] = []
+        """By the first digit of the response's status (http1)."""
         if protocol == "http1":
-            self.codes = [families.requests.labels(listener, name, code or "5xx") for code in CLASSES]
+            self.codes = [families.requests.labels(listener, name, code) for code in CLASSES]
         elif protocol == "bolt":
             self.oks = families.requests.labels(listener, name, OK)
             self.errors = families.requests.labels(listener, name, ERROR)
@@ -94,12 +94,12 @@ class EndpointMeters:
     """One endpoint, or all of a cluster."""
 
     __slots__ = (
+        "_families",
+        "_where",
         "codes",
         "connections",
         "durations",
         "ejections",
-        "errors",
-        "oks",
         "received",
         "refused",
         "resets",
@@ -109,19 +109,29 @@ class EndpointMeters:
     )
 
     def __init__(self, families: Families, cluster: str, endpoint: str, *, tls: bool) -> None:
-        where = cluster, endpoint if families.per_endpoint else ""
+        self._families = families
+        self._where = where = cluster, endpoint if families.per_endpoint else ""
         self.connections = families.upstream.labels(*where, encryption(tls=tls))
         self.refused = families.connect_failures.labels(*where, "refused")
         self.timed_out = families.connect_failures.labels(*where, "timeout")
         self.received: Callable[[float], None] = families.upstream_received.labels(*where).inc
         self.sent: Callable[[float], None] = families.upstream_sent.labels(*where).inc
-        self.codes = [families.answers.labels(*where, code or "5xx") for code in CLASSES]
-        self.oks = families.answers.labels(*where, OK)
-        self.errors = families.answers.labels(*where, ERROR)
+        self.codes: list[Counter] = []
+        """By the first digit of the response's status; empty until `http` was called."""
         self.durations = families.answer_durations.labels(*where)
         self.timeouts = families.upstream_timeouts.labels(*where)
         self.resets = families.upstream_resets.labels(*where)
         self.ejections = families.ejections.labels(*where)
+
+    def http(self) -> list[Counter]:
+        """Its `codes`: only endpoints that speak HTTP have them."""
+        self.codes = [self._families.answers.labels(*self._where, code) for code in CLASSES]
+        return self.codes
+
+    def bolt(self) -> tuple[Counter, Counter]:
+        """For calls that went well, and for errors."""
+        answers = self._families.answers
+        return answers.labels(*self._where, OK), answers.labels(*self._where, ERROR)
 
 
 class ClusterMeters:

@@ -62,17 +62,17 @@ class Handshaking(Stage):
 
     def ended(self) -> None:
         """A FIN in the middle: somebody looked whether we listen, or gave up."""
-        self.listener.handshakes.ended += 1
+        self.listener.handshakes.end()
         self.close()
 
     def failed(self, errno: int) -> None:
         """A reset, or a handshake that cannot be, which is counted where it is known why."""
         if errno != EPROTO:
-            self.listener.handshakes.ended += 1
+            self.listener.handshakes.end()
 
     def expired(self, now: float) -> None:
         """It takes too long."""
-        self.listener.handshakes.late += 1
+        self.listener.handshakes.delay()
         self.close()
 
     def stage(self) -> str:

@@ -82,14 +82,14 @@ class TlsPlane:
         if session.error is not None:
             self.failed(connection, session.error)
         elif isinstance(connection, Handshaking):
-            connection.listener.handshakes.done += 1
+            connection.listener.handshakes.succeed()
             if connection.serial in self.awaited:
                 session.waiting = True
                 connection.pause()  # it follows to the destination, which goes on with it
             else:
                 self._reactor.acceptor.secured(connection)
         elif isinstance(connection, Upstream):
-            connection.endpoint.cluster.handshakes.done += 1
+            connection.endpoint.cluster.handshakes.succeed()
             connection.connecting = False
             connection.active = self._reactor.now
             connection.connected()

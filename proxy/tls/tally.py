@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.log import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from shm_metrics import Counter
 
 log = logging.getLogger("proxy")
 
@@ -40,9 +42,11 @@ class _Seldom:
 class Handshakes:
     """Counts since this generation owns."""
 
-    __slots__ = ("_broken", "_failed", "broken", "done", "ended", "failed", "late")
+    __slots__ = ("_broken", "_counters", "_failed", "broken", "done", "ended", "failed", "late")
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Sequence[Counter]) -> None:
+        """`counters`: one for each of `proxy.metrics.meters.OUTCOMES`."""
+        self._counters = counters
         self.done = 0
         self.failed = 0
         """Refused by either side, or what came was no handshake."""
@@ -55,14 +59,31 @@ class Handshakes:
         self._failed = _Seldom(logging.WARNING, "a TLS handshake failed")
         self._broken = _Seldom(logging.INFO, "an encrypted connection broke")
 
+    def succeed(self) -> None:
+        """One more that is done."""
+        self.done += 1
+        self._counters[0].inc()
+
+    def end(self) -> None:
+        """One more whose peer went away."""
+        self.ended += 1
+        self._counters[2].inc()
+
+    def delay(self) -> None:
+        """One more that took too long."""
+        self.late += 1
+        self._counters[3].inc()
+
     def fail(self, now: float, why: str, **about: Any) -> None:
         """One more that failed."""
         self.failed += 1
+        self._counters[1].inc()
         self._failed.tell(now, {**about, "why": why})
 
     def break_off(self, now: float, why: str, **about: Any) -> None:
         """A connection cannot go on."""
         self.broken += 1
+        self._counters[4].inc()
         self._broken.tell(now, {**about, "why": why})
 
     def describe(self) -> dict[str, int]:

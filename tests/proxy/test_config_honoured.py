@@ -391,6 +391,14 @@ def test_routes_have_terms_of_their_own() -> None:
     assert len(world.dials) == 1
 
 
+@honours("route.name")
+def test_metrics_call_a_route_by_its_name(proxy: Build) -> None:
+    config = loads(text().replace("cluster: app}", "routes: [{name: orders, cluster: app}]}", 1)).config
+    _, server = ask(world := World(config))
+    server.send(OK)
+    assert world.proxy.families.requests.labels("web", "orders", "2xx").value == 1
+
+
 def test_no_key_is_forgotten() -> None:
     of_the_process = {f"{section.title}.{key.name}" for section in (ROOT, UPGRADE) for key in section.keys}
     sections = (LISTENER, ROUTE, MATCH, CLUSTER, ENDPOINT, *TLS_SECTIONS)

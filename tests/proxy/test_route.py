@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.model import MatchConfig, RouteConfig
+from proxy.metrics.families import Families
+from proxy.metrics.meters import ListenerMeters
 from proxy.route import MAX_MEMO, RouteTable, host_name, normal_path
+from proxy.split import Splits
 
 
 def table(**matches: MatchConfig) -> RouteTable:
-    return RouteTable([RouteConfig(cluster=name, match=match) for name, match in matches.items()])
+    routes = [RouteConfig(cluster=name, match=match) for name, match in matches.items()]
+    return RouteTable(routes, Splits(routes), ListenerMeters(Families(), "web", "http1").route)
 
 
 def find(routes: RouteTable, path: str, host: str = "a", *lines: bytes) -> str | None:

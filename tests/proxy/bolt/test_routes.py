@@ -6,11 +6,18 @@ import pytest
 
 from proxy.bolt.routes import MAX_MEMO, ServiceTable
 from proxy.config.model import MatchConfig, RouteConfig, ShareConfig
+from proxy.metrics.families import Families
+from proxy.metrics.meters import ListenerMeters
+from proxy.split import Splits
 from tests.kit.bolt import headers
 
 
 def table(*matches: MatchConfig) -> ServiceTable:
-    return ServiceTable([RouteConfig(cluster=str(number), match=match) for number, match in enumerate(matches)])
+    return services([RouteConfig(cluster=str(number), match=match) for number, match in enumerate(matches)])
+
+
+def services(routes: list[RouteConfig]) -> ServiceTable:
+    return ServiceTable(routes, Splits(routes), ListenerMeters(Families(), "rpc", "bolt").route)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_memory_of_decisions_is_bounded() -> None:
 
 def test_calls_of_a_route_may_be_divided_among_clusters() -> None:
     shares = (ShareConfig(name="now", weight=3), ShareConfig(name="next", weight=1))
-    routes = ServiceTable([RouteConfig(cluster="now", clusters=shares)])
+    routes = services([RouteConfig(cluster="now", clusters=shares)])
     assert routes.only is None
     went = [routes.find(headers(service="a")) for _ in range(40)]
     assert (went.count("now"), went.count("next")) == (30, 10)

@@ -72,7 +72,7 @@ class _Far:
 @pytest.mark.parametrize("name", golden())
 def test_golden_snapshot_is_read_and_written_the_same(name: str) -> None:
     state = golden()[name]
-    _, kind, serial = name.split("-")
+    _, kind, serial = name.removesuffix("+age").split("-")
     world = World(web(max_duration=600.0))
     now = world.kernel.clock()
     fd = world.kernel.install(Socket(world))
@@ -84,8 +84,12 @@ def test_golden_snapshot_is_read_and_written_the_same(name: str) -> None:
 
 
 def test_this_build_writes_what_the_golden_snapshots_say() -> None:
-    written = {name: decoded(name, state) for name, state in snapshots().items()}
-    assert written.items() >= {name: decoded(name, state) for name, state in golden().items()}.items()
+    """Of fields that were appended since, a golden line from before them says nothing."""
+    written = snapshots()
+    for name, state in golden().items():
+        then = len(msgspec.msgpack.decode(state))
+        known = msgspec.msgpack.encode(msgspec.msgpack.decode(written[name.removesuffix("+age")])[:then])
+        assert decoded(name, known) == decoded(name, state), name
 
 
 if __name__ == "__main__":
