@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.bench import costs, cpu, machine, memory, reload, tls, upgrade
+from tests.bench import costs, cpu, machine, memory, metrics, reload, tls, upgrade
 from tests.bench.apart import apart
 from tests.bench.loadgen import PROTOCOLS
 from tests.bench.page import Measured, Result, section, updated
@@ -24,6 +24,7 @@ QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
 QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, requests=10_000, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
+QUICK_METRICS = metrics.Plan(rounds=5, calls=5000, scrapes=3, deaths=20)
 
 
 def main() -> int:
@@ -99,6 +100,13 @@ def measure_memory(chosen: argparse.Namespace) -> memory.Result:
     return memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say)
 
 
+def measure_metrics(chosen: argparse.Namespace) -> metrics.Result:
+    """See metrics.py."""
+    plan = QUICK_METRICS if chosen.quick else metrics.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return metrics.measure(plan, say)
+
+
 MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "cpu": measure_cpu,
     "costs": measure_costs,
@@ -106,6 +114,7 @@ MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "upgrade": measure_upgrade,
     "reload": measure_reload,
     "memory": measure_memory,
+    "metrics": measure_metrics,
 }
 
 

@@ -60,8 +60,7 @@ class Row(msgspec.Struct):
     @property
     def best(self) -> float:
         """Mean of the best fifth of the rounds."""
-        best = sorted(self.rounds)[: max(1, len(self.rounds) // 5)]
-        return statistics.fmean(best)
+        return best(self.rounds)
 
     @property
     def median(self) -> float:
@@ -71,6 +70,11 @@ class Row(msgspec.Struct):
     def rate(self) -> float:
         """Requests a second, median."""
         return statistics.median(self.rates)
+
+
+def best(rounds: list[float]) -> float:
+    """Mean of the best fifth."""
+    return statistics.fmean(sorted(rounds)[: max(1, len(rounds) // 5)])
 
 
 class Comparison(msgspec.Struct):

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import costs, cpu, memory, reload, states, tls, upgrade
+from tests.bench import costs, cpu, memory, metrics, reload, states, tls, upgrade
+from tests.bench.counting import OPERATIONS, SERIES
+from tests.bench.cpu import best
 from tests.bench.machine import Machine
 from tests.bench.upgrade import median_and_worst
 
@@ -65,6 +67,13 @@ RELOAD_TEXT = """\
 Connections that were open and idle before, and still carry a request three seconds later. "Old left" counts serving
 processes of before that are still there, because they hold what could not be handed over."""
 
+METRICS_TEXT = """\
+What a program pays that counts with `shm_metrics`, beside prometheus_client. Nanoseconds of CPU a call, with the metric
+looked up before except in the last column, and milliseconds of CPU a scrape, text and all: of {workers} processes with
+{series} series each, and again once {deaths} of them were killed and replaced, one after the other. What is left behind
+is files, or shared memory; the parent tells prometheus_client of each death as its manual says. Plain prometheus_client
+knows its own process only, and a scrape of it is of one."""
+
 
 TITLES = {
     "cpu": "CPU per request",
@@ -73,11 +82,12 @@ TITLES = {
     "upgrade": "Upgrade",
     "reload": "Who keeps idle connections",
     "memory": "Memory per idle connection",
+    "metrics": "Metrics",
 }
 """Parts in the order of the page."""
 
 
-Result = cpu.Result | costs.Result | tls.Result | upgrade.Result | reload.Result | memory.Result
+Result = cpu.Result | costs.Result | tls.Result | upgrade.Result | reload.Result | memory.Result | metrics.Result
 
 
 class Measured(msgspec.Struct):
@@ -107,6 +117,9 @@ def section(measured: Measured) -> str:
         part, text, body = "upgrade", UPGRADE_TEXT, _upgrade(result)
     elif isinstance(result, reload.Result):
         part, text, body = "reload", RELOAD_TEXT, _reload(result)
+    elif isinstance(result, metrics.Result):
+        text = METRICS_TEXT.format(workers=result.workers, series=SERIES, deaths=result.deaths)
+        part, body = "metrics", _metrics(result)
     else:
         part, text, body = "memory", MEMORY_TEXT, _memory(result)
     return f"{HEADING}{TITLES[part]}\n\n{text}\n\n{body}\n\nMeasured {measured.machine}.\n"
@@ -212,6 +225,22 @@ def _reload(result: reload.Result) -> str:
         for row in result.rows
     ]
     return table(["", "proxy", "replaced by", "kept", "old left"], rows)
+
+
+def _metrics(result: metrics.Result) -> str:
+    calls = [[row.name, row.version, *(f"{best(row.calls[what]):.0f}" for what in OPERATIONS)] for row in result.rows]
+    scrapes = [
+        [
+            row.name,
+            f"{best(row.scrapes):.1f}",
+            f"{best(row.scrapes_after):.1f}" if row.left else "",
+            *([f"{row.left.files}", f"{row.left.size / 1024:.0f} KiB"] if row.left else ["", ""]),
+        ]
+        for row in result.rows
+    ]
+    titles = ["", f"{result.workers} workers", f"{result.deaths} deaths later", "files", "size"]
+    missing = "".join(f"\n\n{name} could not be had: {problem}." for name, problem in result.missing.items())
+    return f"{table(['', 'version', *OPERATIONS.values()], calls)}\n\n{table(titles, scrapes)}{missing}"
 
 
 def pair(figures: list[float]) -> str:

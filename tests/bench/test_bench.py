@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import costs, cpu, memory, reload, states, tls, upgrade
+from tests.bench import costs, cpu, memory, metrics, reload, states, tls, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
 from tests.bench.page import Measured, Result, section, table, updated
@@ -152,3 +152,20 @@ def test_copies_with_tls_are_larger_than_plain_ones() -> None:
     assert [row.client for row in rows] == ["plain", "TLS 1.2", "TLS 1.3"]
     assert rows[0].size < min(rows[1].size, rows[2].size)
     assert all(row.save > 0 and row.restore > 0 for row in rows)
+
+
+def test_metrics_are_clocked_and_counted() -> None:
+    result = metrics.measure(metrics.Plan(rounds=2, calls=10, scrapes=1, workers=2, deaths=3), lambda _: None)
+    rows = {row.name: row for row in result.rows}
+    assert {*rows, *result.missing} == {*metrics.NAMES.values()}
+    assert all(min(rounds) > 0 for row in result.rows for rounds in [*row.calls.values(), row.scrapes])
+    assert rows["prometheus_client"].left is None
+    for row in result.rows:
+        if row.left:  # one in each life of a worker; the gauge is of those who live
+            assert (row.left.counter, row.left.gauge) == (2 + 3, 2)
+    ours, theirs = rows["shm_metrics, Python"].left, rows["prometheus_client, multiprocess"].left
+    assert ours
+    assert theirs
+    assert ours.files == 1
+    assert theirs.files > 2 * (2 + 3)
+    assert "| shm_metrics, Python " in section(Measured(describe(), result))
