@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from itertools import accumulate
 from selectors import EVENT_READ, DefaultSelector
@@ -90,6 +91,8 @@ class Parent:
                 os.close(self._end)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
                 Worker(self.metrics, mortal=self.mortal).run(self.listener, self._lifeline)
+            except Exception:  # noqa: BLE001  # whatever it is, a child must not go on as a second parent
+                traceback.print_exc()
             finally:
                 os._exit(0)
         self.workers.add(pid)
@@ -137,7 +140,7 @@ class Worker:
             request += more
         self.metrics.busy.inc()
         try:
-            client.sendall(self.answer(request.split(b" ", 2)[1]))
+            client.sendall(self.answer([*request.split(b" ", 2), b""][1]))
         finally:
             self.metrics.busy.dec()
 
@@ -147,7 +150,7 @@ class Worker:
             return response("200 OK", exposition(self.metrics.registry), "text/plain; version=0.0.4; charset=utf-8")
         if self.mortal and path == b"/die/uncounted":
             os.kill(os.getpid(), signal.SIGKILL)
-        if path == b"/" or path.startswith(b"/die/"):
+        if path == b"/" or (self.mortal and path.startswith(b"/die/")):
             self.metrics.found.inc()
             answer = response("200 OK", f"worker {os.getpid()}\n")
         else:

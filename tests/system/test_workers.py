@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -103,6 +104,17 @@ def test_what_a_killed_worker_counted_stays_and_another_takes_its_place(workers:
     )
     assert workers.worker() != killed
     assert workers.metrics()[COUNT] == 2
+
+
+def test_no_request_harms_a_worker(workers: Workers) -> None:
+    for nonsense in (b"\r\n\r\n", b"GET\r\n\r\n", b"\0 \xff \n\r\n\r\n", b"GET /die/counted HTTP/1.1\r\n\r\n", b""):
+        with socket.create_connection(("127.0.0.1", workers.port), PATIENCE) as client:
+            client.sendall(nonsense)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+    metrics = workers.metrics()
+    assert (metrics['workers_requests_total{code="404"}'], metrics["workers_replaced_total"]) == (4, 0)
 
 
 def test_counters_go_on_after_a_crash_of_all_and_are_gone_after_an_orderly_end(workers: Workers) -> None:
