@@ -21,7 +21,7 @@ from proxy.tls.contexts import ClientContexts
 from proxy.tls.tally import Handshakes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import Any
 
     from proxy.config.model import ClusterConfig
@@ -119,6 +119,12 @@ class Cluster:
     def calls(self) -> int:
         """Answers on shared connections to all endpoints, also those that are gone: a bake compares them."""
         return self.calls_before + sum(one.calls for one in (*self.endpoints, *self._former.values()))
+
+    def every_endpoint(self) -> Iterator[tuple[Endpoint, bool]]:
+        """Those that have connections or may get some, each with whether it may be picked."""
+        used = {id(endpoint) for endpoint in self._used}
+        for endpoint in (*self.endpoints, *self._former.values()):
+            yield endpoint, id(endpoint) in used
 
     def endpoint_meters(self, name: str) -> EndpointMeters:
         """What an endpoint counts with."""

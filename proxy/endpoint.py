@@ -140,6 +140,12 @@ class Endpoint:
         for guise in self.guises.values():
             guise.pool.keepalive = settings.pool.keepalive
 
+    def reappear(self) -> None:
+        """Readers may have lost sight of what it counts."""
+        self.meters = self.cluster.endpoint_meters(self.meters.where[1] or self.name)
+        for guise in self.guises.values():
+            guise.meters = self.meters
+
     @property
     def connections(self) -> int:
         """In use, being made, idle, shared."""

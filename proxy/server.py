@@ -23,7 +23,8 @@ from proxy.homes import Homes
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
-from proxy.metrics.families import Families
+from proxy.metrics.gauges import Gauges
+from proxy.metrics.home import SEGMENT, Home
 from proxy.protocols import KINDS, downstream
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
@@ -34,7 +35,6 @@ from proxy.ticker import Ticker
 from proxy.tls.renewal import Renewal
 from proxy.tls.secrecy import scrub
 from proxy.tls.watch import FileWatch
-from shm_metrics import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -64,13 +64,16 @@ class ProxyServer(Homes, Telling):
         heart: Callable[[], Heart] = Heartbeat,
         asker: Callable[[], Asker] = NetworkAsker,
         watch: Callable[[Callable[[], None]], Watch] = FileWatch,
+        segment: str = "",
     ) -> None:
+        """`segment`: the name under which metrics are kept in shared memory; empty: they are not."""
         self.config = config
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
-        self.metrics = Registry()
-        self.families = Families(self.metrics)
+        self.home = Home(config.metrics, segment)
+        self.metrics, self.families = self.home.registry, self.home.families
+        self.gauges = Gauges(self)
         with self.metrics.defining():
             self._define(config)
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
@@ -97,7 +100,7 @@ class ProxyServer(Homes, Telling):
         """Clusters and listeners, and with them what they count."""
         self.clusters = {one.name: Cluster(one, families=self.families) for one in config.clusters}
         self.sinks = Sinks(self.reactor.kernel, config.listeners)
-        self.reopen, self.close = self.sinks.reopen, self.sinks.close
+        self.reopen = self.sinks.reopen
         self.listeners = {
             one.name: Listener(one, self.clusters, downstream(one), self.sinks, self.families)
             for one in config.listeners
@@ -124,14 +127,17 @@ class ProxyServer(Homes, Telling):
         return [listener_spec(one) for one in self.config.listeners]
 
     def descriptors(self) -> Mapping[str, int]:
-        """The key under which the secrets of TLS travel in this attempt."""
-        return {} if self._unknown_tls else {TLS: self.reactor.tls.new_vault()}
+        """The key under which the secrets of TLS travel in this attempt, and the shared memory of the metrics."""
+        own = self.home.descriptors()
+        return own if self._unknown_tls else own | {TLS: self.reactor.tls.new_vault()}
 
     def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
         """The counterpart."""
         for name, fd in descriptors.items():
             if name == TLS:
                 self.reactor.tls.take_vault(fd)
+            elif name == SEGMENT:
+                self.home.accept(fd)
             os.close(fd)
 
     def adopt(self, listeners: Mapping[str, int]) -> None:
@@ -236,8 +242,9 @@ class ProxyServer(Homes, Telling):
         self._go_beside()
 
     def start(self) -> None:
-        """Own: accept and tick."""
+        """Own: accept, tick and count."""
         self.reactor.tls.permit.grant()
+        self.home.own()
         self.sinks.start()
         if not self.reactor.draining:
             self.reactor.acceptor.start()
@@ -309,6 +316,7 @@ class ProxyServer(Homes, Telling):
         reactor.draining = False
         self._tell_clients(False)
         reactor.stop_at = inf
+        self.home.own()
         reactor.acceptor.start()
         self.ticker.start()
         self._go_beside()
@@ -354,6 +362,12 @@ class ProxyServer(Homes, Telling):
                 self.reactor.acceptor.remove(listener)
                 self.reactor.kernel.close(listener.fd)
                 listener.fd = -1
+
+    def close(self) -> None:
+        """The end. Without a successor nobody goes on counting."""
+        self.sinks.close()
+        if not self._retired:
+            self.home.end()
 
     def idle(self) -> bool:
         """Draining, and nothing left."""

@@ -53,6 +53,11 @@ class Upstream(Connection):
     endpoint: Endpoint
     """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
 
+    @property
+    def idle(self) -> bool:
+        """It waits for its next use."""
+        return False
+
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
         self.preface = b""

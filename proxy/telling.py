@@ -34,13 +34,17 @@ class Telling:
         """The live connections."""
         raise NotImplementedError
 
+    def every_listener(self) -> tuple[Listener, ...]:
+        """Those that have connections, or may get some."""
+        return (*self.listeners.values(), *self.reactor.acceptor.leaving)
+
     def in_flight(self) -> int:
         """Requests under way."""
         return sum(connection.in_flight() for connection in self.reactor.connections.values())
 
     def tally(self) -> Tally:
         """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""
-        listeners = (*self.listeners.values(), *self.reactor.acceptor.leaving)
+        listeners = self.every_listener()
         answered = sum(listener.answered for listener in listeners)
         answered += sum(cluster.calls for cluster in self.clusters.values())
         return Tally(answered, sum(listener.failed for listener in listeners), self.reactor.bugs)

@@ -51,6 +51,10 @@ class Family(Generic[T]):
             member = self._members[values] = self._registry.member(self.shape, fitting(self.shape, values))
         return member
 
+    def members(self) -> list[tuple[tuple[object, ...], T]]:
+        """Those that this process asked for, by the values of their labels."""
+        return list(self._members.items())
+
     def remove(self, *values: object) -> None:
         """Readers see that member no more, until somebody asks for it again; it then goes on from where it was."""
         self._registry.hide(self.shape, fitting(self.shape, values))

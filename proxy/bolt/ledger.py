@@ -363,6 +363,11 @@ class Ledger(Framed, Upstream):
         found.update((client, None) for client in self.asked if client.owes(self))
         return tuple(found)
 
+    @property
+    def idle(self) -> bool:
+        """No call is under way."""
+        return not self.calls
+
     def in_flight(self) -> int:
         """The calls, counted here and not at the clients."""
         return len(self.calls)

@@ -31,6 +31,7 @@ from proxy.config.loader import load_with_warnings
 from proxy.config.problems import InvalidConfig
 from proxy.config.tls_files import TlsFiles
 from proxy.kernel import Kernel
+from proxy.metrics.home import segment_name
 from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
 from proxy.tls.secrecy import protect, refuse_key_log
@@ -84,7 +85,11 @@ def run(
             runtime_dir = default_runtime_dir() if config.runtime_dir is None else Path(config.runtime_dir)
         generation = Generation(
             config.name,
-            ProxyServer(config, source=ConfigFile(path, deadline)),
+            ProxyServer(
+                config,
+                source=ConfigFile(path, deadline),
+                segment=segment_name(config.name, runtime_dir),
+            ),
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,

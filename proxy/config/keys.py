@@ -15,6 +15,7 @@ from proxy.config.dns_keys import DNS
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
+from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_keys import TLS_SECTIONS
@@ -109,6 +110,7 @@ ROOT = Section(
         Key("upgrade", UPGRADE, "See below.", absent="the defaults below"),
         Key("app", APP, "The application behind this proxy, see below.", absent="not watched"),
         Key("dns", DNS, "Looks up the names of endpoints, see below.", absent="the defaults below"),
+        Key("metrics", METRICS, "What it counts with, see below.", absent="the defaults below"),
     ),
 )
 
@@ -130,5 +132,6 @@ SECTIONS = (
     UPGRADE,
     APP,
     DNS,
+    METRICS,
     *TLS_SECTIONS,
 )

@@ -84,12 +84,10 @@ class Duration:
         """See `Kind`."""
         if not value:
             return "0s"
-        unit = next(
-            unit
-            for unit in ("d", "h", "m", "s", "ms")
-            if value >= UNITS[unit] and round(value / UNITS[unit], 6).is_integer()
-        )
-        return f"{round(value / UNITS[unit])}{unit}"
+        for unit in ("d", "h", "m", "s", "ms"):
+            if value >= UNITS[unit] and round(value / UNITS[unit], 6).is_integer():
+                return f"{round(value / UNITS[unit])}{unit}"
+        return f"{value / UNITS['ms']:g}ms"
 
 
 @dataclass(frozen=True, slots=True)

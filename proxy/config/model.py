@@ -271,6 +271,15 @@ class DnsConfig(msgspec.Struct, frozen=True, kw_only=True):
     wait: float = 10.0
 
 
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How it counts. Buckets of durations double from ``first_bucket``, in seconds."""
+
+    shared: bool = True
+    per_endpoint: bool = True
+    first_bucket: float = 0.0001
+    buckets: int = 18
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration.
 
@@ -288,6 +297,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     upgrade: UpgradeConfig = UpgradeConfig()
     app: AppConfig | None = None
     dns: DnsConfig = DnsConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @property
     def id(self) -> str:

@@ -20,6 +20,7 @@ from proxy.config.dns_keys import DNS
 from proxy.config.filter_keys import FILTER
 from proxy.config.keys import APP, ROOT, UPGRADE
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
+from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_keys import CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, LISTENER_TLS
@@ -88,6 +89,7 @@ TITLES = (
     (UPGRADE, "upgrade"),
     (APP, "app"),
     (DNS, "dns"),
+    (METRICS, "metrics"),
 )
 
 

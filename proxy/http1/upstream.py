@@ -57,6 +57,11 @@ class Http1Upstream(Download):
         self.answered = False  # an interim response came: the request is not sent again
         self.counted = False  # its endpoint counts it as in use. Derived from `use`
 
+    @property
+    def idle(self) -> bool:
+        """In the pool."""
+        return self.use is IDLE
+
     # ---- for the exchange ----
 
     def dial_for(self, exchange: Exchange, endpoint: Endpoint, timeout: float) -> None:

@@ -4,7 +4,7 @@
     destination    the segment whose descriptor came in the handover; nothing is written to a cell before it owns
     either, if that segment cannot be used: a fresh one beside it, and a line in the log that says why
 
-With ``shared: false`` it has no name: it passes from generation to generation, and ends with the last one.
+With ``metrics: {shared: false}`` it has no name: it passes from generation to generation, and ends with the last one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hotswap.log import fields
-from shm_metrics.errors import MetricsError
+from proxy.metrics.families import Families
+from shm_metrics import MetricsError, Registry, exponential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from shm_metrics import Registry
+    from proxy.config.model import MetricsConfig
 
 log = logging.getLogger("proxy")
 
@@ -36,17 +37,18 @@ def segment_name(name: str, runtime: Path) -> str:
 
 
 class Home:
-    """The shared memory of one registry. `name` is empty where there is to be none, as in tests."""
+    """The registry of one server, and its shared memory. `name` is empty where there is to be none, as in tests."""
 
-    def __init__(self, registry: Registry, name: str) -> None:
-        self._registry = registry
+    def __init__(self, config: MetricsConfig, name: str) -> None:
+        self.registry = Registry()
+        bounds = exponential(config.first_bucket, 2, config.buckets)
+        self.families = Families(self.registry, per_endpoint=config.per_endpoint, bounds=bounds)
         self._name = name
-        self.shared = True
-        """It has a name. From the configuration, which may change until it is needed."""
+        self._named = config.shared
 
     def descriptors(self) -> dict[str, int]:
         """For a destination; they are closed once sent."""
-        fd = self._registry.fd
+        fd = self.registry.fd
         return {} if fd < 0 else {SEGMENT: os.dup(fd)}
 
     def accept(self, fd: int) -> None:
@@ -54,19 +56,19 @@ class Home:
         self._try("the metrics of the generation before cannot be used", lambda: self._join(fd))
 
     def _join(self, fd: int) -> None:
-        self._registry.move_into(fd, self._name)
+        self.registry.move_into(fd, self._name)
 
     def own(self) -> None:
         """This generation owns: have a segment, and have gauges count for it."""
-        if self._registry.fd < 0 and self._name:
-            if self.shared:
+        if self.registry.fd < 0 and self._name:
+            if self._named:
                 self._try("metrics cannot be kept in shared memory by name", self._open)
-            if self._registry.fd < 0:
-                self._try("metrics are in the memory of this process alone", self._registry.move_off)
-        self._registry.reign()
+            if self.registry.fd < 0:
+                self._try("metrics are in the memory of this process alone", self.registry.move_off)
+        self.registry.reign()
 
     def _open(self) -> None:
-        for reason in self._registry.move_to(self._name):
+        for reason in self.registry.move_to(self._name):
             log.warning("a segment of metrics is not used, and left where it is", extra=fields(reason=reason))
 
     def _try(self, what: str, move: Callable[[], None]) -> None:
@@ -77,8 +79,8 @@ class Home:
 
     def remain(self) -> None:
         """This generation gave everything away but for what it kept: the gauges of that count, too."""
-        self._registry.assist()
+        self.registry.assist()
 
     def end(self) -> None:
         """An orderly end without a successor: nobody goes on counting."""
-        self._registry.unlink()
+        self.registry.unlink()

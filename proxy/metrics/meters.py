@@ -82,6 +82,10 @@ class ListenerMeters:
         self.unrouted = self.route("")
         """Requests that no route matched."""
 
+    def route_names(self) -> list[str]:
+        """The labels of all routes."""
+        return list(self._routes)
+
     def route(self, name: str) -> RouteMeters:
         """That of a route, by its label."""
         found = self._routes.get(name)
@@ -95,7 +99,6 @@ class EndpointMeters:
 
     __slots__ = (
         "_families",
-        "_where",
         "codes",
         "connections",
         "durations",
@@ -106,11 +109,12 @@ class EndpointMeters:
         "sent",
         "timed_out",
         "timeouts",
+        "where",
     )
 
     def __init__(self, families: Families, cluster: str, endpoint: str, *, tls: bool) -> None:
         self._families = families
-        self._where = where = cluster, endpoint if families.per_endpoint else ""
+        self.where = where = cluster, endpoint if families.per_endpoint else ""
         self.connections = families.upstream.labels(*where, encryption(tls=tls))
         self.refused = families.connect_failures.labels(*where, "refused")
         self.timed_out = families.connect_failures.labels(*where, "timeout")
@@ -125,13 +129,13 @@ class EndpointMeters:
 
     def http(self) -> list[Counter]:
         """Its `codes`: only endpoints that speak HTTP have them."""
-        self.codes = [self._families.answers.labels(*self._where, code) for code in CLASSES]
+        self.codes = [self._families.answers.labels(*self.where, code) for code in CLASSES]
         return self.codes
 
     def bolt(self) -> tuple[Counter, Counter]:
         """For calls that went well, and for errors."""
         answers = self._families.answers
-        return answers.labels(*self._where, OK), answers.labels(*self._where, ERROR)
+        return answers.labels(*self.where, OK), answers.labels(*self.where, ERROR)
 
 
 class ClusterMeters:

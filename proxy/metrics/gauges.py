@@ -1,0 +1,144 @@
+"""Gauges, set from the true state right before a scrape: so they cost nothing while nobody asks, and are never off.
+
+Looking at every connection takes a millisecond for some thousands, so `refresh` works in slices: whoever drives it lets
+the data plane tick in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.metrics.meters import encryption
+from proxy.sides import Downstream, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from proxy.cluster import Cluster
+    from proxy.connection import Connection
+    from proxy.endpoint import Endpoint
+    from proxy.listener import Listener
+    from proxy.metrics.families import Families
+    from shm_metrics import Family, Gauge, Shape
+
+SLICE: Final = 1000
+"""Connections looked at in one go: half a millisecond."""
+
+
+class Counted(Protocol):
+    """What is looked at."""
+
+    families: Families
+    clusters: dict[str, Cluster]
+
+    def every_listener(self) -> Iterable[Listener]:
+        """Those that have connections, or may get some."""
+
+    def values(self) -> Mapping[int, Connection]:
+        """The live connections."""
+
+
+class Gauges:
+    """Sets the gauges of one server."""
+
+    def __init__(self, server: Counted) -> None:
+        self._server = server
+        self._known: frozenset[tuple[str, ...]] = frozenset()
+
+    def refresh(self, *, owns: bool) -> Iterator[None]:
+        """Look at everything; yields where others may go on in between.
+
+        One that gave everything away (`owns` False) tells of the connections that it kept, and of nothing else.
+        """
+        families = self._server.families
+        downstream: Counter[tuple[str, ...]] = Counter()
+        upstream: Counter[tuple[str, ...]] = Counter()
+        requests: Counter[tuple[str, ...]] = Counter()
+        for number, connection in enumerate(list(self._server.values().values()), start=1):
+            if not number % SLICE:
+                yield
+            if connection.closed:
+                continue
+            secure = encryption(tls=connection.tls is not None)
+            if isinstance(connection, Downstream):
+                listener = connection.listener
+                downstream[listener.name, listener.config.protocol, secure] += 1
+                under_way = connection.in_flight()
+                if under_way:
+                    requests[listener.name,] += under_way
+            elif isinstance(connection, Upstream):
+                state = "connecting" if connection.connecting else "idle" if connection.idle else "active"
+                upstream[(*connection.endpoint.meters.where, secure, state)] += 1
+        yield
+        if not owns:
+            _publish(families.downstream_now, downstream)
+            _publish(families.requests_now, requests)
+            _publish(families.upstream_now, upstream)
+            return
+        self._follow()
+        for listener in self._server.every_listener():
+            requests[listener.name,] += 0
+            downstream[listener.name, listener.config.protocol, encryption(tls=listener.tls is not None)] += 0
+        _publish(families.downstream_now, downstream)
+        _publish(families.requests_now, requests)
+        at_endpoints: Counter[tuple[str, ...]] = Counter()
+        healthy: Counter[tuple[str, ...]] = Counter()
+        for endpoint, used in self._endpoints():
+            where = endpoint.meters.where
+            at_endpoints[where] += endpoint.in_flight
+            healthy[where] += used
+            secure = encryption(tls=endpoint.cluster.tls is not None)
+            for state in ("active", "idle"):
+                upstream[(*where, secure, state)] += 0
+        _publish(families.upstream_now, upstream)
+        _publish(families.upstream_requests_now, at_endpoints)
+        _publish(families.healthy, healthy)
+
+    def _endpoints(self) -> Iterator[tuple[Endpoint, bool]]:
+        """All that have connections or may get some, each with whether it may be picked."""
+        for cluster in self._server.clusters.values():
+            yield from cluster.every_endpoint()
+
+    # ---- what is gone ----
+
+    def _follow(self) -> None:
+        """Listeners, routes, clusters and endpoints came or went: have readers see those that there are."""
+        known: set[tuple[str, ...]] = set()
+        for listener in self._server.every_listener():
+            known.add(("listener", listener.name))
+            known.update(("route", listener.name, name) for name in listener.meters.route_names())
+        for name in self._server.clusters:
+            known.add(("cluster", name))
+        for endpoint, _ in self._endpoints():
+            known.add(("endpoint", *endpoint.meters.where))
+        if known != self._known:
+            for endpoint, _ in self._endpoints():
+                if ("endpoint", *endpoint.meters.where) not in self._known:
+                    endpoint.reappear()
+            self._known = frozenset(known)
+            self._server.families.registry.retain(self._wanted)
+
+    def _wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
+        """A member that belongs to nothing any more, in this generation or one before, is not shown."""
+        if not shape.name.startswith("hotswap_"):
+            return True
+        known = self._known
+        labels = dict(zip(shape.labels, values, strict=True))
+        listener, cluster = labels.get("listener"), labels.get("cluster")
+        if listener is not None and ("listener", listener) not in known:
+            return False
+        if labels.get("route") and ("route", str(listener), labels["route"]) not in known:
+            return False
+        if cluster is not None and ("cluster", cluster) not in known:
+            return False
+        return "endpoint" not in labels or ("endpoint", str(cluster), labels["endpoint"]) in known
+
+
+def _publish(family: Family[Gauge], counts: Counter[tuple[str, ...]]) -> None:
+    """Set those that are counted, and all others of this process to nothing."""
+    for values, member in family.members():
+        if values not in counts:
+            member.set(0)
+    for values, count in counts.items():
+        family.labels(*values).set(count)
