@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotswap import listeners, preflight
+from hotswap import listeners, preflight, spawn
 from hotswap.admission import failed, judge
 from hotswap.bake import Baking
 from hotswap.chain import Bake, Chain
@@ -72,7 +72,7 @@ class Serving:
         self.gave_away = False
         self._leaving = False
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
-        self._runtime = runtime
+        self.runtime = runtime
         self._limits = limits
         self._attempt: SourceAttempt | None = None
         self._upgrade: Upgrade | None = None
@@ -82,8 +82,8 @@ class Serving:
         self._waiting: list[asyncio.Future[None]] = []
         self._successor = -1  # its pidfd
         self._greeter: Greeter | None = None
-        self._control = HttpServer(routes(self))
         self._admin_routes = admin_routes(self) if admin_routes else {}
+        self._control = self._control_server()
         self._admin = HttpServer(self._admin_routes)
         self.started = time.time()
         self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
@@ -101,6 +101,10 @@ class Serving:
         self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
         self.loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
 
+    def _control_server(self) -> HttpServer:
+        """It answers what the admin address does, and more."""
+        return HttpServer({**self._admin_routes, **routes(self)})
+
     def _close_doors(self) -> None:
         self._control.stop()
         self._admin.stop()
@@ -115,7 +119,7 @@ class Serving:
         await self._admin.finish(0.1)
         self.server.close()
         if not self.gave_away:
-            self._runtime.unlink()
+            self.runtime.unlink()
 
     def _on_signal(self, number: int) -> None:
         if self._attempt is not None and self._attempt.frozen:
@@ -227,16 +231,12 @@ class Serving:
     def _watch_copies(self, attempt: SourceAttempt) -> None:
         """Descriptors stay shared until the failed destination is proven dead."""
         pidfd = attempt.detach_pidfd()
-        if pidfd < 0:
-            return
+        if pidfd >= 0:
+            spawn.on_death(self.loop, pidfd, self._copies_gone)
 
-        def dead() -> None:
-            self.loop.remove_reader(pidfd)
-            os.close(pidfd)
-            if self._attempt is None:
-                self.server.sharing(False)
-
-        self.loop.add_reader(pidfd, dead)
+    def _copies_gone(self) -> None:
+        if self._attempt is None:
+            self.server.sharing(False)
 
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
@@ -310,7 +310,7 @@ class Serving:
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
-        self._control = HttpServer(routes(self))
+        self._control = self._control_server()
         self.open()
 
     def end_destination(self) -> None:

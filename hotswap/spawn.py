@@ -7,12 +7,13 @@ say more than "it ended with exit code 3". ``HOTSWAP_TOKEN`` lets the source rec
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -111,3 +112,14 @@ def report(fd: int, failure: HotswapError) -> None:
 def own_command() -> list[str]:
     """The command line that starts this program again."""
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+def on_death(loop: asyncio.AbstractEventLoop, pidfd: int, then: Callable[[], object]) -> None:
+    """Call `then` once that process is dead. The pidfd is closed."""
+
+    def dead() -> None:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        then()
+
+    loop.add_reader(pidfd, dead)

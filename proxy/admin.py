@@ -4,6 +4,7 @@
     GET /ready     200 while this name accepts connections, 503 while it drains, the application behind it is dead,
                    or a name of an endpoint waits for its first answer
     GET /status    the status as JSON, the same as on the control socket
+    GET /metrics   everything that is counted, as Prometheus text, OpenMetrics or JSON
 
 It may be reachable over the network, so it offers none of the control socket's orders.
 """
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.http import Request, Response
 from hotswap.routes import status
+from proxy.metrics.scrape import metrics_route
 from proxy.server import ProxyServer
 
 if TYPE_CHECKING:
@@ -40,4 +42,9 @@ def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
     async def show(_request: Request) -> Response:
         return Response.json(status(serving))
 
-    return {("GET", "/live"): live, ("GET", "/ready"): ready, ("GET", "/status"): show}
+    return {
+        ("GET", "/live"): live,
+        ("GET", "/ready"): ready,
+        ("GET", "/status"): show,
+        ("GET", "/metrics"): metrics_route(serving),
+    }

@@ -172,6 +172,11 @@ class Registry:
         if self._shared is not None:
             self._shared.slots.reign()
 
+    @property
+    def reigns(self) -> bool:
+        """No other process reigns since this one did; without shared memory always."""
+        return self._shared is None or self._shared.slots.reigns
+
     def assist(self) -> None:
         """Gauges count for this process, too."""
         if self._shared is not None:

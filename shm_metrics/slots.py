@@ -195,6 +195,12 @@ class Slots:
         fence()
         segment.header[REIGN] = claim
 
+    @property
+    def reigns(self) -> bool:
+        """Gauges count for this process and those that assist it."""
+        segment = self._segment
+        return self.own >= 0 and segment.header[REIGN] == segment.word(self.own, CLAIM)
+
     def join(self) -> None:
         """Gauges count for this process, too."""
         if self.own >= 0:
