@@ -20,11 +20,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from itertools import accumulate
 from selectors import EVENT_READ, DefaultSelector
 from typing import IO, cast
 
 from shm_metrics import Registry
+from shm_metrics.exposition import CONTENT_TYPES, Exposition
 
 WORKERS = 4
 HOST = "127.0.0.1"
@@ -53,6 +53,11 @@ class Metrics:
         self.busy = self.registry.gauge("workers_busy", "Workers that have a request now.")
         self.living = self.registry.gauge("workers_living", "Workers that are there now.")
         self.replaced = self.registry.counter("workers_replaced_total", "Workers that died and were replaced.")
+        self._exposition = Exposition()
+
+    def text(self) -> bytes:
+        """For Prometheus: the sum of all workers, the dead ones too."""
+        return b"".join(self._exposition.pieces(self.registry.collect(), "text"))
 
 
 # ---- the parent ----
@@ -146,16 +151,16 @@ class Worker:
 
     def answer(self, path: bytes) -> bytes:
         began = time.perf_counter()
-        if path == b"/metrics":  # of all workers, the dead ones too; not counted itself
-            return response("200 OK", exposition(self.metrics.registry), "text/plain; version=0.0.4; charset=utf-8")
+        if path == b"/metrics":  # itself not counted
+            return response("200 OK", self.metrics.text(), CONTENT_TYPES["text"])
         if self.mortal and path == b"/die/uncounted":
             os.kill(os.getpid(), signal.SIGKILL)
         if path == b"/" or (self.mortal and path.startswith(b"/die/")):
             self.metrics.found.inc()
-            answer = response("200 OK", f"worker {os.getpid()}\n")
+            answer = response("200 OK", b"worker %d\n" % os.getpid())
         else:
             self.metrics.not_found.inc()
-            answer = response("404 Not Found", "There is / and /metrics.\n")
+            answer = response("404 Not Found", b"There is / and /metrics.\n")
         # Counted first and sent then: whoever has an answer finds it counted.
         self.metrics.seconds.observe(time.perf_counter() - began)
         if self.mortal and path == b"/die/counted":
@@ -163,33 +168,9 @@ class Worker:
         return answer
 
 
-def response(status: str, text: str, kind: str = "text/plain; charset=utf-8") -> bytes:
-    body = text.encode()
+def response(status: str, body: bytes, kind: str = "text/plain") -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
-
-
-def exposition(registry: Registry) -> str:
-    """Everything in the Prometheus text format."""
-    lines = []
-    for shape, members in registry.collect():
-        name = shape.name
-        lines += [f"# HELP {name} {shape.help}", f"# TYPE {name} {shape.kind}"]
-        for values, cells in members:
-            labels = [f'{label}="{value}"' for label, value in zip(shape.labels, values, strict=True)]
-            if shape.kind != "histogram":
-                lines.append(series(name, labels, cells[0]))
-                continue
-            total, *buckets = cells
-            counts = list(accumulate(buckets))
-            for bound, count in zip([*shape.bounds, "+Inf"], counts, strict=True):
-                lines.append(series(f"{name}_bucket", [*labels, f'le="{bound}"'], count))
-            lines += [series(f"{name}_sum", labels, total), series(f"{name}_count", labels, counts[-1])]
-    return "\n".join(lines) + "\n"
-
-
-def series(name: str, labels: list[str], value: float) -> str:
-    return f"{name}{{{','.join(labels)}}} {value}" if labels else f"{name} {value}"
 
 
 # ---- the demo: a client that knows what must have been counted ----

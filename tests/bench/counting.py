@@ -96,12 +96,13 @@ class Ours:
     """shm_metrics, in shared memory."""
 
     def __init__(self) -> None:
-        from examples.workers import exposition
         from shm_metrics import Registry
+        from shm_metrics.exposition import Exposition
 
         self.name = f"bench-{os.getpid()}"
         self.registry = registry = Registry.open(self.name)
-        self.text = lambda: exposition(registry).encode()
+        exposition = Exposition()
+        self.text = lambda: b"".join(exposition.pieces(registry.collect(), "text"))
         with registry.defining():
             self.family = registry.counter("bench_requests_total", "Requests.", NAMES)
             gauges = registry.gauge("bench_busy", "Busy.", NAMES)
