@@ -37,7 +37,7 @@ from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
 from hotswap.serving import Serving
-from hotswap.swappable import Schema, Swappable
+from hotswap.swappable import Schema, Swappable, Took
 
 log = logging.getLogger("hotswap")
 
@@ -246,6 +246,8 @@ class Generation:
         if record is not None:
             record.downtime_ms, record.listeners = figures.downtime_ms, figures.listeners
             record.connections, record.in_flight = figures.connections, figures.in_flight
+        phases = {phase: milliseconds / 1e3 for phase, milliseconds in figures.phases.items()}
+        self._server.took_over(Took(figures.downtime_ms / 1e3, phases, figures.stayed))
 
     def leave(self, failure: HotswapError | None) -> None:
         """See `Taker`."""
@@ -273,6 +275,8 @@ class Generation:
         intent, self._chain.intent = self._chain.intent, None
         if intent is None or self._how == "crash":
             intent = Intent()
+        how = intent.how or self._how
+        self._server.owning(self._number, how)
         self._chain.add(
             Record(
                 self._number,
@@ -283,7 +287,7 @@ class Generation:
                 identity.cwd,
                 os.getpid(),
                 time.time(),
-                intent.how or self._how,
+                how,
                 restores=intent.restores,
             )
         )

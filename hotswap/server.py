@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Value
+from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Took, Value
 
 
 class Server:
@@ -71,6 +71,15 @@ class Server:
 
     def restore_shared(self, state: bytes, now: float) -> None:
         """Nothing but connections."""
+
+    def owning(self, generation: int, how: str) -> None:
+        """Nothing counts."""
+
+    def took_over(self, took: Took) -> None:
+        """Nothing counts."""
+
+    def kept_on(self, how: str, *, thawed: bool) -> None:
+        """Nothing counts."""
 
     def staying(self) -> Mapping[int, str]:
         """Everything moves."""

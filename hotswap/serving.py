@@ -77,10 +77,9 @@ class Serving:
         self._attempt: SourceAttempt | None = None
         self._upgrade: Upgrade | None = None
         self.last_upgrade: dict[str, Any] | None = None
-        self._held_signal = 0
         self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
         self._waiting: list[asyncio.Future[None]] = []
-        self._successor = -1  # its pidfd
+        self._held_signal, self._successor = 0, -1  # the latter's pidfd
         self._greeter: Greeter | None = None
         self._admin_routes = admin_routes(self) if admin_routes else {}
         self._control = self._control_server()
@@ -251,6 +250,7 @@ class Serving:
 
     def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
         self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
+        self.server.kept_on("upgrade" if attempt.hello.token else "takeover", thawed=attempt.froze)
 
     @property
     def generation(self) -> int:

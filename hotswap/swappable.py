@@ -25,7 +25,7 @@ round began on the respective side (seconds, monotonic clock of that process), s
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -67,6 +67,34 @@ class Tally(NamedTuple):
     """Those among them that failed by our fault or the upstream's: 5xx, refused, broken off."""
     crashes: int = 0
     """Bugs of this generation that showed."""
+
+
+class Reason(str):
+    """Why a connection stays: a text for people, and a `word` for counters, one of few."""
+
+    __slots__ = ("word",)
+
+    word: str
+
+    def __new__(cls, text: str, word: str) -> Self:
+        """`word`: a name as metrics have them."""
+        reason = super().__new__(cls, text)
+        reason.word = word
+        return reason
+
+
+REFUSED = "refused"
+"""The word of a reason that has none: the destination's, told when it could not restore a value."""
+
+
+class Took(NamedTuple):
+    """What a handover came to, as its source saw it. Times are seconds."""
+
+    downtime: float
+    phases: Mapping[str, float]
+    """Of the downtime: copy, check, byte."""
+    stayed: Mapping[str, int]
+    """Connections that stayed with the source, by the word of the reason."""
 
 
 class Value(Protocol):
@@ -140,8 +168,17 @@ class Swappable(Protocol):
     def restore_shared(self, state: bytes, now: float) -> None:
         """The counterpart, once, after the last `restore` and before `start`."""
 
+    def owning(self, generation: int, how: str) -> None:
+        """This generation owns: called before `start`. `how`: cold, upgrade, takeover, rollback or crash."""
+
+    def took_over(self, took: Took) -> None:
+        """The source said goodbye; it may die before it does."""
+
+    def kept_on(self, how: str, *, thawed: bool) -> None:
+        """An attempt to replace this generation failed (`how`: upgrade or takeover), perhaps after the freeze."""
+
     def staying(self) -> Mapping[int, str]:
-        """Serials of connections that cannot move in this attempt, each with the reason for people.
+        """Serials of connections that cannot move in this attempt, each with the reason for people (`Reason`).
 
         Complete with whatever must stay with them: the other side of a relay, the upstream
         connection that carries their calls. Asked anew in each round.

@@ -10,6 +10,7 @@ from hotswap.errors import CannotRestore
 from proxy.protocols import KINDS
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection
 
     from hotswap.swappable import Saved
@@ -30,6 +31,7 @@ class Homes:
     ticker: Ticker
     _by_address: dict[str, Listener]
     _links: Links
+    arrived: Counter[str]
     _unordered: bool
     """A connection came that is not the last by serial."""
     _highest: int
@@ -63,6 +65,7 @@ class Homes:
             self.reactor.sharing = True  # the source holds the original descriptor until it ends
             self.reactor.restore(connection, saved.fd)
             self._links.arrived(connection)
+            self.arrived[saved.kind] += 1
             self.ticker.replan()
 
     def _blank(self, saved: Saved) -> Connection:
@@ -81,6 +84,7 @@ class Homes:
         if connection is not None:
             self._links.gone(connection)
             connection.dropped()
+            self.arrived[connection.kind] -= 1
             self.reactor.forget(connection)
 
     def listener(self, name: str, address: str, protocol: str) -> Listener:

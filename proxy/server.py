@@ -8,6 +8,7 @@ of most methods is there) and `proxy.plane.Places` for connections that are bein
 from __future__ import annotations
 
 import os
+from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,14 @@ from proxy.homes import Homes
 from proxy.kernel import Kernel
 from proxy.links import Links
 from proxy.listener import Listener
+from proxy.metrics.beat import Beat
 from proxy.metrics.gauges import Gauges
 from proxy.metrics.home import SEGMENT, Home
 from proxy.protocols import KINDS, downstream
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
-from proxy.sides import Downstream
+from proxy.staying import TLS, Staying
 from proxy.telling import Telling
 from proxy.ticker import Ticker
 from proxy.tls.renewal import Renewal
@@ -46,13 +48,11 @@ if TYPE_CHECKING:
     from proxy.reload import Source
     from proxy.tls.renewal import Watch
 
-TLS = "tls"
-"""What a destination must know to be given encrypted connections, and the name of the key that comes with them."""
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""
 
 
-class ProxyServer(Homes, Telling):
+class ProxyServer(Homes, Staying, Telling):
     """A proxy for one configuration, inert until `start`."""
 
     def __init__(
@@ -64,9 +64,12 @@ class ProxyServer(Homes, Telling):
         heart: Callable[[], Heart] = Heartbeat,
         asker: Callable[[], Asker] = NetworkAsker,
         watch: Callable[[Callable[[], None]], Watch] = FileWatch,
+        *,
+        beat: Callable[[Callable[[], None]], Beat] = Beat,
         segment: str = "",
     ) -> None:
         """`segment`: the name under which metrics are kept in shared memory; empty: they are not."""
+        super().__init__()
         self.config = config
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
@@ -74,6 +77,7 @@ class ProxyServer(Homes, Telling):
         self.home = Home(config.metrics, segment)
         self.metrics, self.families = self.home.registry, self.home.families
         self.gauges = Gauges(self)
+        self._beat = beat(self._remain)
         with self.metrics.defining():
             self._define(config)
         self._by_address = {listener.address: listener for listener in self.listeners.values()}
@@ -88,13 +92,11 @@ class ProxyServer(Homes, Telling):
         self._links = Links(self.reactor.connections)
         self._unordered = False
         self._highest = 0
-        self._homeless: dict[str, str] = {}
-        self._kept: dict[int, str] = {}
+        self.arrived: Counter[str] = Counter()
         self._left: dict[int, Connection] = {}
         self._left_counted = True
         self._removed: list[Listener] = []
         self._retired = False
-        self._unknown_tls = False
 
     def _define(self, config: Config) -> None:
         """Clusters and listeners, and with them what they count."""
@@ -112,16 +114,6 @@ class ProxyServer(Homes, Telling):
         """The kinds of all protocols, configured or not, and that of TLS, which connections of any kind may have."""
         return {kind: connection.schema for kind, connection in KINDS.items()} | {TLS: Schema(1, 1)}
 
-    def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
-        """An attempt begins. Every kind has one version so far; a destination may not know some of them."""
-        self._unknown_tls = TLS not in chosen
-        self._homeless = {
-            listener.address: f"listener {listener.name!r} ({listener.address}) is not in the new configuration"
-            for listener in (*self.listeners.values(), *self.reactor.acceptor.leaving)
-            if listener.address not in wanted
-        }
-        self._kept = {}
-
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
         return [listener_spec(one) for one in self.config.listeners]
@@ -129,7 +121,7 @@ class ProxyServer(Homes, Telling):
     def descriptors(self) -> Mapping[str, int]:
         """The key under which the secrets of TLS travel in this attempt, and the shared memory of the metrics."""
         own = self.home.descriptors()
-        return own if self._unknown_tls else own | {TLS: self.reactor.tls.new_vault()}
+        return own if self.unknown_tls else own | {TLS: self.reactor.tls.new_vault()}
 
     def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
         """The counterpart."""
@@ -171,33 +163,6 @@ class ProxyServer(Homes, Telling):
         self._tell_clients(self.reactor.draining)
 
     # ---- who owns ----
-
-    def staying(self) -> Mapping[int, str]:
-        """Connections of listeners that the destination lacks, what it refused, and their other sides."""
-        surplus = self.reactor.tls.surplus() if self.reactor.tls.handshaking else ()
-        if not self._homeless and not self._kept and not self._unknown_tls and not surplus:
-            return {}
-        connections = self.reactor.connections
-        reasons = {serial: reason for serial, reason in self._kept.items() if serial in connections}
-        for serial, connection in connections.items():
-            if isinstance(connection, Downstream) and connection.listener.address in self._homeless:
-                reasons.setdefault(serial, self._homeless[connection.listener.address])
-        reasons |= dict.fromkeys(surplus, "too many TLS handshakes are under way for all to follow")
-        if self._unknown_tls:
-            encrypted = [serial for serial, one in connections.items() if one.tls is not None]
-            reasons = dict.fromkeys(encrypted, "the new version does not know TLS") | reasons
-        open_ends = list(reasons)
-        while open_ends:
-            serial = open_ends.pop()
-            for bond in connections[serial].bonds():
-                if bond.serial not in reasons:
-                    reasons[bond.serial] = reasons[serial]
-                    open_ends.append(bond.serial)
-        return reasons
-
-    def keep(self, serials: Collection[int], reason: str) -> None:
-        """These stay, for the attempt under way."""
-        self._kept.update(dict.fromkeys(serials, reason))
 
     def stragglers(self) -> Collection[int]:
         """Clients whose TLS handshake is under way."""
@@ -262,6 +227,7 @@ class ProxyServer(Homes, Telling):
         self.ticker.renew()
         if kept:
             self._uncount()
+            self._beat.start()
         self._retired = True
         reactor.next_serial += APART
         self._removed = [self.listeners[name] for name in removed]
@@ -269,6 +235,12 @@ class ProxyServer(Homes, Telling):
             reactor.acceptor.accept_queued(listener)
         self._finish(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
         self.ticker.start()
+
+    def _remain(self) -> None:
+        """Tell readers of what this retired generation still has."""
+        for _ in self.gauges.refresh(owns=False):
+            pass
+        self.home.remain()
 
     def _uncount(self) -> None:
         """What is left no longer counts at listeners and endpoints, nor waits in pools."""
@@ -316,6 +288,7 @@ class ProxyServer(Homes, Telling):
         reactor.draining = False
         self._tell_clients(False)
         reactor.stop_at = inf
+        self._beat.stop()
         self.home.own()
         reactor.acceptor.start()
         self.ticker.start()

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 from hotswap.swappable import Tally
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
 
+    from hotswap.swappable import Took
     from proxy.accesslog.log import Sinks
     from proxy.app import App
     from proxy.cluster import Cluster
     from proxy.connection import Connection
     from proxy.dns.names import Names
     from proxy.listener import Listener
+    from proxy.metrics.home import Home
     from proxy.reactor import Reactor
     from proxy.tls.renewal import Renewal
 
@@ -29,6 +32,22 @@ class Telling:
     reactor: Reactor
     renewal: Renewal
     sinks: Sinks
+
+    home: Home
+    arrived: Counter[str]
+    """Connections that came from the generation before, by kind."""
+
+    def owning(self, generation: int, how: str) -> None:
+        """See `Swappable`."""
+        self.home.upgrades.owning(generation, how)
+
+    def took_over(self, took: Took) -> None:
+        """See `Swappable`."""
+        self.home.upgrades.took_over(took, +self.arrived)
+
+    def kept_on(self, how: str, *, thawed: bool) -> None:
+        """See `Swappable`."""
+        self.home.upgrades.kept_on(how, thawed=thawed)
 
     def values(self) -> Mapping[int, Connection]:
         """The live connections."""

@@ -23,7 +23,7 @@ from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
 from hotswap.handover.rounds import Copier, Limits, converged
 from hotswap.handover.states import Action, Event, Source, State, source_step
-from hotswap.swappable import Swappable, Value
+from hotswap.swappable import REFUSED, Swappable, Value
 
 log = logging.getLogger("hotswap.handover")
 
@@ -74,6 +74,7 @@ class SourceAttempt(Machine):
         self._chosen: dict[str, int] = {}
         self._stragglers: set[int] = set()
         self._at: dict[str, float] = {}
+        self.froze = False
 
     def begin(self, chosen: Mapping[str, int], pidfd: int) -> None:
         """The HELLO was acceptable: welcome it and start to copy."""
@@ -250,6 +251,7 @@ class SourceAttempt(Machine):
     def _freeze(self) -> None:
         self._report({"event": "freezing", "rounds": self._round})
         self._mark("freeze")
+        self.froze = True
         self._holder.freeze()
         self.set_deadline(self._limits.freeze, self._late)
 
@@ -355,7 +357,9 @@ class SourceAttempt(Machine):
 
     def _send_bye(self) -> None:
         outcome = self.outcome
-        self.send(wire.Bye(outcome.downtime_ms, outcome.listeners, outcome.connections, outcome.in_flight))
+        words = Counter(getattr(reason, "word", REFUSED) for reason in self._copier.staying.values())
+        moved = (outcome.downtime_ms, outcome.listeners, outcome.connections, outcome.in_flight)
+        self.send(wire.Bye(*moved, outcome.phases, dict(words.most_common(64))))
         self.set_deadline(self._limits.release, self._late)
 
     def _take_listeners(self) -> None:

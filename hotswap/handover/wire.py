@@ -202,6 +202,8 @@ class Bye(Message, frozen=True, tag="BYE"):
     listeners: Count = 0
     connections: Count = 0
     in_flight: Count = 0
+    phases: Annotated[dict[Name, Annotated[float, Meta(ge=0.0, le=1e12)]], Meta(max_length=16)] = {}  # milliseconds
+    stayed: Annotated[dict[Name, Count], Meta(max_length=64)] = {}  # connections, by the word of the reason
 
 
 class Released(Message, frozen=True, tag="RELEASED"):

@@ -15,7 +15,9 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hotswap.log import fields
+from proxy.metrics.beat import process
 from proxy.metrics.families import Families
+from proxy.metrics.upgrades import Upgrades
 from shm_metrics import MetricsError, Registry, exponential
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Home:
         self.registry = Registry()
         bounds = exponential(config.first_bucket, 2, config.buckets)
         self.families = Families(self.registry, per_endpoint=config.per_endpoint, bounds=bounds)
+        self.upgrades = Upgrades(self.registry)
         self._name = name
         self._named = config.shared
 
@@ -66,6 +69,7 @@ class Home:
             if self.registry.fd < 0:
                 self._try("metrics are in the memory of this process alone", self.registry.move_off)
         self.registry.reign()
+        self.upgrades.again()
 
     def _open(self) -> None:
         for reason in self.registry.move_to(self._name):
@@ -79,7 +83,12 @@ class Home:
 
     def remain(self) -> None:
         """This generation gave everything away but for what it kept: the gauges of that count, too."""
+        self.tell()
         self.registry.assist()
+
+    def tell(self) -> None:
+        """Say what this process uses."""
+        self.registry.tell(process(self.upgrades.number))
 
     def end(self) -> None:
         """An orderly end without a successor: nobody goes on counting."""

@@ -37,6 +37,7 @@ def metrics_route(serving: Serving) -> Route:
         if serving.gave_away or not server.metrics.reigns:  # nothing may come between this look and `collect`
             passed_on = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
             return await ask_successor(serving.runtime.control_path, request.path, passed_on)
+        server.home.tell()
         families = [*server.metrics.collect(), *processes.families(server.metrics.processes())]
         form = chosen(request.headers.get("accept", ""))
         pieces = exposition.pieces(families, form)

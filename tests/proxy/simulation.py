@@ -111,7 +111,8 @@ class World:
         return SimulatedKernel(self, first_fd=10 + 7 * self.moves, offset=1000.0 + 333.25 * self.moves)
 
     def _proxy(self, kernel: SimulatedKernel) -> ProxyServer:
-        proxy = ProxyServer(self.config, kernel, ManualTicker, heart=ManualHeart, asker=self.asker, watch=NoWatch)
+        beside = {"heart": ManualHeart, "asker": self.asker, "watch": NoWatch, "beat": NoWatch}
+        proxy = ProxyServer(self.config, kernel, ManualTicker, **beside)  # type: ignore[arg-type]  # each fits its key
         proxy.adopt(
             {one.name: kernel.install(self.queues.setdefault(one.address, [])) for one in self.config.listeners}
         )
