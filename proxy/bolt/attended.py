@@ -164,7 +164,7 @@ class Attended(Client):
             return
         if until == inf and head.type == REQUEST:
             until = self.plane.now + (terms or cluster.config).request_timeout
-        chosen.add(frame, head, (self, head.id, until, head.codec, head.ver1, about))
+        chosen.add(frame, head, (self, head.id, until, head.codec, head.ver1, about, self.plane.now))
         if head.type == ONEWAY:
             self.tell(about, "ok")
 
@@ -172,6 +172,7 @@ class Attended(Client):
         """A call that goes nowhere."""
         self.listener.answered += 1
         self.listener.failed += failed
+        self.count_error(status)
         self.tell(about, "own", status)
         if head.type == REQUEST:
             self.send(error(head.id, head.codec, head.ver1, status))
@@ -230,7 +231,7 @@ class Attended(Client):
         if about.record is not None:
             about.record.sent = head.content_length
             self.tell(about, "ok", head.timeout)
-        self.deliver(frame, 0, len(frame))
+        self.deliver(frame, 0, len(frame), 1, int(head.timeout != 0))
 
 
 def header_of(frame: bytearray, head: Head) -> bytes:

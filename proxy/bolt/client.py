@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from proxy.bolt.frame import CLOSED, BadFrame, error
+from proxy.bolt.frame import CLOSED, TIMEOUT, BadFrame, error
 from proxy.bolt.state import About, CallState, DownstreamState, HeldState, load_about, save_about
 from proxy.bolt.stream import Framed
 from proxy.connection import HIGH
@@ -87,8 +87,12 @@ class Client(Framed, Downstream):
 
     # ---- what comes back ----
 
-    def deliver(self, buffer: bytearray, begun: int, end: int) -> None:
-        """Answers to this client, ready to go."""
+    def deliver(self, buffer: bytearray, begun: int, end: int, count: int, wrong: int) -> None:
+        """Answers to this client, ready to go: so many, and so many of them with a status other than 0."""
+        meters = self.listener.services.meters
+        meters.oks.inc(count - wrong)
+        if wrong:
+            meters.errors.inc(wrong)
         run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
         out = self.outbox
         if self.fd < 0:
@@ -115,6 +119,7 @@ class Client(Framed, Downstream):
         """A call of this client came to nothing."""
         self.listener.answered += 1
         self.listener.failed += 1
+        self.count_error(status)
         if call[5] is not None:
             self.tell(call[5], "own", status)
         if not self.closed:
@@ -123,6 +128,13 @@ class Client(Framed, Downstream):
                 self._slow()
             if self.leaving:
                 self._leave()
+
+    def count_error(self, status: int) -> None:
+        """An error of our own is about to be answered."""
+        meters = self.listener.services.meters
+        meters.errors.inc()
+        if status == TIMEOUT:
+            meters.timeouts.inc()
 
     def reply(self, frame: bytearray, call: Call) -> None:
         """The answer to a call that somebody looks at."""

@@ -124,6 +124,7 @@ class BoltDownstream(Attended):
                     if isinstance(chosen, int):
                         self.listener.answered += 1
                         self.listener.failed += chosen != NO_PROCESSOR
+                        services.meters.errors.inc()
                         self.send(error(number, codec, ver1, chosen))
                         begun = at = end
                         continue
@@ -141,7 +142,7 @@ class BoltDownstream(Attended):
             last += 1
             while last in calls or last > LAST_ID:
                 last = last + 1 if last < LAST_ID else 1
-            calls[last] = (self, number, until, codec, ver1, None)
+            calls[last] = (self, number, until, codec, ver1, None, now)
             count += 1
             _pack(buffer, at + id_at, last)
             if ver1 == 2 and codec & 1:
@@ -209,7 +210,7 @@ class BoltDownstream(Attended):
         header = head.size + head.class_length
         upstream = self._choose(frame, header, header + head.header_length, head.layout.version, None)
         if not isinstance(upstream, int):
-            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1, None))
+            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1, None, self.plane.now))
 
     # ---- requests of servers ----
 
@@ -234,7 +235,7 @@ class BoltDownstream(Attended):
         U32.pack_into(frame, head.layout.id_at, number)
         if head.has_crc:
             write_crc(frame, 0, len(frame))
-        self.deliver(frame, 0, len(frame))
+        self.deliver(frame, 0, len(frame), 0, 0)
 
     def _pushed_back(self, frame: bytearray, head: Head) -> None:
         """The client's answer to a server's request."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
-Call = tuple["Client | None", int, float, int, int, "About | None"]
+Call = tuple["Client | None", int, float, int, int, "About | None", float]
 """Who called, with what id, deadline, codec, ver1, and what else is to be known of it."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -255,8 +255,9 @@ class Ledger(Framed, Upstream):
                         ver1,
                         *again.get(number, (0, ())),
                         save_about(about, now),
+                        now - began,
                     )
-                    for number, (client, caller_id, until, codec, ver1, about) in self.calls.items()
+                    for number, (client, caller_id, until, codec, ver1, about, began) in self.calls.items()
                     if client is not None
                 )
                 + tuple(
@@ -310,6 +311,7 @@ class Ledger(Framed, Upstream):
                 call.codec,
                 call.ver1,
                 load_about(call.about, now),
+                now - call.age,
             )
             for call in under_way
         }

@@ -82,13 +82,15 @@ class Route:
 class ServiceTable:
     """The routes of one bolt listener."""
 
-    __slots__ = ("_memo", "only", "plain", "routes")
+    __slots__ = ("_memo", "meters", "only", "plain", "routes")
 
     def __init__(self, routes: Sequence[RouteConfig], splits: Splits, meters: Callable[[str], RouteMeters]) -> None:
         self.routes = tuple(Route(route, splits.of(route), meters(label(route))) for route in routes)
         first = self.routes[0] if self.routes else None
         self.only = first.cluster() if first is not None and first.takes_all and first.split is None else None
         """The cluster of every call, where there is no choice."""
+        self.meters = meters("") if self.only is None or first is None else first.meters
+        """What calls are counted with: by route only where there is no choice, for calls do not remember theirs."""
         self.plain = all(route.plain for route in self.routes)
         """No route has terms of its own."""
         self._memo: dict[bytes, Route] = {}

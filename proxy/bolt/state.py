@@ -60,6 +60,8 @@ class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tried: tuple[str, ...] = ()
     """Endpoints that could not be connected to."""
     about: About | None = None
+    age: float = 0.0
+    """Seconds since it came."""
 
 
 class DownstreamState(msgspec.Struct, array_like=True, frozen=True):

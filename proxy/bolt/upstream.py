@@ -112,17 +112,19 @@ class BoltUpstream(Ledger):
         size = len(buffer)
         id_at, fixed, unpack = _FORMS[self.version]
         pop = self.calls.pop
-        at = begun = answered = 0
+        at = begun = answered = wrong = before = wrong_before = 0
+        now = self.plane.now
+        observe = self.endpoint.meters.durations.observe
         client: Client | None = None
         while size - at >= fixed:
-            first, number, codec, _, class_length, header_length, content_length = unpack(buffer, at)
+            first, number, codec, status, class_length, header_length, content_length = unpack(buffer, at)
             ver1 = _known(first)
             end = at + fixed + class_length + header_length + content_length
             if ver1 == 2 and codec & 1:
                 end += CRC_SIZE
             if ver1 is None or end > size or (class_length | header_length) & 0x8000:
                 if client is not None:
-                    client.deliver(buffer, begun, at)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
                     client = None
                 begun = self._other(buffer, at)
                 if begun == at:
@@ -131,31 +133,36 @@ class BoltUpstream(Ledger):
                 continue
             if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
                 if client is not None:
-                    client.deliver(buffer, begun, at)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
                 raise BadFrame("the CRC is wrong")
             call = pop(number, None)
             asker = None if call is None else call[0]
             if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
-                answered += call is not None
                 if client is not None:
-                    client.deliver(buffer, begun, at)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
                     client = None
-                if call is not None and asker is not None:
-                    asker.reply(buffer[at:end], call)
+                if call is not None:
+                    answered += 1
+                    wrong += status != 0
+                    observe(now - call[6])
+                    if asker is not None:
+                        asker.reply(buffer[at:end], call)
                 begun = at = end
                 continue
-            answered += 1
             if asker is not client:
                 if client is not None:
-                    client.deliver(buffer, begun, at)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
                 client = asker
-                begun = at
+                begun, before, wrong_before = at, answered, wrong
+            answered += 1
+            wrong += status != 0
+            observe(now - call[6])
             _pack(buffer, at + id_at, call[1])
             if ver1 == 2 and codec & 1:
                 write_crc(buffer, at, end)
             at = end
         if client is not None:
-            client.deliver(buffer, begun, at)
+            client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
         if at < size:
             self.inbox = buffer[at:]
         if self.again and not self.outbox:
@@ -163,6 +170,10 @@ class BoltUpstream(Ledger):
         if answered and self.endpoint.watch is not None:
             self.endpoint.watch.answered(self.plane.now)
         self.endpoint.calls += answered
+        if answered:
+            oks, errors = self.endpoint.meters.calls or self.endpoint.meters.bolt()
+            oks.inc(answered - wrong)
+            errors.inc(wrong)
         self._ended_calls(answered)
 
     def _ended_calls(self, count: int) -> None:
@@ -289,7 +300,7 @@ class BoltUpstream(Ledger):
             else:
                 attempts += 1
             if call is None:
-                call = (None, 0, inf, head.codec, head.ver1, None)
+                call = (None, 0, inf, head.codec, head.ver1, None, self.plane.now)
             elif call[0] is None:
                 continue
             other = None

@@ -99,6 +99,7 @@ class EndpointMeters:
 
     __slots__ = (
         "_families",
+        "calls",
         "codes",
         "connections",
         "durations",
@@ -122,6 +123,8 @@ class EndpointMeters:
         self.sent: Callable[[float], None] = families.upstream_sent.labels(*where).inc
         self.codes: list[Counter] = []
         """By the first digit of the response's status; empty until `http` was called."""
+        self.calls: tuple[Counter, Counter] | None = None
+        """Of calls of bolt: those that went well, and errors; None until `bolt` was called."""
         self.durations = families.answer_durations.labels(*where)
         self.timeouts = families.upstream_timeouts.labels(*where)
         self.resets = families.upstream_resets.labels(*where)
@@ -133,9 +136,10 @@ class EndpointMeters:
         return self.codes
 
     def bolt(self) -> tuple[Counter, Counter]:
-        """For calls that went well, and for errors."""
+        """Its `calls`: only endpoints that speak bolt have them."""
         answers = self._families.answers
-        return answers.labels(*self.where, OK), answers.labels(*self.where, ERROR)
+        self.calls = answers.labels(*self.where, OK), answers.labels(*self.where, ERROR)
+        return self.calls
 
 
 class ClusterMeters:
