@@ -13,7 +13,8 @@ from hotswap.http import HttpError, Request, Response
 from hotswap.successor import ask_successor
 from proxy.server import ProxyServer
 from shm_metrics import processes
-from shm_metrics.exposition import CONTENT_TYPES, Exposition, chosen, compressed, gzipped
+from shm_metrics.exposition import CONTENT_TYPES, Exposition
+from shm_metrics.negotiation import chosen, compressed, gzipped
 
 if TYPE_CHECKING:
     from hotswap.control import Route
