@@ -193,6 +193,7 @@ def hotswap_config(site: Site, **upgrade: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "name": "bench",
         "runtime_dir": str(site.directory / "run"),
+        "metrics": {"shared": False},  # it is killed in the end, and would leave them there
         "listeners": [
             {"name": "echo", "address": f"127.0.0.1:{site.ports['echo']}", "protocol": "tcp", "cluster": "echo"},
             *(
