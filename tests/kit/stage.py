@@ -27,6 +27,7 @@ from tests.kit.load import Load, Plan
 from tests.kit.offspring import Offspring
 from tests.kit.ports import loopback, port_of
 from tests.kit.processes import PATIENCE, Config, Instance
+from tests.kit.segments import remove_segments
 from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually
 
@@ -45,6 +46,7 @@ class Stage:
         # Short, since the paths of unix sockets are.
         self.directory = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self._exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self._exits.callback(self._remove_segments)
         self.offspring = Offspring(self.directory)
         self._exits.callback(self.offspring.end)
         self.instances: list[Instance] = []
@@ -52,6 +54,11 @@ class Stage:
     def close(self) -> None:
         """End every process, remove every file."""
         self._exits.close()
+
+    def _remove_segments(self) -> None:
+        """Generations that were killed leave their metrics, on purpose."""
+        for instance in self.instances:
+            remove_segments(instance.name, instance.runtime_dir)
 
     def show(self) -> None:
         """Print what the generations said, for the report of a failed test."""
