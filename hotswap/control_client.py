@@ -46,6 +46,14 @@ class ControlClient:
         """Ask `path`. Raises `NotRunning`, `PermissionDenied`, `OwnerHung`, `AnswerLost`, or what the server says."""
         return self._ask("GET", path, None)
 
+    def fetch(self, path: str, accept: str) -> bytes:
+        """Ask `path` for a text of that media type, or for one of several. Raises like `get`."""
+        with self._connect() as sock:
+            answer = _Answer(sock, self.name, time.monotonic() + self.timeout)
+            answer.send(_request("GET", path, None, f"Accept: {accept}\r\n"))
+            self._check(answer)
+            return b"".join(answer.pieces())
+
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Order something. Raises like `get`."""
         return self._ask("POST", path, body)
@@ -170,11 +178,11 @@ def is_held(path: Path) -> bool:
         return True
 
 
-def _request(method: str, path: str, body: dict[str, Any] | None) -> bytes:
+def _request(method: str, path: str, body: dict[str, Any] | None, fields: str = "") -> bytes:
     payload = b"" if body is None else msgspec.json.encode(body)
     length = "" if body is None else "Content-Type: application/json\r\n"
     length += f"Content-Length: {len(payload)}\r\n" if method == "POST" else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: hotswap\r\n{length}Connection: close\r\n\r\n".encode() + payload
+    return f"{method} {path} HTTP/1.1\r\nHost: hotswap\r\n{length}{fields}Connection: close\r\n\r\n".encode() + payload
 
 
 def _decode(data: bytes, name: str) -> dict[str, Any]:
