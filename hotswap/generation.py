@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hotswap import __version__, keeper, listeners, spawn
+from hotswap import __version__, keeper, listeners, news, spawn
 from hotswap.address import Address
 from hotswap.build import of_program
 from hotswap.chain import Chain, Intent, Record
@@ -37,7 +37,7 @@ from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
 from hotswap.serving import Serving
-from hotswap.swappable import Schema, Swappable, Took
+from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
 
@@ -240,14 +240,13 @@ class Generation:
         self._server.abandon()
         self.start()
 
-    def told(self, figures: wire.Bye) -> None:
+    def told(self, figures: wire.Bye, lost: int) -> None:
         """See `Taker`."""
         record = self._chain.current()
         if record is not None:
             record.downtime_ms, record.listeners = figures.downtime_ms, figures.listeners
             record.connections, record.in_flight = figures.connections, figures.in_flight
-        phases = {phase: milliseconds / 1e3 for phase, milliseconds in figures.phases.items()}
-        self._server.took_over(Took(figures.downtime_ms / 1e3, phases, figures.stayed))
+        news.took_over(self._server, figures, lost)
 
     def leave(self, failure: HotswapError | None) -> None:
         """See `Taker`."""
@@ -276,7 +275,7 @@ class Generation:
         if intent is None or self._how == "crash":
             intent = Intent()
         how = intent.how or self._how
-        self._server.owning(self._number, how)
+        news.owning(self._server, self._number, how)
         self._chain.add(
             Record(
                 self._number,

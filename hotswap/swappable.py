@@ -77,14 +77,18 @@ class Reason(str):
     word: str
 
     def __new__(cls, text: str, word: str) -> Self:
-        """`word`: a name as metrics have them."""
+        """`word`: a name as metrics have them, such as ``removed_listener``. What is too long of it goes."""
         reason = super().__new__(cls, text)
-        reason.word = word
+        reason.word = word[:64]
         return reason
 
 
 REFUSED = "refused"
-"""The word of a reason that has none: the destination's, told when it could not restore a value."""
+"""The word of what the destination could not restore."""
+STRAGGLERS = "stragglers"
+"""The word of those that were announced as stragglers and did not become a value in time."""
+OTHER = "other"
+"""The word of a reason that is a text only."""
 
 
 class Took(NamedTuple):
@@ -95,6 +99,8 @@ class Took(NamedTuple):
     """Of the downtime: copy, check, byte."""
     stayed: Mapping[str, int]
     """Connections that stayed with the source, by the word of the reason."""
+    lost: int = 0
+    """Stragglers that followed and could not be restored here."""
 
 
 class Value(Protocol):
@@ -169,13 +175,20 @@ class Swappable(Protocol):
         """The counterpart, once, after the last `restore` and before `start`."""
 
     def owning(self, generation: int, how: str) -> None:
-        """This generation owns: called before `start`. `how`: cold, upgrade, takeover, rollback or crash."""
+        """This generation owns: called before `start`, in the downtime. `how` it came about, in a word.
+
+        cold, upgrade, takeover or rollback; crash: the source died, its listeners are all that came, and
+        `abandon` was called.
+        """
 
     def took_over(self, took: Took) -> None:
-        """The source said goodbye; it may die before it does."""
+        """The source said goodbye: after `start` and the last straggler; never, if it died before that."""
 
     def kept_on(self, how: str, *, thawed: bool) -> None:
-        """An attempt to replace this generation failed (`how`: upgrade or takeover), perhaps after the freeze."""
+        """An attempt to replace this generation failed, and it serves on. `how`: upgrade, takeover or rollback.
+
+        `thawed`: it had been frozen, and then nothing was lost. If the other died as owner, `abandon` was called.
+        """
 
     def staying(self) -> Mapping[int, str]:
         """Serials of connections that cannot move in this attempt, each with the reason for people (`Reason`).

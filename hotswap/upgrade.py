@@ -71,6 +71,7 @@ class Upgrade:
         self._finished = finished
         self._hung_up = False
         self._over = False
+        self.told = False  # the server knows that it failed
         self._loop = asyncio.get_running_loop()
         self.spawned = Spawned(command, cwd)
         self._loop.add_reader(self.spawned.pidfd, self._on_death)

@@ -57,6 +57,7 @@ class DestinationAttempt(Machine):
         self._restored = 0
         self._wanted: list[str] = []
         self._said_owned = False
+        self._lost = 0  # stragglers
 
     def begin(self, hello: wire.Hello) -> None:
         """Send HELLO with a pidfd of our own."""
@@ -196,11 +197,12 @@ class DestinationAttempt(Machine):
         try:
             self._server.restore(saved, time.monotonic())
         except CannotRestore as error:
+            self._lost += 1
             log.error("a straggler was lost: %s", error)  # noqa: TRY400  the text says it all
 
     def _on_bye(self, message: wire.Bye, _fds: list[int]) -> None:
         self._expect(Destination.OWNER)
-        self._taker.told(message)
+        self._taker.told(message, self._lost)
         self.fire(Event.BYE)
 
     # -- actions ----------------------------------------------------------------------------------

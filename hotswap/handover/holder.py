@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -60,6 +61,16 @@ class Outcome(msgspec.Struct):
     downtime_ms: float = 0.0
     rehearsed: bool = False
 
+    def measured(self, at: Mapping[str, float]) -> None:
+        """`at`: when it froze, had sent FINAL, was told PREPARED and OWNED, in seconds. One between may be missing."""
+        frozen, owned = at["freeze"], at["owned"]
+        # SEND_FINAL may have failed after FINAL had left, and PREPARED may not have been understood.
+        final = at.get("final", at.get("checked", owned))
+        checked = at.get("checked", final)
+        times = {"copy": final - frozen, "check": checked - final, "byte": owned - checked}
+        self.phases = {phase: seconds * 1e3 for phase, seconds in times.items()}
+        self.downtime_ms = (owned - frozen) * 1e3
+
 
 class Taker(Protocol):
     """What the generation around an attempt does for it."""
@@ -76,8 +87,8 @@ class Taker(Protocol):
     def start_cold(self) -> None:
         """Owner of the listeners only: what was restored is void."""
 
-    def told(self, figures: wire.Bye) -> None:
-        """The source says goodbye with what it measured."""
+    def told(self, figures: wire.Bye, lost: int) -> None:
+        """The source says goodbye with what it measured; so many stragglers came and could not be restored."""
 
     def leave(self, failure: HotswapError | None) -> None:
         """Say why and end this process at once."""

@@ -11,6 +11,7 @@ without being copied again shows up as a mismatch.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from operator import ne
@@ -21,7 +22,7 @@ import msgspec
 from hotswap.errors import ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import from_memfd, to_memfd
-from hotswap.swappable import Saved, Swappable, Value
+from hotswap.swappable import OTHER, Reason, Saved, Swappable, Value
 
 _ITEM_OVERHEAD = 48  # bytes beside kind and state, generous: three integers, flags, lengths
 _BATCH_BYTES = wire.MAX_MESSAGE - wire.INLINE_VALUE - 1024  # then one more value still fits
@@ -150,6 +151,13 @@ class Copier:
         if self._excluded:
             values = {serial: value for serial, value in values.items() if serial not in self._excluded}
         return sum(map(ne, [value.changes for value in values.values()], map(self.sent.get, values)))
+
+    def words(self) -> Counter[str]:
+        """How many stayed in the last round, by the words of the reasons."""
+        found: Counter[str] = Counter()
+        for reason, count in Counter(self.staying.values()).items():
+            found[reason.word if isinstance(reason, Reason) else OTHER] += count
+        return found
 
     def digest(self) -> bytes:
         """Of everything live that moves, as `begin` found it: nothing may have ticked since."""

@@ -23,7 +23,7 @@ from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
 from hotswap.handover.rounds import Copier, Limits, converged
 from hotswap.handover.states import Action, Event, Source, State, source_step
-from hotswap.swappable import REFUSED, Swappable, Value
+from hotswap.swappable import REFUSED, STRAGGLERS, Reason, Swappable, Value
 
 log = logging.getLogger("hotswap.handover")
 
@@ -73,8 +73,8 @@ class SourceAttempt(Machine):
         self._round_sent = False
         self._chosen: dict[str, int] = {}
         self._stragglers: set[int] = set()
+        self._announced: frozenset[int] = frozenset()
         self._at: dict[str, float] = {}
-        self.froze = False
 
     def begin(self, chosen: Mapping[str, int], pidfd: int) -> None:
         """The HELLO was acceptable: welcome it and start to copy."""
@@ -103,6 +103,11 @@ class SourceAttempt(Machine):
     def frozen(self) -> bool:
         """Between the freeze and the outcome."""
         return self.state in {Source.OFFERED, Source.VETOING, Source.DOUBTING, Source.WAITING}
+
+    @property
+    def thawed(self) -> bool:
+        """It was taken back after the freeze."""
+        return self.state is Source.SERVING and "freeze" in self._at
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class SourceAttempt(Machine):
         if self.state is not Source.COPYING or done.number != self._round or not self._round_sent:
             raise ProtocolError(f"ROUND_DONE {done.number} out of turn")
         for problem in done.problems:
-            self._server.keep([problem.serial], problem.reason)
+            self._server.keep([problem.serial], Reason(problem.reason, REFUSED))
         # Milliseconds each, over all connections: serve in between, and before the freeze.
         self.outcome.in_flight = self._server.in_flight()
         self.later(self._weigh, bool(done.problems))
@@ -251,7 +256,6 @@ class SourceAttempt(Machine):
     def _freeze(self) -> None:
         self._report({"event": "freezing", "rounds": self._round})
         self._mark("freeze")
-        self.froze = True
         self._holder.freeze()
         self.set_deadline(self._limits.freeze, self._late)
 
@@ -264,6 +268,7 @@ class SourceAttempt(Machine):
             self.channel.send(batch.message, batch.fds, batch.memfds)
             self._flush(until)
         self._stragglers = set(self._server.stragglers()).difference(copier.staying)
+        self._announced = frozenset(self._stragglers)
         self.outcome.stragglers = len(self._stragglers)
         shared = self._server.save_shared(self._round_began)
         chain = self._holder.chain_state()
@@ -280,7 +285,7 @@ class SourceAttempt(Machine):
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
-        self.outcome.kept = dict(Counter(copier.staying.values()))
+        self.outcome.kept = {str(reason): count for reason, count in Counter(copier.staying.values()).items()}
         self._mark("final")
 
     def _flush(self, until: float) -> None:
@@ -312,18 +317,9 @@ class SourceAttempt(Machine):
         self._pipe.put_abort()
 
     def _retire(self) -> None:
-        at = self._at
-        at.setdefault("owned", time.monotonic())  # OWNED came as a BREACH
-        # SEND_FINAL may have failed after FINAL had left: then the destination owns all the same.
-        final = at.get("final", at["owned"])
-        checked = at.get("checked", final)
+        self._at.setdefault("owned", time.monotonic())  # OWNED came as a BREACH
         self.outcome.connections = len(self._copier.sent)
-        self.outcome.phases = {
-            "copy": (final - at["freeze"]) * 1e3,
-            "check": (checked - final) * 1e3,
-            "byte": (at["owned"] - checked) * 1e3,
-        }
-        self.outcome.downtime_ms = (at["owned"] - at["freeze"]) * 1e3
+        self.outcome.measured(self._at)
         self.failure = None
         kept = sorted({*self._copier.staying, *self._stragglers, *self._server.stragglers()})  # announced ones too
         self._holder.retired(kept, frozenset(self.hello.wanted))
@@ -357,9 +353,10 @@ class SourceAttempt(Machine):
 
     def _send_bye(self) -> None:
         outcome = self.outcome
-        words = Counter(getattr(reason, "word", REFUSED) for reason in self._copier.staying.values())
+        words = self._copier.words()
+        words[STRAGGLERS] = sum(serial in self._server.values() for serial in self._announced)
         moved = (outcome.downtime_ms, outcome.listeners, outcome.connections, outcome.in_flight)
-        self.send(wire.Bye(*moved, outcome.phases, dict(words.most_common(64))))
+        self.send(wire.Bye(*moved, outcome.phases, dict((+words).most_common(wire.MAX_WORDS))))
         self.set_deadline(self._limits.release, self._late)
 
     def _take_listeners(self) -> None:

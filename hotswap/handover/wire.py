@@ -33,6 +33,7 @@ MAX_FDS = 253  # SCM_MAX_FD, unix(7): one more is EINVAL
 MAX_VALUE = 64 * 1024 * 1024  # bytes of one value, in a memfd
 INLINE_VALUE = 16 * 1024  # bytes; larger ones take a memfd
 MAX_LISTENERS = 1024
+MAX_WORDS = 64  # reasons told apart
 
 Serial = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=4096)]
@@ -203,7 +204,7 @@ class Bye(Message, frozen=True, tag="BYE"):
     connections: Count = 0
     in_flight: Count = 0
     phases: Annotated[dict[Name, Annotated[float, Meta(ge=0.0, le=1e12)]], Meta(max_length=16)] = {}  # milliseconds
-    stayed: Annotated[dict[Name, Count], Meta(max_length=64)] = {}  # connections, by the word of the reason
+    stayed: Annotated[dict[Name, Count], Meta(max_length=MAX_WORDS)] = {}  # connections, by the word of the reason
 
 
 class Released(Message, frozen=True, tag="RELEASED"):

@@ -95,6 +95,7 @@ class Heir:
         self.chain = Chain()
         self.generation = 0
         self.figures: wire.Bye | None = None
+        self.lost = -1
         self.failure: HotswapError | None = None
         self.adopting_fails: HotswapError | None = None
 
@@ -118,8 +119,8 @@ class Heir:
         self.server.abandon()
         self.server.start()
 
-    def told(self, figures: wire.Bye) -> None:
-        self.figures = figures
+    def told(self, figures: wire.Bye, lost: int) -> None:
+        self.figures, self.lost = figures, lost
 
     def leave(self, failure: HotswapError | None) -> None:
         self.calls.append("leave")
