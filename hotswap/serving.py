@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotswap import listeners, news, preflight, spawn
+from hotswap import listeners, preflight, spawn
 from hotswap.admission import failed, judge
 from hotswap.bake import Baking
 from hotswap.chain import Bake, Chain
@@ -43,7 +43,7 @@ from hotswap.upgrade import Order, Upgrade, planned
 log = logging.getLogger("hotswap")
 
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
-_FAREWELL_SECONDS = 2.0  # for answers of the control socket at the end
+_FAREWELL_SECONDS = 2.0  # for answers of control socket and admin address at the end: no scrape is lost in a handover
 
 
 class Serving:
@@ -114,8 +114,7 @@ class Serving:
     async def finish(self) -> None:
         """Let answers under way reach their readers."""
         self._close_doors()
-        await self._control.finish(_FAREWELL_SECONDS)
-        await self._admin.finish(0.1)
+        await asyncio.gather(*(one.finish(_FAREWELL_SECONDS) for one in (self._control, self._admin)))
         self.server.close()
         if not self.gave_away:
             self.runtime.unlink()
@@ -218,8 +217,7 @@ class Serving:
         elif not attempt.outcome.rehearsed:
             why = str(attempt.failure or "the new generation hung up before it took over")
             log.error("a handover failed, serving on: %s", why)
-            self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
-            news.kept_on(self.server, self._upgrade, attempt)
+            self._record_failure(attempt, why)
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE
             self._upgrade.settle(attempt, self.generation + 1)
@@ -248,6 +246,10 @@ class Serving:
             with contextlib.suppress(OSError):
                 os.nice(10)
         self._end_when_idle(time.monotonic() + self._limits.farewell)
+
+    def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
+        self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
+        self.server.kept_on("upgrade" if attempt.hello.token else "takeover", thawed=attempt.froze)
 
     @property
     def generation(self) -> int:
@@ -337,8 +339,6 @@ class Serving:
         return self._upgrade.stream
 
     def _upgrade_over(self, figures: dict[str, Any]) -> None:
-        if not figures["ok"]:
-            news.kept_on(self.server, self._upgrade)
         self._upgrade = None
         self.chain.intent = None
         self.last_upgrade = figures

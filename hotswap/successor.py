@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 5.0
 """For the whole answer. The destination opens its doors within milliseconds of owning."""
-LONGEST: Final = 256 << 20
 
 
 async def ask_successor(control: Path, path: str, headers: Mapping[str, str]) -> Response:
-    """What the owner of that control socket answers to ``GET path``. Raises `HotswapError`."""
+    """What the owner of that control socket answers to ``GET path``, be it an error. Raises `HotswapError` for none."""
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     try:
         async with asyncio.timeout(SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(control), limit=LONGEST)
+            reader, writer = await asyncio.open_unix_connection(str(control))
             writer.write(f"GET {path} HTTP/1.1\r\nHost: hotswap\r\n{fields}\r\n".encode("latin-1"))
             try:
                 answer = await reader.read(-1)
@@ -34,5 +33,7 @@ async def ask_successor(control: Path, path: str, headers: Mapping[str, str]) ->
     except (OSError, TimeoutError, ValueError, IndexError) as error:
         raise HotswapError(f"another generation took over meanwhile, and does not answer: {error!r}") from None
     told = dict(one.split(": ", 1) for one in lines if ": " in one)
+    if told.get("Content-Length") != str(len(body)):
+        raise HotswapError("another generation took over meanwhile, and ended in the middle of its answer")
     kept: dict[str, str] = {name: told[name] for name in ("Vary", "Content-Encoding") if name in told}
     return Response(status, body, told.get("Content-Type", "application/json"), kept)
