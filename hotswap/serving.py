@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hotswap import listeners, preflight, spawn
+from hotswap import listeners, news, preflight, spawn
 from hotswap.admission import failed, judge
 from hotswap.bake import Baking
 from hotswap.chain import Bake, Chain
@@ -217,7 +217,8 @@ class Serving:
         elif not attempt.outcome.rehearsed:
             why = str(attempt.failure or "the new generation hung up before it took over")
             log.error("a handover failed, serving on: %s", why)
-            self._record_failure(attempt, why)
+            self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
+            news.kept_on(self.server, self._upgrade, attempt)
         if self._upgrade is not None and self._upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE
             self._upgrade.settle(attempt, self.generation + 1)
@@ -246,10 +247,6 @@ class Serving:
             with contextlib.suppress(OSError):
                 os.nice(10)
         self._end_when_idle(time.monotonic() + self._limits.farewell)
-
-    def _record_failure(self, attempt: SourceAttempt, why: str) -> None:
-        self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
-        self.server.kept_on("upgrade" if attempt.hello.token else "takeover", thawed=attempt.froze)
 
     @property
     def generation(self) -> int:
@@ -339,6 +336,8 @@ class Serving:
         return self._upgrade.stream
 
     def _upgrade_over(self, figures: dict[str, Any]) -> None:
+        if not figures["ok"]:
+            news.kept_on(self.server, self._upgrade)
         self._upgrade = None
         self.chain.intent = None
         self.last_upgrade = figures
