@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from shm_metrics.cells import fence
 from shm_metrics.errors import SegmentCorrupt, SegmentFull
 from shm_metrics.layout import A_MEMBER, A_SHAPE, DEFINITIONS, RECORD
-from shm_metrics.shape import MOST_LABELS, Shape
+from shm_metrics.shape import Shape
 
 if TYPE_CHECKING:
     from shm_metrics.segment import Block, Segment
@@ -22,7 +23,6 @@ _shape = msgspec.msgpack.Decoder(Shape).decode
 _member = msgspec.msgpack.Decoder(tuple[int, tuple[str, ...]]).decode
 
 USED: Final = 0
-CELLS: Final = 1
 
 
 class Place(NamedTuple):
@@ -46,6 +46,10 @@ class Definitions:
         self.shapes: list[Shape] = []
         self._numbers: dict[Shape, int] = {}
         self.places: dict[tuple[Shape, tuple[str, ...]], Place] = {}
+        self.blocks: list[list[Place]] = []
+        """The same by block, in the order of their definition."""
+        self.taken: list[int] = []
+        """How many cells of each block belong to somebody."""
 
     # ---- reading ----
 
@@ -54,14 +58,17 @@ class Definitions:
         for number, block in enumerate(self._segment.blocks()):
             if number == len(self._read):
                 self._read.append(DEFINITIONS)
-            used = block.words[USED]
-            if used > self._read[number]:
+                self.blocks.append([])
+                self.taken.append(0)
+            used = block.words[USED] or DEFINITIONS
+            if used != self._read[number]:
                 self._read_block(number, block, used)
 
     def _read_block(self, number: int, block: Block, used: int) -> None:
-        if used > len(block.text):
-            raise SegmentCorrupt(f"block {number} is said to have {used} bytes of definitions")
         at = self._read[number]
+        if not at <= used <= len(block.text):
+            raise SegmentCorrupt(f"block {number} is said to have {used} bytes of definitions")
+        fence()
         while at < used:
             at = self._read_record(number, block, at, used)
             self._read[number] = at
@@ -77,6 +84,8 @@ class Definitions:
         try:
             if kind == A_SHAPE:
                 self._know(_shape(text))
+            elif kind != A_MEMBER:
+                raise ValueError(f"there is no kind {kind}")  # a format that has one is another format
             else:
                 which, values = _member(text)
                 self._place(self.shapes[which], values, number, first, at)
@@ -92,9 +101,13 @@ class Definitions:
         self.shapes.append(shape)
 
     def _place(self, shape: Shape, values: tuple[str, ...], block: int, first: int, record: int) -> None:
-        if first + shape.cells > self._segment.geometry.cells or len(values) != len(shape.labels) > MOST_LABELS:
+        end = first + shape.cells
+        if not self.taken[block] <= first < end <= self._segment.geometry.cells or len(values) != len(shape.labels):
             raise ValueError(f"a member of {shape.name} that cannot be")
-        self.places[shape, values] = Place(shape, values, block, first, record)
+        place = Place(shape, values, block, first, record)
+        self.places[shape, values] = place
+        self.blocks[block].append(place)
+        self.taken[block] = end
 
     # ---- writing, under the lock ----
 
@@ -106,30 +119,35 @@ class Definitions:
             return place
         if shape not in self._numbers:
             self._append(_encode(shape), A_SHAPE, 0)
-            self.follow()
         self._append(_encode((self._numbers[shape], values)), A_MEMBER, shape.cells)
-        self.follow()
         return self.places[shape, values]
 
     def _append(self, text: bytes, kind: int, cells: int) -> None:
         segment = self._segment
         size = RECORD.size + _padded(len(text))
-        block = segment.blocks()[-1]
-        if not _room(block, size, cells, segment.geometry.cells):
-            block = segment.grow()
-            if not _room(block, size, cells, segment.geometry.cells):
-                raise SegmentFull("a definition is larger than a block")
-        used, first = block.words[USED] or DEFINITIONS, block.words[CELLS]
+        if DEFINITIONS + size > segment.geometry.definitions or cells > segment.geometry.cells:
+            raise SegmentFull("a definition is larger than a block")
+        number = len(segment.blocks()) - 1
+        if not self._room(number, size, cells):
+            segment.grow()
+            self.follow()
+            number += 1
+        block = segment.blocks()[number]
+        used, first = self._read[number], self.taken[number]
         begin = used + RECORD.size
         RECORD.pack_into(block.text, used, len(text), 0, first, kind, 1)
         block.text[begin : begin + len(text)] = text
         crc = zlib.crc32(block.text[used + 8 : used + 16], zlib.crc32(text))
         RECORD.pack_into(block.text, used, len(text), crc, first, kind, 1)
         segment.step("written")
-        block.words[CELLS] = first + cells
-        segment.step("taken")
+        fence()
         block.words[USED] = used + size
         segment.step("defined")
+        self._read_block(number, block, used + size)
+
+    def _room(self, number: int, size: int, cells: int) -> bool:
+        geometry = self._segment.geometry
+        return self._read[number] + size <= geometry.definitions and self.taken[number] + cells <= geometry.cells
 
     # ---- what is shown ----
 
@@ -140,11 +158,6 @@ class Definitions:
     def show(self, place: Place, *, shown: bool) -> None:
         """Have it so."""
         self._segment.blocks()[place.block].words[place.record // 8 + 2] = int(shown)
-
-
-def _room(block: Block, size: int, cells: int, capacity: int) -> bool:
-    used = block.words[USED] or DEFINITIONS
-    return used + size <= len(block.text) and block.words[CELLS] + cells <= capacity
 
 
 def _padded(length: int) -> int:

@@ -30,7 +30,7 @@ Slot::
 
 Block::
 
-    definitions     8 bytes used, 8 cells used, then records (from 16)
+    definitions     8 bytes used, 8 nothing, then records (from 16); members take cells in the order of their records
     base, base      cells of what the dead have counted, twice: one counts, the other is made by the next fold
     cells           for each slot; a double each
 
@@ -44,7 +44,7 @@ Record of a definition, padded to a multiple of 8::
 
 Shapes are numbered in the order of their records. A record counts once `used` covers it, and a block once `blocks`
 does. Words from 64 on, those of slots, `used`, `shown` and cells are written by single stores of 8 aligned bytes, which
-nobody sees half done. Everything but cells and what a process says of itself is written under the lock.
+nobody sees half done. Everything but cells, the reigns and what a process says of itself is written under the lock.
 
 Locks are open file description locks (fcntl_locking(2)) on bytes of the file: 0 for the segment, 64 + n for the life of
 the process in slot n. The kernel lets go of them when the process is dead and can write no more.

@@ -1,10 +1,10 @@
-"""Shared memory and its locks: what is asked of the kernel.
+"""Shared memory: what is asked of the kernel. For its locks see `shm_metrics.locks`.
 
     by name         POSIX shared memory, shm_open(3): outlives its processes, until it is unlinked
     without one     memfd_create(2): lives as long as somebody has it open
 
-A descriptor that came from elsewhere is opened anew through /proc/self/fd: locks belong to the open file, and two
-processes that share one would share its locks.
+Nobody can save a process whose memory is truncated by another one: a store would end it by SIGBUS. Memory without a
+name is sealed against that; who may truncate one with a name may kill its processes as well.
 """
 
 from __future__ import annotations
@@ -13,26 +13,20 @@ import errno
 import fcntl
 import mmap
 import os
-import struct
-from time import monotonic
-from typing import Final
+import stat
 
 import posix_ipc
 
-from shm_metrics.errors import SegmentBusy, SegmentForeign, SegmentFull
+from shm_metrics.errors import SegmentForeign, SegmentFull, SegmentTruncated
 
-PATIENCE: Final = 0.2
-"""Seconds to wait for the lock. Who holds it works for microseconds, unless it is stopped."""
-
-_LOCK = struct.Struct("hhqqi4x")
-_WRITE, _UNLOCK = fcntl.F_WRLCK, fcntl.F_UNLCK
 _SHORTAGES = frozenset((errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG))
 
 
-def open_named(name: str, *, make: bool) -> int:
+def open_named(name: str, *, make: bool, of_others: bool = False) -> int:
     """The POSIX shared memory of that name, for reading and writing, made if it is not there.
 
-    Raises `SegmentForeign` if it is somebody else's, and FileNotFoundError.
+    Raises `SegmentForeign` if it is none, or somebody else's (root may have it nevertheless, with `of_others`), and
+    FileNotFoundError.
     """
     try:
         flags = posix_ipc.O_CREAT if make else 0
@@ -41,8 +35,10 @@ def open_named(name: str, *, make: bool) -> int:
         raise FileNotFoundError(errno.ENOENT, "no such segment", name) from None
     except (posix_ipc.PermissionsError, PermissionError):
         raise SegmentForeign("it belongs to another user") from None
+    except OSError as error:
+        raise SegmentForeign(f"it cannot be opened: {error.strerror}") from None
     os.set_inheritable(fd, False)
-    check_owner(fd)
+    check_owner(fd, of_others=of_others)
     return fd
 
 
@@ -55,34 +51,67 @@ def unlink(name: str) -> None:
 
 
 def unnamed() -> int:
-    """Fresh memory without a name."""
-    return os.memfd_create("shm_metrics", os.MFD_CLOEXEC)
+    """Fresh memory without a name, which nobody can make smaller."""
+    fd = os.memfd_create("shm_metrics", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return fd
 
 
 def reopened(fd: int) -> int:
-    """The same memory as an open file of its own. Raises `SegmentForeign` if that is not permitted."""
+    """The same memory as an open file of its own. Raises `SegmentForeign` if that cannot be had."""
     try:
-        own = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        own = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except PermissionError:
         raise SegmentForeign("it belongs to another user") from None
-    check_owner(own)
+    except OSError as error:
+        raise SegmentForeign(f"it cannot be opened anew: {error.strerror}") from None
+    check_owner(own, of_others=True)
     return own
 
 
-def check_owner(fd: int) -> None:
-    """Closes it and raises `SegmentForeign` if others could have written it."""
+def check_owner(fd: int, *, of_others: bool) -> None:
+    """Closes it and raises `SegmentForeign` if it is no memory, or others could have written it.
+
+    `of_others`: those whose it is, if we are root and somebody has handed it to us.
+    """
     status = os.fstat(fd)
-    if status.st_uid != os.geteuid() and os.geteuid() != 0:
+    problem = ""
+    if not stat.S_ISREG(status.st_mode):
+        problem = "it is no shared memory"
+    elif status.st_uid != os.geteuid() and not (of_others and os.geteuid() == 0):
+        problem = f"it belongs to the user {status.st_uid}"
+    elif status.st_mode & 0o022 and status.st_nlink:  # a memfd has no name and by default mode 0777
+        problem = f"others may write it (mode {status.st_mode & 0o777:o})"
+    if problem:
         os.close(fd)
-        raise SegmentForeign(f"it belongs to the user {status.st_uid}")
-    if status.st_mode & 0o022 and status.st_nlink:  # a memfd has no name and by default mode 0777
-        os.close(fd)
-        raise SegmentForeign(f"others may write it (mode {status.st_mode & 0o777:o})")
+        raise SegmentForeign(problem)
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """What file a descriptor is of; one that is none is of a file that there is not."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 def mapped(fd: int, at: int, size: int) -> memoryview[int]:
-    """A part of it. The mapping lasts as long as any view of it."""
-    return memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=at))
+    """A part of it. The mapping lasts as long as any view of it. Raises `SegmentFull` and `SegmentTruncated`."""
+    try:
+        return memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=at))
+    except OSError as error:
+        raise SegmentFull(f"it cannot be mapped: {error.strerror}") from None
+    except ValueError:
+        raise SegmentTruncated("it became shorter") from None
+
+
+def resize(fd: int, size: int) -> None:
+    """Make it so long. Raises `SegmentFull`."""
+    try:
+        os.ftruncate(fd, size)
+    except OSError as error:
+        raise SegmentFull(f"it cannot grow: {error.strerror}") from None
 
 
 def back(fd: int, at: int, size: int) -> None:
@@ -93,38 +122,3 @@ def back(fd: int, at: int, size: int) -> None:
         if error.errno in _SHORTAGES:
             raise SegmentFull(f"no memory for it: {error.strerror}") from None
         raise
-
-
-def try_lock(fd: int, byte: int) -> bool:
-    """Take the lock of that byte, if nobody else has it. It is this open file's until `unlock`, or its end."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(_WRITE, os.SEEK_SET, byte, 1, 0))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in {errno.EACCES, errno.EAGAIN}:
-            return False
-        raise
-    return True
-
-
-def unlock(fd: int, byte: int) -> None:
-    """Let go of it."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(_UNLOCK, os.SEEK_SET, byte, 1, 0))
-
-
-def is_locked(fd: int, byte: int) -> bool:
-    """Another open file has the lock of that byte."""
-    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _LOCK.pack(_WRITE, os.SEEK_SET, byte, 1, 0))
-    return bool(_LOCK.unpack(found)[0] != _UNLOCK)
-
-
-def lock(fd: int, byte: int) -> None:
-    """Take the lock of that byte. Raises `SegmentBusy` after `PATIENCE`."""
-    until = 0.0
-    while not try_lock(fd, byte):
-        now = monotonic()
-        until = until or now + PATIENCE
-        if now >= until:
-            raise SegmentBusy("another process holds the lock of the metrics, and does not go on")
-        os.sched_yield()

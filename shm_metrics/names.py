@@ -6,14 +6,18 @@ number. A segment outlives its processes, so that counters go on after a crash; 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 from time import time_ns
 from typing import Final, NamedTuple
 
 from shm_metrics import layout, memory
-from shm_metrics.errors import MetricsError, SegmentForeign, SegmentRefused
+from shm_metrics.definitions import Definitions
+from shm_metrics.errors import MetricsError, SegmentBusy, SegmentForeign, SegmentRefused
 from shm_metrics.layout import LIFE, Geometry
+from shm_metrics.locks import is_locked, lock, unlock
 from shm_metrics.segment import Segment
 
 FOLDER: Final = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is, shm_overview(7)
@@ -27,6 +31,11 @@ class Opened(NamedTuple):
     segment: Segment
     name: str
     refused: list[str]
+
+    @property
+    def in_place(self) -> bool:
+        """Nobody took the name away. To be asked by who has a slot: from then on none does but at an orderly end."""
+        return _has_name(self.segment.fd, self.name)
 
 
 def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
@@ -56,16 +65,24 @@ def _open(file: str, geometry: Geometry) -> Segment:
     while True:
         fd = memory.open_named(file, make=True)
         try:
-            memory.lock(fd, layout.LOCK)
-            if not os.fstat(fd).st_nlink:  # somebody unlinked it after we had found it
-                os.close(fd)
-                continue
-            segment = Segment.made(fd, geometry, time_ns()) if _empty(fd) else Segment.joined(fd)
+            lock(fd, layout.LOCK)
+            if _has_name(fd, file):
+                segment = _made(fd, file, geometry) if _empty(fd) else Segment.joined(fd)
+                Definitions(segment).follow()
+                unlock(fd, layout.LOCK)
+                return segment
         except BaseException:
             os.close(fd)
             raise
-        memory.unlock(fd, layout.LOCK)
-        return segment
+        os.close(fd)  # somebody unlinked it after we had found it
+
+
+def _made(fd: int, file: str, geometry: Geometry) -> Segment:
+    try:
+        return Segment.made(fd, geometry, time_ns())
+    except MetricsError:
+        memory.unlink(file)  # it has part of the memory that there is too little of
+        raise
 
 
 def joined(fd: int) -> Segment:
@@ -88,21 +105,31 @@ def made(fd: int, geometry: Geometry) -> Segment:
 
 def unlink(fd: int, name: str) -> None:
     """Take the name away from this segment, if it has it: another one may, or none in this mount namespace."""
-    own = os.fstat(fd)
-    for number in _numbers(name):
-        file = f"{PREFIX}{name}.{number}"
-        try:
-            there = (FOLDER / file).stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
-            memory.unlink(file)
+    own = memory.reopened(fd)
+    try:
+        with contextlib.suppress(SegmentBusy):  # who holds it is stopped
+            lock(own, layout.LOCK)
+        for number in _numbers(name):
+            file = f"{PREFIX}{name}.{number}"
+            if _has_name(own, file):
+                memory.unlink(file)
+    finally:
+        os.close(own)
+
+
+def _has_name(fd: int, file: str) -> bool:
+    """It is this segment that is found by that name. While its lock is held nobody changes that."""
+    try:
+        there = (FOLDER / file).stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == memory.identity(fd)
 
 
 def _empty(fd: int) -> bool:
     """Nothing was made of it yet, or whoever began to died: the magic comes last."""
     size = os.fstat(fd).st_size
-    return not size or (size >= layout.PAGE and not any(memory.mapped(fd, 0, layout.PAGE)[:8]))
+    return not size or (size >= layout.PAGE and not any(os.pread(fd, layout.PAGE, 0)[:8]))
 
 
 class Found(NamedTuple):
@@ -114,6 +141,8 @@ class Found(NamedTuple):
     """Living processes that count in it."""
     refused: str
     """Why it could not be used; empty if it could."""
+    touched: float
+    """When a process came, told of itself or needed more room, last. Seconds since the epoch."""
 
     @property
     def stale(self) -> bool:
@@ -126,36 +155,42 @@ def found() -> list[Found]:
     there = []
     for file in sorted(one.name for one in FOLDER.iterdir() if one.name.startswith(PREFIX)):
         try:
-            fd = os.open(FOLDER / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(FOLDER / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             continue  # gone, or somebody else's
         try:
-            there.append(_look(fd, file))
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                there.append(_look(fd, file))
         finally:
             os.close(fd)
     return there
 
 
 def _look(fd: int, file: str) -> Found:
-    size = os.fstat(fd).st_size
+    status = os.fstat(fd)
+    slots, refused = GEOMETRY.slots, ""
     try:
-        slots = layout.checked(os.pread(fd, 48, 0), size).slots
+        slots = layout.checked(os.pread(fd, 48, 0), status.st_size).slots
     except MetricsError as error:
-        return Found(file, size, sum(memory.is_locked(fd, LIFE + n) for n in range(GEOMETRY.slots)), str(error))
-    return Found(file, size, sum(memory.is_locked(fd, LIFE + n) for n in range(slots)), "")
+        refused = str(error)
+    return Found(file, status.st_size, sum(is_locked(fd, LIFE + n) for n in range(slots)), refused, status.st_mtime)
 
 
-def remove(name: str) -> bool:
-    """Unlink one that was `found`, unless somebody counts in it by now. Returns whether it is gone."""
+def remove(file: str) -> bool:
+    """Unlink one that was `found`, unless somebody counts in it by now. Returns whether it is gone.
+
+    Raises `SegmentBusy`, and `SegmentForeign` for what is no segment.
+    """
     try:
-        fd = memory.open_named(name, make=False)
+        fd = memory.open_named(file, make=False, of_others=True)
     except FileNotFoundError:
         return True
     try:
-        memory.lock(fd, layout.LOCK)
-        if any(memory.is_locked(fd, LIFE + n) for n in range(layout.MOST_SLOTS)):
+        lock(fd, layout.LOCK)
+        if is_locked(fd, LIFE, layout.MOST_SLOTS):
             return False
-        memory.unlink(name)
+        if _has_name(fd, file):  # else it is another one's, made since
+            memory.unlink(file)
         return True
     finally:
         os.close(fd)

@@ -24,7 +24,7 @@ from shm_metrics.errors import MetricsError
 from shm_metrics.layout import Geometry
 from shm_metrics.segment import Segment
 from shm_metrics.shape import Shape, exponential, fitting
-from shm_metrics.shared import Shared
+from shm_metrics.shared import TROUBLE, Shared
 from shm_metrics.slots import Process
 from shm_metrics.store import Collected, Private, Store
 
@@ -74,7 +74,8 @@ class Registry:
     def __init__(self) -> None:
         """In the memory of this process alone, until it moves (`move_to`, `move_into`)."""
         self._shared: Shared | None = None
-        self._store: Store = Private()
+        self._private = Private()
+        self._store: Store = self._private
         self._families: dict[str, Family[Any]] = {}
         self._members: dict[tuple[Shape, tuple[str, ...]], Any] = {}
         self._lock = RLock()
@@ -110,8 +111,13 @@ class Registry:
 
         Returns why others of that name were not taken. Raises `MetricsError`, and ValueError for no name.
         """
-        opened = names.open_by_name(name, geometry)
-        self._move(opened.segment)
+        while True:
+            opened = names.open_by_name(name, geometry)
+            shared = self._arrive(opened.segment)
+            if opened.in_place:
+                break
+            opened.segment.close()  # it lost its name before we had a slot in it
+        self._move(shared)
         self._name = name
         return opened.refused
 
@@ -120,33 +126,38 @@ class Registry:
 
         `name` is the one that it may have been made under, for `unlink`.
         """
-        self._move(names.joined(memory.reopened(fd)))
+        self._move(self._arrive(names.joined(memory.reopened(fd))))
         self._name = name
 
     def move_off(self, geometry: Geometry = names.GEOMETRY) -> None:
         """Go on in fresh memory without a name. Raises `MetricsError`."""
-        self._move(names.made(memory.unnamed(), geometry))
+        self._move(self._arrive(names.made(memory.unnamed(), geometry)))
 
-    def _move(self, segment: Segment) -> None:
-        """What was counted so far moves along. Once only."""
-        with self._lock:
+    def _arrive(self, segment: Segment) -> Shared:
+        try:
             if self._shared is not None:
                 raise MetricsError("these metrics are in shared memory already")
-            try:
-                shared = Shared(segment)
-            except MetricsError:
-                segment.close()
-                raise
-            private = self._store
+            return Shared(segment)
+        except BaseException:
+            segment.close()
+            raise
+
+    def _move(self, shared: Shared) -> None:
+        """What was counted so far moves along. Once only."""
+        with self._lock:
+            private = self._private
             self._shared = self._store = shared
             with self.defining():
-                for (shape, values), member in self._members.items():
-                    shared.take((shape, values), member, private.place(shape, values)[0])
+                for (shape, values), cells in private.placed.items():
+                    shared.take((shape, values), self._members.get((shape, values)), cells)
+                for shape, values in private.hidden:
+                    shared.hide(shape, values)
+            self._private = Private()
 
     @property
     def fd(self) -> int:
         """The descriptor of the shared memory, to be passed on to another process (`join`); -1: there is none."""
-        return -1 if self._shared is None else self._shared.segment.fd
+        return self._shared.segment.fd if self._shared is not None and self._shared.segment.usable else -1
 
     @property
     def trouble(self) -> str:
@@ -155,15 +166,15 @@ class Registry:
 
     def unlink(self) -> None:
         """Take its name away: an orderly end. Who has it open counts on."""
-        if self._shared is not None and self._name:
-            names.unlink(self._shared.segment.fd, self._name)
+        if self.fd >= 0 and self._name:
+            names.unlink(self.fd, self._name)
 
     @contextlib.contextmanager
     def defining(self) -> Iterator[None]:
         """Define much at once: one lock for all. Others that define, come or fold wait meanwhile."""
         with self._lock, contextlib.ExitStack() as stack:
             if self._shared is not None:
-                with contextlib.suppress(MetricsError):  # each definition tries for itself
+                with contextlib.suppress(*TROUBLE):  # each definition tries for itself
                     stack.enter_context(self._shared.segment.locked())
             yield
 
@@ -197,6 +208,7 @@ class Registry:
         """This is a child. Called by itself after every fork."""
         self._lock = RLock()
         if self._shared is not None:
+            self._store = self._shared
             self._shared.forked()
             for (shape, values), member in self._members.items():
                 member.bind(*self._shared.place(shape, values))
@@ -301,7 +313,7 @@ _forking: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for registry in _forking:
+    for registry in list(_forking):
         registry.forked()
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from threading import RLock
 from typing import TYPE_CHECKING
 
 from shm_metrics import layout, memory
-from shm_metrics.errors import SegmentCorrupt, SegmentFull, SegmentTruncated
+from shm_metrics.cells import fence
+from shm_metrics.errors import SegmentCorrupt, SegmentForeign, SegmentFull, SegmentTruncated
 from shm_metrics.layout import BLOCKS, Geometry
+from shm_metrics.locks import Locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +36,7 @@ class Block:
         self._geometry = geometry
         self.text = view[: geometry.definitions]
         self.words: Words = self.text.cast("Q")
-        """The definitions as words: 0 how many bytes are used, 1 how many cells."""
+        """The definitions as words; the first: how many bytes are used."""
 
     def base(self, which: int) -> Cells:
         """The cells of one of the two bases."""
@@ -47,14 +50,18 @@ class Block:
 
 
 class Segment:
-    """Shared memory with a checked header. `fd` is this object's own."""
+    """Shared memory with a checked header."""
 
     def __init__(self, fd: int, geometry: Geometry) -> None:
+        """`fd` becomes its own once this has returned. Raises `MetricsError`."""
         self.fd = fd
+        """May be passed on: nothing is locked by it."""
         self.geometry = geometry
+        self._file = memory.identity(fd)
         self._map()
         self._mutex = RLock()
         self._depth = 0
+        self.locks = Locks(fd)
         self.step: Callable[[str], None] = _nothing
         """Called between any two stores that others could see apart; tests end the process in it."""
 
@@ -71,13 +78,18 @@ class Segment:
     @classmethod
     def made(cls, fd: int, geometry: Geometry, now: int) -> Segment:
         """A fresh one on memory that has nothing in it, made under the lock. `now`: nanoseconds since the epoch."""
-        os.ftruncate(fd, geometry.size(1))
+        memory.resize(fd, geometry.size(1))
         memory.back(fd, 0, geometry.blocks_at)
         random = int.from_bytes(os.urandom(8), "little")
         segment = cls(fd, geometry)
-        segment._append(0)
+        try:
+            segment._append(0)
+        except BaseException:
+            segment.locks.close()
+            raise
         head = memory.mapped(fd, 0, layout.PAGE)
         head[8:48] = layout.header(geometry, now, random)[8:]
+        fence()
         head[:8] = layout.MAGIC
         return segment
 
@@ -85,41 +97,57 @@ class Segment:
     def joined(cls, fd: int) -> Segment:
         """One that is there. Raises `SegmentRefused`."""
         size = os.fstat(fd).st_size
-        head = bytes(memory.mapped(fd, 0, min(size, layout.PAGE))[:48]) if size else b""
-        geometry = layout.checked(head, size)
-        segment = cls(fd, geometry)
-        blocks = segment.header[BLOCKS]
+        geometry = layout.checked(os.pread(fd, 48, 0), size)
+        blocks = int.from_bytes(os.pread(fd, 8, 8 * BLOCKS), sys.byteorder)
         if not 1 <= blocks <= layout.MOST_BLOCKS:
             raise SegmentCorrupt(f"it is said to have {blocks} blocks")
         if size < geometry.size(blocks):
             raise SegmentTruncated(f"it has {size} bytes instead of {geometry.size(blocks)}")
-        return segment
+        return cls(fd, geometry)
 
     # ---- the lock ----
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else defines, claims or folds meanwhile. May be nested. Raises `SegmentBusy`."""
-        with self._mutex:
-            if not self._depth:
-                memory.lock(self.fd, layout.LOCK)
-            self._depth += 1
+        """Nobody else defines, claims or folds meanwhile. May be nested. Raises `SegmentBusy`, `SegmentForeign`."""
+        mutex = self._mutex
+        with mutex:
+            before = self._depth
+            if not before:
+                self.check()
+                self.locks.wait(layout.LOCK)
+            self._depth = before + 1
             try:
                 yield
             finally:
-                self._depth -= 1
-                if not self._depth:
-                    memory.unlock(self.fd, layout.LOCK)
+                if mutex is self._mutex:  # else this is a child that was forked meanwhile: the lock is its parent's
+                    self._depth = before
+                    if not before:
+                        self.locks.release(layout.LOCK)
+
+    @property
+    def usable(self) -> bool:
+        """Its descriptors are still its own: somebody who closes all may have closed them, and got others by now."""
+        return memory.identity(self.fd) == self._file and self.locks.usable
+
+    def check(self) -> None:
+        """Raises `SegmentForeign` unless it is `usable`."""
+        if not self.usable:
+            raise SegmentForeign("somebody in this process closed its descriptor")
 
     def forked(self) -> None:
-        """This is a child: it gets an open file of its own, and with it locks of its own."""
+        """This is a child: it needs locks of its own. Raises `SegmentForeign`; it is not usable then."""
         self._mutex, self._depth = RLock(), 0
-        former, self.fd = self.fd, memory.reopened(self.fd)
-        os.close(former)
+        self.locks.abandon()
+        if memory.identity(self.fd) == self._file:
+            self.locks = Locks(self.fd)
+        self.check()
 
     def close(self) -> None:
         """Close the descriptor, and let go of all locks. What is mapped stays so as long as somebody looks at it."""
-        os.close(self.fd)
+        self.locks.close()
+        if memory.identity(self.fd) == self._file:
+            os.close(self.fd)
         self.fd = -1
 
     # ---- blocks ----
@@ -129,6 +157,10 @@ class Segment:
         there = min(self.header[BLOCKS], layout.MOST_BLOCKS)
         while len(self._blocks) < there:
             self._blocks.append(self._block(len(self._blocks)))
+        return self._blocks
+
+    def mapped(self) -> list[Block]:
+        """Those that there were when `blocks` was last called."""
         return self._blocks
 
     def _block(self, number: int) -> Block:
@@ -143,7 +175,7 @@ class Segment:
         if number >= layout.MOST_BLOCKS:
             raise SegmentFull(f"it has {number} blocks, and cannot have more")
         self.step("grow")
-        os.ftruncate(self.fd, max(os.fstat(self.fd).st_size, self.geometry.size(number + 1)))
+        memory.resize(self.fd, max(os.fstat(self.fd).st_size, self.geometry.size(number + 1)))
         self._append(number)
         return self.blocks()[number]
 
@@ -153,6 +185,7 @@ class Segment:
         for slot in self.used():
             self.back(number, slot)
         self.step("backed")
+        fence()
         self.header[BLOCKS] = number + 1
         self.step("grown")
 

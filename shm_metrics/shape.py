@@ -91,4 +91,9 @@ def fitting(shape: Shape, values: Sequence[object]) -> tuple[str, ...]:
     """The values of its labels as text, cut to what a segment takes. Raises ValueError for a wrong number of them."""
     if len(values) != len(shape.labels):
         raise ValueError(f"{shape.name} has the labels {', '.join(shape.labels) or '(none)'}: {values!r} does not fit")
-    return tuple(str(value)[:LONGEST_VALUE] for value in values)
+    return tuple(_text(value) for value in values)
+
+
+def _text(value: object) -> str:
+    text = str(value)[:LONGEST_VALUE]
+    return text if text.isascii() else text.encode(errors="replace").decode()  # of bytes that were none: surrogates

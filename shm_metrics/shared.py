@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from operator import add
-from typing import TYPE_CHECKING
+from math import fsum
+from typing import TYPE_CHECKING, Final
 
-from shm_metrics.definitions import Definitions, Place
-from shm_metrics.errors import MetricsError
+from shm_metrics.definitions import Definitions
+from shm_metrics.errors import MetricsError, SegmentFull
 from shm_metrics.segment import numbers
-from shm_metrics.slots import Process, Slots, combined
+from shm_metrics.slots import Look, Process, Slots, combined, total
 from shm_metrics.store import Collected, Member
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from shm_metrics.cells import Metric
     from shm_metrics.segment import Segment
     from shm_metrics.shape import Shape
-    from shm_metrics.slots import Sums
     from shm_metrics.twin import Cells
+
+TROUBLE: Final = (MetricsError, OSError)
+"""What may be in the way of keeping something in the segment."""
 
 Key = tuple["Shape", tuple[str, ...]]
 
@@ -41,6 +43,10 @@ class Shared:
         self.trouble = ""
         """Why something went adrift, last; empty: nothing did."""
         self._found: dict[Key, tuple[Cells, int]] = {}
+        self._hidden: set[Key] = set()
+        """Of those adrift."""
+        self._areas: list[Cells] = []
+        """This process's cells of each block."""
         self.definitions.follow()
         self.slots.claim(os.getpid())
 
@@ -53,53 +59,67 @@ class Shared:
         if found is None:
             try:
                 found = self._located(key)
-            except MetricsError as error:
+            except TROUBLE as error:
                 self.trouble = str(error)
+                self._hidden.discard(key)
                 return self.adrift.setdefault(key, memoryview(bytearray(8 * shape.cells)).cast("d")), 0
             self._found[key] = found
         return found
 
     def _located(self, key: Key) -> tuple[Cells, int]:
-        segment, definitions = self.segment, self.definitions
+        definitions = self.definitions
         place = definitions.places.get(key)
         if place is None:
-            with segment.locked():
+            with self.segment.locked():
                 place = definitions.define(*key)
         if self.slots.own < 0:
-            self.slots.claim(os.getpid())
+            raise SegmentFull("this process has no slot")
         if not definitions.shown(place):
             definitions.show(place, shown=True)
-        return segment.blocks()[place.block].cells(self.slots.own), place.first
+        return self._area(place.block), place.first
+
+    def _area(self, number: int) -> Cells:
+        while len(self._areas) <= number:
+            self._areas.append(self.segment.mapped()[len(self._areas)].cells(self.slots.own))
+        return self._areas[number]
 
     def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
         """See `Store`."""
-        self._found.pop((shape, values), None)
-        self.adrift.pop((shape, values), None)
-        place = self.definitions.places.get((shape, values))
+        key = shape, values
+        self._found.pop(key, None)
+        if key in self.adrift:
+            self._hidden.add(key)
+        place = self.definitions.places.get(key)
         if place is not None:
             self.definitions.show(place, shown=False)
 
     def known(self) -> list[Key]:
         """See `Store`."""
-        with contextlib.suppress(MetricsError):
+        with contextlib.suppress(*TROUBLE):
             self.definitions.follow()
         places = self.definitions.places.values()
-        return [(one.shape, one.values) for one in places if self.definitions.shown(one)]
+        here = [(one.shape, one.values) for one in places if self.definitions.shown(one)]
+        return [*here, *(key for key in self.adrift if key not in self._hidden and key not in self.definitions.places)]
 
     def land(self, members: Mapping[Key, Metric]) -> None:
         """Move what is adrift into the segment, if that is possible now."""
-        for key, cells in list(self.adrift.items()):
-            try:
+        try:
+            if self.slots.own < 0:
+                self.slots.claim(os.getpid())
+            for key, cells in list(self.adrift.items()):
                 found, at = self._located(key)
-            except MetricsError as error:
-                self.trouble = str(error)
-                return
-            self._found[key] = found, at
-            del self.adrift[key]
-            _move(key[0], members.get(key), cells, found, at)
-        self.trouble = ""
+                self._found[key] = found, at
+                del self.adrift[key]
+                _move(key[0], members.get(key), cells, found, at)
+                if key in self._hidden:
+                    self.hide(*key)
+        except TROUBLE as error:
+            self.trouble = str(error)
+        else:
+            self.trouble = ""
+            self._hidden.clear()
 
-    def take(self, key: Key, member: Metric, cells: Cells) -> None:
+    def take(self, key: Key, member: Metric | None, cells: Cells) -> None:
         """A member that was at home elsewhere: it goes on here."""
         _move(key[0], member, cells, *self.place(*key))
 
@@ -107,26 +127,50 @@ class Shared:
 
     def collect(self, own: Iterable[Shape]) -> list[Collected]:
         """See `Store`. First folds who is dead."""
+        definitions = self.definitions
         try:
+            definitions.follow()
             if self.slots.dead():
                 self.slots.fold()
-            self.definitions.follow()
-        except MetricsError as error:  # somebody else holds the lock, or damaged it: what is known is still true
+        except TROUBLE as error:  # somebody holds the lock, or damaged something: what is known is still true
             self.trouble = str(error)
-        sums = self.slots.read()
-        meant = {shape.name: shape for shape in self.definitions.shapes} | {shape.name: shape for shape in own}
-        found: dict[str, dict[tuple[str, ...], list[float]]] = {}
-        for place in self.definitions.places.values():
-            shape = place.shape
-            if meant[shape.name] == shape and self.definitions.shown(place):
-                found.setdefault(shape.name, {})[place.values] = _value(place, sums)
-        for (shape, values), cells in self.adrift.items():
-            there = found.setdefault(shape.name, {}).setdefault(values, [0.0] * shape.visible)
-            mine = numbers(cells)
-            there[:] = [max(there[0], mine[0])] if shape.combine else map(add, there, mine)
-        return [
-            Collected(meant[name], [Member(*one) for one in members.items()]) for name, members in sorted(found.items())
-        ]
+        look = self.slots.read()
+        meant = {shape.name: shape for shape in definitions.shapes} | {shape.name: shape for shape in own}
+        found: dict[Shape, list[Member]] = {shape: [] for shape in meant.values()}
+        by_identity = {id(shape): found[shape] for shape in definitions.shapes if shape in found}  # to hash one is slow
+        for places, block, rows, gauging in zip(
+            definitions.blocks, self.segment.mapped(), look.rows, look.gauging, strict=False
+        ):
+            words = block.words
+            totals = _totals(rows)
+            for place in places:
+                shape, values, _, first, record = place
+                members = by_identity.get(id(shape))
+                if members is None or words[record // 8 + 2] != 1 or (self.adrift and (shape, values) in self.adrift):
+                    continue
+                if not shape.combine:
+                    members.append(Member(values, totals[first : first + shape.cells]))
+                elif shape.combine == "sum":
+                    members.append(Member(values, [total([row[first] for row in gauging])]))
+                else:
+                    cells = [row[first : first + shape.cells] for row in rows]
+                    members.append(Member(values, combined(shape.combine, cells)[:1]))
+        for (shape, values), mine in self.adrift.items():
+            if shape in found and (shape, values) not in self._hidden:
+                found[shape].append(Member(values, self._adrift_value(shape, values, numbers(mine), look)))
+        return [Collected(meant[name], found[meant[name]]) for name in sorted(meant) if found[meant[name]]]
+
+    def _adrift_value(self, shape: Shape, values: tuple[str, ...], mine: list[float], look: Look) -> list[float]:
+        """Of a member of which this process's part is elsewhere."""
+        rows, gauging = [mine], [mine] if self.slots.gauges else []
+        place = self.definitions.places.get((shape, values))
+        if place is not None and place.block < len(look.rows):
+            own = slice(place.first, place.first + shape.cells)
+            rows += (row[own] for row in look.rows[place.block])
+            gauging += (row[own] for row in look.gauging[place.block])
+        if shape.combine == "sum":
+            return [total([row[0] for row in gauging])]
+        return combined(shape.combine, rows)[:1] if shape.combine else _totals(rows)
 
     def processes(self) -> list[Process]:
         """See `Slots.processes`."""
@@ -135,11 +179,20 @@ class Shared:
     # ---- forks ----
 
     def forked(self) -> None:
-        """This is a child: it counts in a slot of its own from here on."""
-        self.segment.forked()
-        self.slots.forked()
-        self._found.clear()
-        self.adrift = {}
+        """This is a child: it counts in a slot of its own from here on.
+
+        What another thread was in the middle of is not to be trusted, so definitions are read anew.
+        """
+        self.definitions = Definitions(self.segment)
+        self.slots = Slots(self.segment, self.definitions)
+        self._found, self._areas, self.adrift, self._hidden = {}, [], {}, set()
+        self.trouble = ""
+        try:
+            self.segment.forked()
+            self.definitions.follow()
+            self.slots.claim(os.getpid())
+        except TROUBLE as error:  # its parent's slot is not its own in any case
+            self.trouble = str(error)
 
 
 def _move(shape: Shape, member: Metric | None, cells: Cells, found: Cells, at: int) -> None:
@@ -156,17 +209,9 @@ def _move(shape: Shape, member: Metric | None, cells: Cells, found: Cells, at: i
             found[at + n] += cells[n]
 
 
-def _value(place: Place, sums: Sums) -> list[float]:
-    shape, first, block = place.shape, place.first, place.block
-    end = first + shape.cells
-    if shape.combine == "sum":
-        return [sum(sums.slots[slot][block][first] for slot in sums.gauging if first < len(sums.slots[slot][block]))]
-    rows = [sums.base[block], *(blocks[block] for blocks in sums.slots.values())]
-    rows = [row for row in rows if end <= len(row)]
-    if not rows:
-        return [0.0] * shape.visible
-    if shape.combine:
-        return combined(shape.combine, first, rows)[:1]
-    if shape.cells == 1:
-        return [sum(row[first] for row in rows)]
-    return [sum(column) for column in zip(*(row[first:end] for row in rows), strict=True)]
+def _totals(rows: list[list[float]]) -> list[float]:
+    """Of each cell."""
+    try:
+        return list(map(fsum, zip(*rows, strict=True)))
+    except (OverflowError, ValueError):
+        return list(map(total, zip(*rows, strict=True)))

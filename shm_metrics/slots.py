@@ -11,28 +11,39 @@ How a fold is safe against its own death. A segment has two bases; the parity of
 A slot whose mark is not above `folds` is in the base; a reader leaves it out. Killed before 4, nothing has happened;
 killed after it, everything has. A reader that finds `folds` changed meanwhile reads again.
 
+No reader may see a counter fall by that, not by the last bit of a sum of fractions: a scraper would take it for a
+restart. So readers round the exact sum of all cells once, and a base that cannot be exact is a bit above it.
+
 Death is proven by the lock on the byte of a slot: the kernel releases it when the process cannot write any more. A
-process that was forked and not given a segment of its own holds the lock of its parent, so that slot waits for both.
+child that was forked behind Python's back holds the locks of its parent, so that slot waits for both.
 """
 
 from __future__ import annotations
 
+import os
 from array import array
+from math import fsum, inf, nextafter
 from operator import add
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shm_metrics import layout, memory
+from shm_metrics import layout
 from shm_metrics.cells import fence
-from shm_metrics.definitions import CELLS, Definitions
 from shm_metrics.errors import SegmentBusy, SegmentFull
 from shm_metrics.layout import CLAIM, CLAIMS, FIGURES, FOLDING, FOLDS, LIFE, NUMBER, PID, REIGN, SLOT_REIGN
 from shm_metrics.segment import numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shm_metrics.definitions import Definitions, Place
     from shm_metrics.segment import Segment
 
-LOOKS: Final = 1000
-"""How often a reader begins anew because of a fold before it gives up; a fold takes longer than a look."""
+LOOKS: Final = 10
+"""How often a reader looks again because of a fold before it takes the lock, so that there is none."""
+
+
+EXACT: Final = 2.0**53
+"""Below it sums of whole numbers are."""
 
 
 class Process(NamedTuple):
@@ -50,13 +61,12 @@ class Process(NamedTuple):
     most_descriptors: float = 0.0
 
 
-class Sums(NamedTuple):
-    """All cells of a segment at one moment. Lists by block and cell."""
+class Look(NamedTuple):
+    """All cells of a segment at one moment. For each block: a row of cells for the base and for each process."""
 
-    base: list[list[float]]
-    slots: dict[int, list[list[float]]]
-    """Of processes that are not in the base."""
-    gauging: frozenset[int]
+    rows: list[list[list[float]]]
+    """The base, then the processes that are not in it."""
+    gauging: list[list[list[float]]]
     """Those of them whose gauges count."""
 
 
@@ -82,30 +92,40 @@ class Slots:
             if free < 0:
                 raise SegmentFull(f"all its {segment.geometry.slots} slots are taken by living processes")
             try:
-                for number in range(len(segment.blocks())):
-                    segment.back(number, free)
-            except SegmentFull:
-                memory.unlock(segment.fd, LIFE + free)
+                self._enter(free, pid)
+            except BaseException:
+                segment.locks.release(LIFE + free)
                 raise
-            segment.write(free, FOLDING, 0)
-            segment.write(free, NUMBER, 0)
-            segment.write(free, PID, pid)
-            segment.write(free, SLOT_REIGN, segment.header[REIGN])
-            segment.step("locked")
-            segment.header[CLAIMS] += 1
-            segment.step("numbered")
-            segment.write(free, CLAIM, segment.header[CLAIMS])
-            segment.step("claimed")
             self.own = free
+
+    def _enter(self, slot: int, pid: int) -> None:
+        segment = self._segment
+        for number in range(len(segment.blocks())):
+            segment.back(number, slot)
+        segment.write(slot, FOLDING, 0)
+        segment.write(slot, NUMBER, 0)
+        segment.write(slot, PID, pid)
+        segment.write(slot, SLOT_REIGN, segment.header[REIGN])
+        segment.step("locked")
+        segment.header[CLAIMS] += 1
+        segment.step("numbered")
+        fence()
+        segment.write(slot, CLAIM, segment.header[CLAIMS])
+        segment.step("claimed")
+        self.touch()
 
     def _free(self) -> int:
         """A slot that nobody has, with its lock; -1: there is none."""
         segment = self._segment
         used = {*segment.used()}
         for slot in range(segment.geometry.slots):
-            if slot not in used and memory.try_lock(segment.fd, LIFE + slot):
+            if slot not in used and segment.locks.take(LIFE + slot):
                 return slot
         return -1
+
+    def touch(self) -> None:
+        """A sign of life, for people who find the segment later: the moment of its last change."""
+        os.utime(self._segment.fd)
 
     def forked(self) -> None:
         """This is a child: its parent's slot is not its own."""
@@ -114,31 +134,41 @@ class Slots:
     # ---- going ----
 
     def dead(self) -> bool:
-        """Some slot waits to be folded."""
+        """Some slot waits to be folded. Raises `SegmentForeign`."""
         segment = self._segment
-        return any(n != self.own and not memory.is_locked(segment.fd, LIFE + n) for n in segment.used())
+        segment.check()
+        return any(n != self.own and not segment.locks.held(LIFE + n) for n in segment.used())
 
     def fold(self) -> int:
-        """Take all that are dead into the base. Returns how many. Raises `SegmentBusy`."""
+        """Take all that are dead into the base. Returns how many. Raises `SegmentBusy`, `SegmentCorrupt`."""
         segment = self._segment
         with segment.locked():
             self._settle()
-            dead = [n for n in segment.used() if n != self.own and memory.try_lock(segment.fd, LIFE + n)]
-            if dead:
-                self._definitions.follow()
-                self._make_base(dead)
-                folds = segment.header[FOLDS] + 1
+            self._definitions.follow()
+            dead: list[int] = []
+            try:
+                dead += (n for n in segment.used() if n != self.own and segment.locks.take(LIFE + n))
+                if dead:
+                    self._fold(dead)
+            finally:
                 for slot in dead:
-                    segment.step("mark")
-                    segment.write(slot, FOLDING, folds)
-                segment.step("marked")
-                fence()
-                segment.header[FOLDS] = folds
-                fence()
-                segment.step("committed")
-                for slot in dead:
-                    self._clear(slot)
+                    segment.locks.release(LIFE + slot)
             return len(dead)
+
+    def _fold(self, dead: list[int]) -> None:
+        segment = self._segment
+        self._make_base(dead)
+        folds = segment.header[FOLDS] + 1
+        for slot in dead:
+            segment.step("mark")
+            segment.write(slot, FOLDING, folds)
+        segment.step("marked")
+        fence()
+        segment.header[FOLDS] = folds
+        fence()
+        segment.step("committed")
+        for slot in dead:
+            self._clear(slot)
 
     def _settle(self) -> None:
         """End what a fold that was killed has begun."""
@@ -148,8 +178,9 @@ class Slots:
             mark = segment.word(slot, FOLDING)
             if mark > folds:
                 segment.write(slot, FOLDING, 0)
-            elif mark and memory.try_lock(segment.fd, LIFE + slot):
+            elif mark and segment.locks.take(LIFE + slot):
                 self._clear(slot)
+                segment.locks.release(LIFE + slot)
 
     def _clear(self, slot: int) -> None:
         segment = self._segment
@@ -158,30 +189,17 @@ class Slots:
             segment.step("clear")
             block.cells(slot)[:] = nothing
         segment.step("cleared")
+        fence()
         segment.write(slot, CLAIM, 0)
         segment.step("freed")
-        memory.unlock(segment.fd, LIFE + slot)
 
     def _make_base(self, dead: list[int]) -> None:
-        segment = self._segment
+        segment, definitions = self._segment, self._definitions
         counts = segment.header[FOLDS] & 1
-        for number, block in enumerate(segment.blocks()):
-            size = min(block.words[CELLS], segment.geometry.cells)
-            before = numbers(block.base(counts)[:size])
-            theirs = [numbers(block.cells(slot)[:size]) for slot in dead]
-            after = before
-            for cells in theirs:
-                after = list(map(add, after, cells))
-            self._correct(number, before, theirs, after)
+        for block, taken, places in zip(segment.blocks(), definitions.taken, definitions.blocks, strict=True):
+            rows = [numbers(cells[:taken]) for cells in (block.base(counts), *map(block.cells, dead))]
             segment.step("base")
-            block.base(1 - counts)[:size] = array("d", after)
-
-    def _correct(self, number: int, before: list[float], theirs: list[list[float]], after: list[float]) -> None:
-        """Gauges are not summed up."""
-        for place in self._definitions.places.values():
-            if place.block == number and place.shape.combine:
-                first = place.first
-                after[first : first + place.shape.cells] = combined(place.shape.combine, first, [before, *theirs])
+            block.base(1 - counts)[:taken] = array("d", _together(rows, places))
 
     # ---- whose gauges count ----
 
@@ -208,28 +226,47 @@ class Slots:
 
     # ---- reading ----
 
-    def read(self) -> Sums:
-        """All cells at one moment. Raises `SegmentBusy`."""
+    def read(self) -> Look:
+        """All cells at one moment, as far as their definitions are known. Raises `SegmentBusy`."""
         segment = self._segment
         for _ in range(LOOKS):
-            folds = segment.header[FOLDS]
-            fence()
-            living = [n for n in segment.used() if not 0 < segment.word(n, FOLDING) <= folds]
-            reign = segment.header[REIGN]
-            gauging = [n for n in living if segment.word(n, SLOT_REIGN) == reign and self._lives(n)]
-            base, slots = [], dict[int, list[list[float]]]((n, []) for n in living)
-            for block in segment.blocks():
-                size = min(block.words[CELLS], segment.geometry.cells)
-                base.append(numbers(block.base(folds & 1)[:size]))
-                for slot in living:
-                    slots[slot].append(numbers(block.cells(slot)[:size]))
-            fence()
-            if segment.header[FOLDS] == folds:
-                return Sums(base, slots, frozenset(gauging))
-        raise SegmentBusy("the segment is folded again and again")
+            look = self._look()
+            if look is not None:
+                return look
+        with segment.locked():
+            look = self._look()
+        if look is None:
+            raise SegmentBusy("whose gauges count changes again and again")
+        return look
 
-    def _lives(self, slot: int) -> bool:
-        return slot == self.own or memory.is_locked(self._segment.fd, LIFE + slot)
+    def _look(self) -> Look | None:
+        """None if something changed meanwhile so that not all of it may be of one moment."""
+        segment = self._segment
+        folds, reign = segment.header[FOLDS], segment.header[REIGN]
+        fence()
+        living = [n for n in segment.used() if not 0 < segment.word(n, FOLDING) <= folds]
+        gauging = [n for n in living if segment.word(n, SLOT_REIGN) == reign and self.lives(n)]
+        fence()
+        rows, gauges = [], []
+        for block, taken in zip(segment.mapped(), self._definitions.taken, strict=False):
+            cells = {slot: numbers(block.cells(slot)[:taken]) for slot in living}
+            rows.append([numbers(block.base(folds & 1)[:taken]), *cells.values()])
+            gauges.append([cells[slot] for slot in gauging])
+        fence()
+        if segment.header[FOLDS] != folds or segment.header[REIGN] != reign:
+            return None
+        return Look(rows, gauges)
+
+    def lives(self, slot: int) -> bool:
+        """The process that has it lives. One that was cut off from the segment cannot tell, and believes it."""
+        segment = self._segment
+        return slot == self.own or not segment.usable or segment.locks.held(LIFE + slot)
+
+    @property
+    def gauges(self) -> bool:
+        """Gauges of this process count."""
+        segment = self._segment
+        return self.own < 0 or segment.word(self.own, SLOT_REIGN) == segment.header[REIGN]
 
     # ---- what processes say of themselves ----
 
@@ -238,26 +275,57 @@ class Slots:
         segment = self._segment
         if self.own < 0:
             return
-        segment.write(self.own, NUMBER, process.number)
         at = self.own * (layout.SLOT // 8) + FIGURES
-        segment.figures[at : at + 5] = array("d", process[1:])
+        for n, figure in enumerate(process[1:]):
+            segment.figures[at + n] = figure
+        fence()
+        segment.write(self.own, NUMBER, process.number)
+        if segment.usable:
+            self.touch()
 
     def processes(self) -> list[Process]:
         """What the living say that say anything."""
         segment, found = self._segment, []
         for slot in segment.used():
             number = segment.word(slot, NUMBER)
-            if number and self._lives(slot):
+            if number and self.lives(slot):
                 at = slot * (layout.SLOT // 8) + FIGURES
                 found.append(Process(number, *numbers(segment.figures[at : at + 5])))
         return sorted(found)
 
 
-def combined(combine: str, first: int, rows: list[list[float]]) -> list[float]:
+def total(cells: Sequence[float]) -> float:
+    """Their sum, rounded once: so it is the same in whatever order they come, and grows with each of them."""
+    try:
+        return fsum(cells)
+    except (OverflowError, ValueError):  # more than there are numbers for, or infinities of both signs
+        return sum(cells)
+
+
+def combined(combine: str, rows: Sequence[Sequence[float]]) -> list[float]:
     """The cells of a gauge for several processes, as a base keeps them: that of the living alone is nothing there."""
     if combine == "max":
-        return [max(row[first] for row in rows)]
+        return [max(row[0] for row in rows)]
     if combine == "last":
-        newest = max(rows, key=lambda row: row[first + 1])
-        return newest[first : first + 2]
+        return [*max(rows, key=lambda row: row[1])]
     return [0.0]
+
+
+def _together(rows: list[list[float]], places: list[Place]) -> list[float]:
+    """The cells of a block for several processes, as a base keeps them."""
+    cells = rows[0]
+    for row in rows[1:]:
+        cells = list(map(add, cells, row))  # counts of buckets
+    for shape, _, _, first, _ in places:
+        if shape.combine:
+            end = first + shape.cells
+            cells[first:end] = combined(shape.combine, [row[first:end] for row in rows])
+        elif not (cells[first] < EXACT and all(row[first].is_integer() for row in rows)):
+            cells[first] = _upwards([row[first] for row in rows])
+    return cells
+
+
+def _upwards(cells: list[float]) -> float:
+    """Their sum, or the next number above it."""
+    near = total(cells)
+    return nextafter(near, inf) if total([*cells, -near]) > 0.0 else near

@@ -46,24 +46,27 @@ class Private:
     """Cells in the memory of this process."""
 
     def __init__(self) -> None:
-        self._placed: dict[tuple[Shape, tuple[str, ...]], Cells] = {}
+        self.placed: dict[tuple[Shape, tuple[str, ...]], Cells] = {}
+        self.hidden: set[tuple[Shape, tuple[str, ...]]] = set()
 
     def place(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
         """See `Store`."""
-        cells = self._placed.setdefault((shape, values), memoryview(bytearray(8 * shape.cells)).cast("d"))
+        self.hidden.discard((shape, values))
+        cells = self.placed.setdefault((shape, values), memoryview(bytearray(8 * shape.cells)).cast("d"))
         return cells, 0
 
     def hide(self, shape: Shape, values: tuple[str, ...]) -> None:
         """See `Store`."""
-        self._placed.pop((shape, values), None)
+        self.hidden.add((shape, values))
 
     def known(self) -> list[tuple[Shape, tuple[str, ...]]]:
         """See `Store`."""
-        return list(self._placed)
+        return [key for key in self.placed if key not in self.hidden]
 
     def collect(self, own: Iterable[Shape]) -> list[Collected]:
         """See `Store`."""
         found: dict[Shape, list[Member]] = {}
-        for (shape, values), cells in self._placed.items():
+        for shape, values in self.known():
+            cells = self.placed[shape, values]
             found.setdefault(shape, []).append(Member(values, numbers(cells)[: shape.visible]))
         return [Collected(*one) for one in sorted(found.items(), key=lambda one: one[0].name)]
