@@ -67,14 +67,15 @@ class ProxyServer(Homes, Staying, Telling):
         *,
         beat: Callable[[Callable[[], None]], Beat] = Beat,
         segment: str = "",
+        build: tuple[str, str] = ("", ""),
     ) -> None:
-        """`segment`: the name under which metrics are kept in shared memory; empty: they are not."""
+        """`segment`: the name under which metrics are kept in shared memory; empty: none. `build`: see `Home`."""
         super().__init__()
         self.config = config
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
-        self.home = Home(config.metrics, segment)
+        self.home = Home(config.metrics, segment, build)
         self.metrics, self.families = self.home.registry, self.home.families
         self.gauges = Gauges(self)
         self._beat = beat(self._remain)
@@ -227,13 +228,14 @@ class ProxyServer(Homes, Staying, Telling):
         self.ticker.renew()
         if kept:
             self._uncount()
-            self._beat.start()
         self._retired = True
         reactor.next_serial += APART
         self._removed = [self.listeners[name] for name in removed]
         for listener in self._removed:
             reactor.acceptor.accept_queued(listener)
         self._finish(reactor.kernel.clock() + self.config.upgrade.drain_timeout)
+        if reactor.connections:
+            self._beat.start()
         self.ticker.start()
 
     def _remain(self) -> None:
@@ -290,6 +292,7 @@ class ProxyServer(Homes, Staying, Telling):
         reactor.stop_at = inf
         self._beat.stop()
         self.home.own()
+        self.gauges = Gauges(self)  # the one that died may have had readers see other series
         reactor.acceptor.start()
         self.ticker.start()
         self._go_beside()

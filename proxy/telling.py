@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hotswap.swappable import Tally
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Mapping
 
     from hotswap.swappable import Took
@@ -35,15 +35,20 @@ class Telling:
 
     home: Home
     arrived: Counter[str]
-    """Connections that came from the generation before, by kind."""
+    """Connections that came from the generation before and are not counted yet, by kind."""
 
     def owning(self, generation: int, how: str) -> None:
-        """See `Swappable`."""
-        self.home.upgrades.owning(generation, how)
+        """See `Swappable`. What came is counted right away: a source that dies says no goodbye."""
+        came = self._arrivals()
+        self.home.upgrades.owning(generation, how, {} if how == "crash" else came)
 
     def took_over(self, took: Took) -> None:
         """See `Swappable`."""
-        self.home.upgrades.took_over(took, +self.arrived)
+        self.home.upgrades.took_over(took, self._arrivals())
+
+    def _arrivals(self) -> Counter[str]:
+        came, self.arrived = +self.arrived, Counter()
+        return came
 
     def kept_on(self, how: str, *, thawed: bool) -> None:
         """See `Swappable`."""

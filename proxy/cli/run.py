@@ -17,6 +17,7 @@ import click
 
 import hotswap
 import proxy
+import shm_metrics
 from hotswap import spawn
 from hotswap.build import fingerprint
 from hotswap.cli.options import Duration, optional_runtime_dir_option
@@ -83,17 +84,19 @@ def run(
         config = configuration(path)
         if runtime_dir is None:
             runtime_dir = default_runtime_dir() if config.runtime_dir is None else Path(config.runtime_dir)
+        build = fingerprint([Path(one).parent for one in (hotswap.__file__, proxy.__file__, shm_metrics.__file__)])
         generation = Generation(
             config.name,
             ProxyServer(
                 config,
                 source=ConfigFile(path, deadline),
                 segment=segment_name(config.name, runtime_dir),
+                build=(hotswap.__version__, build),
             ),
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,
-            build=fingerprint([Path(hotswap.__file__).parent, Path(proxy.__file__).parent]),
+            build=build,
             config_id=config.id,
             limits=limits(config, deadline),
             admin=config.admin,

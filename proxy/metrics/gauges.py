@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.metrics.families import Families
+    from proxy.metrics.home import Home
     from shm_metrics import Family, Gauge, Shape
 
 SLICE: Final = 1000
@@ -31,6 +32,7 @@ class Counted(Protocol):
 
     families: Families
     clusters: dict[str, Cluster]
+    home: Home
 
     def every_listener(self) -> Iterable[Listener]:
         """Those that have connections, or may get some."""
@@ -51,6 +53,7 @@ class Gauges:
 
         One that gave everything away (`owns` False) tells of the connections that it kept, and of nothing else.
         """
+        yield from self._server.home.look()
         families = self._server.families
         downstream: Counter[tuple[str, ...]] = Counter()
         upstream: Counter[tuple[str, ...]] = Counter()
@@ -104,7 +107,8 @@ class Gauges:
 
     def _follow(self) -> None:
         """Listeners, routes, clusters and endpoints came or went: have readers see those that there are."""
-        known: set[tuple[str, ...]] = set()
+        upgrades = self._server.home.upgrades
+        known: set[tuple[str, ...]] = {("build", *upgrades.build)}
         for listener in self._server.every_listener():
             known.add(("listener", listener.name))
             known.update(("route", listener.name, name) for name in listener.meters.route_names())
@@ -117,12 +121,15 @@ class Gauges:
                 if ("endpoint", *endpoint.meters.where) not in self._known:
                     endpoint.reappear()
             self._known = frozenset(known)
+            upgrades.show_build()
             self._server.families.registry.retain(self._wanted)
 
     def _wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
         """A member that belongs to nothing any more, in this generation or one before, is not shown."""
         if not shape.name.startswith("hotswap_"):
             return True
+        if not self._server.home.upgrades.wanted(shape, values):
+            return False
         known = self._known
         labels = dict(zip(shape.labels, values, strict=True))
         listener, cluster = labels.get("listener"), labels.get("cluster")

@@ -15,13 +15,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hotswap.log import fields
-from proxy.metrics.beat import process
 from proxy.metrics.families import Families
+from proxy.metrics.process import Usage
 from proxy.metrics.upgrades import Upgrades
 from shm_metrics import MetricsError, Registry, exponential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from proxy.config.model import MetricsConfig
@@ -41,11 +41,13 @@ def segment_name(name: str, runtime: Path) -> str:
 class Home:
     """The registry of one server, and its shared memory. `name` is empty where there is to be none, as in tests."""
 
-    def __init__(self, config: MetricsConfig, name: str) -> None:
+    def __init__(self, config: MetricsConfig, name: str, build: tuple[str, str]) -> None:
+        """`build`: version, and what tells this code from any other."""
         self.registry = Registry()
         bounds = exponential(config.first_bucket, 2, config.buckets)
         self.families = Families(self.registry, per_endpoint=config.per_endpoint, bounds=bounds)
-        self.upgrades = Upgrades(self.registry)
+        self.upgrades = Upgrades(self.registry, build)
+        self._usage = Usage()
         self._name = name
         self._named = config.shared
 
@@ -86,9 +88,13 @@ class Home:
         self.tell()
         self.registry.assist()
 
+    def look(self) -> Iterator[None]:
+        """See `Usage.look`."""
+        return self._usage.look()
+
     def tell(self) -> None:
-        """Say what this process uses."""
-        self.registry.tell(process(self.upgrades.number))
+        """Say what this process uses, descriptors as of the last `look`."""
+        self.registry.tell(self._usage.now(self.upgrades.number))
 
     def end(self) -> None:
         """An orderly end without a successor: nobody goes on counting."""
