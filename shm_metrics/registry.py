@@ -204,6 +204,11 @@ class Registry:
         """What living processes say of themselves."""
         return [self._told] if self._shared is None else self._shared.processes()
 
+    @property
+    def alone(self) -> bool:
+        """No other living process counts here."""
+        return self._shared is None or self._shared.slots.alone
+
     def forked(self) -> None:
         """This is a child. Called by itself after every fork."""
         self._lock = RLock()

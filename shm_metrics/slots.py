@@ -283,6 +283,11 @@ class Slots:
         if segment.usable:
             self.touch()
 
+    @property
+    def alone(self) -> bool:
+        """No other living process has a slot."""
+        return not any(slot != self.own and self.lives(slot) for slot in self._segment.used())
+
     def processes(self) -> list[Process]:
         """What the living say that say anything."""
         segment, found = self._segment, []

@@ -116,7 +116,7 @@ class Gauges:
             known.add(("cluster", name))
         for endpoint, _ in self._endpoints():
             known.add(("endpoint", *endpoint.meters.where))
-        if known != self._known:
+        if known != self._known and self._server.families.registry.alone:  # others may still drain what is gone here
             for endpoint, _ in self._endpoints():
                 if ("endpoint", *endpoint.meters.where) not in self._known:
                     endpoint.reappear()
