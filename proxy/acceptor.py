@@ -154,7 +154,7 @@ class Acceptor:
         """End a connection whose time is over, and what it had under way; unsent bytes make it a reset."""
         if not connection.flushed:
             self._reactor.kernel.send_reset(connection.fd)
-        self._reactor.io_failed(connection, OSError(errno.ETIMEDOUT, "its listener is gone"))
+        self._reactor.io_failed(connection, OSError(errno.ECANCELED, "its listener is gone"))
 
     def start(self) -> None:
         """Accept from now on."""
@@ -217,13 +217,13 @@ class Acceptor:
                     break
                 continue  # gone before it was accepted: accept(2), "Error handling"
             taken += 1
+            listener.meters.accepted.inc()
             if listener.turning_away:
                 listener.meters.turned_away.inc()
                 reactor.kernel.send_reset(fd)
                 reactor.kernel.close(fd)
                 continue
             self.accepted += 1
-            listener.meters.accepted.inc()
             gate = listener.gate
             if gate is None or (gate.direct and not gate.trusts(remote)):
                 if listener.tls is None and not listener.looks:
@@ -233,7 +233,7 @@ class Acceptor:
             elif gate.trusts(remote):
                 self._stage(Introduction(reactor), listener, remote, fd)
             else:
-                listener.meters.strangers.inc()
+                listener.meters.headers.inc()
                 gate.refuse(listener.name, remote, reactor.now)
                 reactor.kernel.send_reset(fd)
                 reactor.kernel.close(fd)

@@ -136,11 +136,8 @@ class Cluster:
             self.limits.claim(claimant)
 
     def may_retry(self, claimant: Claimant) -> bool:
-        """This one's request may be sent again, as far as the budget is concerned. If so, that is counted."""
-        if self.limits is not None and not self.limits.may_retry(claimant):
-            return False
-        self.meters.retries.inc()
-        return True
+        """This one's request may be sent again, as far as the budget is concerned."""
+        return self.limits is None or self.limits.may_retry(claimant)
 
     def use(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Pick from these: `Healing` knows which of them work."""

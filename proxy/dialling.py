@@ -58,7 +58,7 @@ class Dials:
             reactor.lose(connection, code)
             return
         if isinstance(connection, Upstream):
-            connection.endpoint.cluster.meters.connects.observe(reactor.now - connection.active)
+            connection.reached(reactor.now - connection.active)
         if not reactor.tls.begin(connection):
             connection.connecting = False
             connection.active = reactor.now
@@ -74,6 +74,7 @@ class Dials:
         reactor = self._reactor
         connection.tls, connection.preface = None, begun.preface
         connection.begin_anew()
+        connection.active = reactor.now
         fd, code = self._connect(connection, connection.endpoint.address)
         former, connection.serial = connection.serial, reactor.next_serial
         reactor.next_serial += 1

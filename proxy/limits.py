@@ -62,6 +62,13 @@ class Limits:
             self.claim(claimant)
         return excess
 
+    def busy(self) -> bool:
+        """A further call on connections that are shared cannot be served. If so, that is counted."""
+        if not self.excess(dials=False):
+            return False
+        self._cluster.meters.overflows.inc()
+        return True
+
     def excess(self, *, dials: bool) -> str:
         """Why a further request cannot be served, empty if it can. `dials`: it takes a new connection."""
         limits = self._cluster.config.limits

@@ -90,10 +90,12 @@ class Listener:
         self.clusters = clusters
         """All clusters of the configuration by name; routes name them."""
         self.splits = Splits(config.routes)
-        self.routes = RouteTable(config.routes, self.splits, self.meters.route)
+        self.routes = RouteTable(config.routes if config.protocol == "http1" else (), self.splits, self.meters.route)
         """Which of them serves a request (http1)."""
-        self.services = ServiceTable(config.routes, self.splits, self.meters.route)
+        self.services = ServiceTable(config.routes, self.splits)
         """Which of them serves a call (bolt)."""
+        for one in self.services.routes if config.protocol == "bolt" else ():
+            self.meters.route(one.label)  # defined here, not when the first call comes
         chain = self.filters
         looking = chain is not None and (chain.requests or chain.responses)
         self.attended = looking or self.access_log is not None or not self.services.plain

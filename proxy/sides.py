@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from errno import ECANCELED, EPROTO
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.connection import Connection
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from proxy.listener import Listener
     from proxy.plane import Plane
     from proxy.proxy_protocol.header import Pair
+
+_OWN: Final = frozenset({EPROTO, ECANCELED})
+"""Errors that the plane makes itself, of TLS that broke and of time that is over: neither client nor network."""
 
 
 class Downstream(Connection):
@@ -36,8 +40,9 @@ class Downstream(Connection):
         self.listener.connections -= 1
 
     def went(self, errno: int) -> None:
-        """The client reset it, or the network lost it."""
-        self.listener.meters.resets.inc()
+        """The client reset it, or the network lost it; or it had to end here."""
+        if errno not in _OWN:
+            self.listener.meters.resets.inc()
         self.failed(errno)
 
     def describe(self) -> dict[str, Any]:
@@ -67,6 +72,10 @@ class Upstream(Connection):
         """Have its bytes counted at the endpoint."""
         meters = self.endpoint.meters
         self.count_in, self.count_out = meters.received, meters.sent
+
+    def reached(self, seconds: float) -> None:
+        """Its TCP connection is there, so long after the dial."""
+        self.endpoint.cluster.meters.connects.observe(seconds)
 
     def introduce(self, header: bytes) -> int:
         """Begin with a PROXY protocol header, at the head of the outbox. Returns the bytes that it takes there.

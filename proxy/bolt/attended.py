@@ -151,12 +151,12 @@ class Attended(Client):
         about.terms = terms = route.terms(cluster.config)
         if about.record is not None:
             about.record.cluster = cluster.name
-        if cluster.limits is not None and cluster.limits.excess(dials=False):
-            self._refuse(head, about, BUSY)
+        if cluster.limits is not None and cluster.limits.busy():
+            self._refuse(head, about, BUSY, route=route.label)
             return
         chosen = connect(self.plane, cluster, head.layout.version, (), terms.subset if terms is not None else ())
         if chosen is None or len(chosen.calls) >= MAX_CALLS:
-            self._refuse(head, about, NOT_SENT if chosen is None else BUSY)
+            self._refuse(head, about, NOT_SENT if chosen is None else BUSY, route=route.label)
             return
         if chosen.clogged:  # this call waits here until that can get rid of what it has
             self._hold(Held(frame, PASSED, inf, until, about))
@@ -164,17 +164,19 @@ class Attended(Client):
             return
         if until == inf and head.type == REQUEST:
             until = self.plane.now + (terms or cluster.config).request_timeout
-        chosen.add(frame, head, (self, head.id, until, head.codec, head.ver1, about, self.plane.now))
+        chosen.add(frame, head, (self, head.id, until, head.codec, head.ver1, about, self.plane.now, route.label))
         if head.type == ONEWAY:
             self.tell(about, "ok")
 
-    def _refuse(self, head: Head, about: About, status: int, *, failed: bool = True) -> None:
-        """A call that goes nowhere."""
+    def _refuse(
+        self, head: Head, about: About, status: int, *, failed: bool = True, late: bool = False, route: str = ""
+    ) -> None:
+        """A call that goes nowhere. `late`: its time is up; `route`: what metrics call its route."""
         self.listener.answered += 1
         self.listener.failed += failed
-        self.count_error(status)
         self.tell(about, "own", status)
         if head.type == REQUEST:
+            self.count_error(route, late=late)
             self.send(error(head.id, head.codec, head.ver1, status))
             if self.clogged:
                 self._slow()
@@ -200,7 +202,7 @@ class Attended(Client):
             if head is None:
                 raise BadFrame("a held call is cut: a bug")
             if one.until <= now:
-                self._refuse(head, one.about, TIMEOUT)
+                self._refuse(head, one.about, TIMEOUT, late=True)
             elif one.when <= now or (now == -inf and one.when == inf):
                 self._filter(one.frame, head, one.filtered, one.until, one.about)
             else:
@@ -231,7 +233,8 @@ class Attended(Client):
         if about.record is not None:
             about.record.sent = head.content_length
             self.tell(about, "ok", head.timeout)
-        self.deliver(frame, 0, len(frame), 1, int(head.timeout != 0))
+        self.count_duration(call)
+        self.deliver(frame, 0, len(frame), 1, int(head.timeout != 0), call[7])
 
 
 def header_of(frame: bytearray, head: Head) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from proxy.bolt.frame import CLOSED, TIMEOUT, BadFrame, error
+from proxy.bolt.frame import CLOSED, BadFrame, error
 from proxy.bolt.state import About, CallState, DownstreamState, HeldState, load_about, save_about
 from proxy.bolt.stream import Framed
 from proxy.connection import HIGH
@@ -61,6 +61,7 @@ class Client(Framed, Downstream):
         "last_id",
         "leaving",
         "pushes",
+        "route",
         "skip",
         "soonest",
         "uses",
@@ -78,6 +79,8 @@ class Client(Framed, Downstream):
         self.held: list[Held] = []
         """Calls that wait here."""
         self.last_id = 0
+        self.route = ""
+        """What metrics call the route of the call that was looked at last. Derived."""
         self.soonest = inf
         """No push's deadline is earlier. Derived."""
         self.leaving = False
@@ -87,12 +90,13 @@ class Client(Framed, Downstream):
 
     # ---- what comes back ----
 
-    def deliver(self, buffer: bytearray, begun: int, end: int, count: int, wrong: int) -> None:
-        """Answers to this client, ready to go: so many, and so many of them with a status other than 0."""
-        meters = self.listener.services.meters
-        meters.oks.inc(count - wrong)
-        if wrong:
-            meters.errors.inc(wrong)
+    def deliver(self, buffer: bytearray, begun: int, end: int, count: int, wrong: int, route: str) -> None:
+        """Answers to this client, ready to go: so many by that route, and so many with a status other than 0."""
+        if count:
+            meters = self.listener.meters.route(route)
+            meters.oks.inc(count - wrong)
+            if wrong:
+                meters.errors.inc(wrong)
         run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
         out = self.outbox
         if self.fd < 0:
@@ -115,12 +119,13 @@ class Client(Framed, Downstream):
         self.uses = {one: None for one in self.uses if not one.closed}
         self.uses[upstream] = None
 
-    def fail(self, call: Call, status: int) -> None:
-        """A call of this client came to nothing."""
+    def fail(self, call: Call, status: int, *, late: bool = False) -> None:
+        """A call of this client came to nothing. `late`: its time is up."""
         self.listener.answered += 1
         self.listener.failed += 1
-        self.count_error(status)
+        self.count_error(call[7], late=late)
         if call[5] is not None:
+            self.count_duration(call)
             self.tell(call[5], "own", status)
         if not self.closed:
             self.send(error(call[1], call[3], call[4], status))
@@ -129,12 +134,16 @@ class Client(Framed, Downstream):
             if self.leaving:
                 self._leave()
 
-    def count_error(self, status: int) -> None:
+    def count_error(self, route: str, *, late: bool = False) -> None:
         """An error of our own is about to be answered."""
-        meters = self.listener.services.meters
+        meters = self.listener.meters.route(route)
         meters.errors.inc()
-        if status == TIMEOUT:
+        if late:
             meters.timeouts.inc()
+
+    def count_duration(self, call: Call) -> None:
+        """A call that somebody looked at is over."""
+        self.listener.meters.route(call[7]).timed().observe(self.plane.now - call[6])
 
     def reply(self, frame: bytearray, call: Call) -> None:
         """The answer to a call that somebody looks at."""

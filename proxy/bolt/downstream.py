@@ -75,6 +75,7 @@ class BoltDownstream(Attended):
         now = self.plane.now
         size = len(buffer)
         version = -1
+        route = ""
         at = begun = fixed = id_at = last = count = 0
         unpack: Any = None
         upstream: Ledger | None = None
@@ -124,7 +125,7 @@ class BoltDownstream(Attended):
                     if isinstance(chosen, int):
                         self.listener.answered += 1
                         self.listener.failed += chosen != NO_PROCESSOR
-                        services.meters.errors.inc()
+                        self.count_error(self.route)
                         self.send(error(number, codec, ver1, chosen))
                         begun = at = end
                         continue
@@ -132,6 +133,7 @@ class BoltDownstream(Attended):
                         self.block(chosen)
                         break
                     upstream = chosen
+                    route = self.route
                     cluster = upstream.endpoint.cluster
                     choosing = services.only is None or len(cluster.endpoints) > 1 or cluster.limits is not None
                     patience = cluster.config.request_timeout
@@ -142,7 +144,7 @@ class BoltDownstream(Attended):
             last += 1
             while last in calls or last > LAST_ID:
                 last = last + 1 if last < LAST_ID else 1
-            calls[last] = (self, number, until, codec, ver1, None, now)
+            calls[last] = (self, number, until, codec, ver1, None, now, route)
             count += 1
             _pack(buffer, at + id_at, last)
             if ver1 == 2 and codec & 1:
@@ -157,15 +159,17 @@ class BoltDownstream(Attended):
         """The connection for a call with this header; a status if there is none. `last` is that of the call before."""
         services = self.listener.services
         name = services.only
+        self.route = services.label
         if name is None:
             try:
-                name = services.find(bytes(buffer[header:end]))
+                route = services.route(bytes(buffer[header:end]))
             except ValueError:
                 return CODEC
-            if name is None:
+            if route is None:
                 return NO_PROCESSOR
+            name, self.route = route.cluster(), route.label
         cluster = self.listener.clusters[name]
-        if cluster.limits is not None and cluster.limits.excess(dials=False):
+        if cluster.limits is not None and cluster.limits.busy():
             return BUSY
         if last is not None and last.endpoint.cluster is cluster and len(cluster.endpoints) == 1:
             return last
@@ -182,6 +186,8 @@ class BoltDownstream(Attended):
         wants_answer = head.type == REQUEST
         if head.length > self.listener.config.max_frame:
             if wants_answer:
+                if head.command == CALL:
+                    self.count_error("")
                 self.send(error(head.id, head.codec, head.ver1, CODEC))
             if head.type and head.command == CALL:
                 self.tell(self.about({}, head), "own", CODEC)
@@ -210,7 +216,7 @@ class BoltDownstream(Attended):
         header = head.size + head.class_length
         upstream = self._choose(frame, header, header + head.header_length, head.layout.version, None)
         if not isinstance(upstream, int):
-            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1, None, self.plane.now))
+            upstream.add(frame, head, (self, head.id, inf, head.codec, head.ver1, None, self.plane.now, ""))
 
     # ---- requests of servers ----
 
@@ -235,7 +241,7 @@ class BoltDownstream(Attended):
         U32.pack_into(frame, head.layout.id_at, number)
         if head.has_crc:
             write_crc(frame, 0, len(frame))
-        self.deliver(frame, 0, len(frame), 0, 0)
+        self.deliver(frame, 0, len(frame), 0, 0, "")
 
     def _pushed_back(self, frame: bytearray, head: Head) -> None:
         """The client's answer to a server's request."""

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
-Call = tuple["Client | None", int, float, int, int, "About | None", float]
-"""Who called, with what id, deadline, codec, ver1, and what else is to be known of it."""
+Call = tuple["Client | None", int, float, int, int, "About | None", float, str]
+"""Who called, with what id, deadline, codec, ver1, what else is to be known of it, when it came, and its route's label."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
@@ -203,6 +203,7 @@ class Ledger(Framed, Upstream):
                 self.plane.io_failed(self, failure)
             else:
                 self.active = self.spoke = now
+                self.count_out(count)
                 if count == len(out):
                     self.outbox = b""
                     self.torn = 0
@@ -256,8 +257,9 @@ class Ledger(Framed, Upstream):
                         *again.get(number, (0, ())),
                         save_about(about, now),
                         now - began,
+                        route,
                     )
-                    for number, (client, caller_id, until, codec, ver1, about, began) in self.calls.items()
+                    for number, (client, caller_id, until, codec, ver1, about, began, route) in self.calls.items()
                     if client is not None
                 )
                 + tuple(
@@ -312,6 +314,7 @@ class Ledger(Framed, Upstream):
                 call.ver1,
                 load_about(call.about, now),
                 now - call.age,
+                call.route,
             )
             for call in under_way
         }

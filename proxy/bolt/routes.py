@@ -18,10 +18,9 @@ from proxy.route import Terms
 from proxy.split import label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.config.model import ClusterConfig, RouteConfig
-    from proxy.metrics.meters import RouteMeters
     from proxy.split import Split, Splits
 
 MAX_MEMO: Final = 1024
@@ -31,10 +30,11 @@ MAX_MEMO_KEY: Final = 256
 class Route:
     """One compiled route."""
 
-    __slots__ = ("_cluster", "_config", "_exact", "_headers", "_pattern", "meters", "plain", "split")
+    __slots__ = ("_cluster", "_config", "_exact", "_headers", "_pattern", "label", "plain", "split")
 
-    def __init__(self, config: RouteConfig, split: Split | None, meters: RouteMeters) -> None:
-        self.meters = meters
+    def __init__(self, config: RouteConfig, split: Split | None) -> None:
+        self.label = label(config)
+        """What metrics call it."""
         self._cluster = config.cluster
         self._config = config
         self.split = split
@@ -82,23 +82,18 @@ class Route:
 class ServiceTable:
     """The routes of one bolt listener."""
 
-    __slots__ = ("_memo", "meters", "only", "plain", "routes")
+    __slots__ = ("_memo", "label", "only", "plain", "routes")
 
-    def __init__(self, routes: Sequence[RouteConfig], splits: Splits, meters: Callable[[str], RouteMeters]) -> None:
-        self.routes = tuple(Route(route, splits.of(route), meters(label(route))) for route in routes)
+    def __init__(self, routes: Sequence[RouteConfig], splits: Splits) -> None:
+        self.routes = tuple(Route(route, splits.of(route)) for route in routes)
         first = self.routes[0] if self.routes else None
         self.only = first.cluster() if first is not None and first.takes_all and first.split is None else None
         """The cluster of every call, where there is no choice."""
-        self.meters = meters("") if self.only is None or first is None else first.meters
-        """What calls are counted with: by route only where there is no choice, for calls do not remember theirs."""
+        self.label = first.label if first is not None and self.only is not None else ""
+        """And what metrics call the route of every call."""
         self.plain = all(route.plain for route in self.routes)
         """No route has terms of its own."""
         self._memo: dict[bytes, Route] = {}
-
-    def find(self, header: bytes) -> str | None:
-        """The name of the cluster for a call with this header map, None if no route matches. Raises `ValueError`."""
-        route = self.route(header)
-        return None if route is None else route.cluster()
 
     def route(self, header: bytes) -> Route | None:
         """The route of a call with this header map. Raises `ValueError`."""

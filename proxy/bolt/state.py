@@ -62,6 +62,8 @@ class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     about: About | None = None
     age: float = 0.0
     """Seconds since it came."""
+    route: str = ""
+    """What metrics call its route."""
 
 
 class DownstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -116,6 +116,7 @@ class BoltUpstream(Ledger):
         now = self.plane.now
         observe = self.endpoint.meters.durations.observe
         client: Client | None = None
+        route = ""
         while size - at >= fixed:
             first, number, codec, status, class_length, header_length, content_length = unpack(buffer, at)
             ver1 = _known(first)
@@ -124,7 +125,7 @@ class BoltUpstream(Ledger):
                 end += CRC_SIZE
             if ver1 is None or end > size or (class_length | header_length) & 0x8000:
                 if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
                     client = None
                 begun = self._other(buffer, at)
                 if begun == at:
@@ -133,13 +134,13 @@ class BoltUpstream(Ledger):
                 continue
             if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
                 if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
                 raise BadFrame("the CRC is wrong")
             call = pop(number, None)
             asker = None if call is None else call[0]
             if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
                 if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
                     client = None
                 if call is not None:
                     answered += 1
@@ -149,10 +150,10 @@ class BoltUpstream(Ledger):
                         asker.reply(buffer[at:end], call)
                 begun = at = end
                 continue
-            if asker is not client:
+            if asker is not client or call[7] is not route:
                 if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
-                client = asker
+                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+                client, route = asker, call[7]
                 begun, before, wrong_before = at, answered, wrong
             answered += 1
             wrong += status != 0
@@ -162,7 +163,7 @@ class BoltUpstream(Ledger):
                 write_crc(buffer, at, end)
             at = end
         if client is not None:
-            client.deliver(buffer, begun, at, answered - before, wrong - wrong_before)
+            client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
         if at < size:
             self.inbox = buffer[at:]
         if self.again and not self.outbox:
@@ -300,7 +301,7 @@ class BoltUpstream(Ledger):
             else:
                 attempts += 1
             if call is None:
-                call = (None, 0, inf, head.codec, head.ver1, None, self.plane.now)
+                call = (None, 0, inf, head.codec, head.ver1, None, self.plane.now, "")
             elif call[0] is None:
                 continue
             other = None
@@ -308,6 +309,8 @@ class BoltUpstream(Ledger):
             if attempts <= (terms or cluster.config).retries:
                 other = connect(self.plane, cluster, self.version, tried, terms.subset if terms is not None else ())
             if other is not None:
+                if not unreachable:
+                    cluster.meters.retries.inc()
                 other.add(bytearray(unsent[at : at + head.length]), head, call, (attempts, tried))
             elif call[0] is not None:
                 call[0].fail(call, NOT_SENT)
@@ -392,6 +395,6 @@ class BoltUpstream(Ledger):
             self.again.pop(number, None)
             self.endpoint.overdue(now)
             if call[0] is not None:
-                call[0].fail(call, TIMEOUT)
+                call[0].fail(call, TIMEOUT, late=True)
         self.soonest = min((call[2] for call in self.calls.values()), default=inf)
         self._ended_calls(len(late))

@@ -63,6 +63,9 @@ class Probe(Upstream):
         if self.endpoint.watch is not None and self.endpoint.watch.probe is self:
             self.endpoint.watch.probe = None
 
+    def reached(self, seconds: float) -> None:
+        """Only what serves clients is counted."""
+
     @property
     def _asks(self) -> AppConfig | None:
         """What is asked by the configuration in force; None if nothing is asked any more."""

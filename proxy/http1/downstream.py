@@ -116,6 +116,7 @@ class Http1Downstream(Upload):
                 if end < 0:
                     self._await_head(data)
                     return
+                self.began = self.plane.now
                 if listener.filters is None:
                     data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
                 else:
@@ -154,7 +155,6 @@ class Http1Downstream(Upload):
         self.tried = ()
         self.timed_out = False
         self.requests += 1
-        self.began = self.plane.now
         listener = self.listener
         if listener.access_log is not None and self.record is None:
             self.record = listener.access_log.request(head, self.plane.now)
@@ -162,10 +162,12 @@ class Http1Downstream(Upload):
             self._begin_body(head)
         route = None
         if passage is not None:
+            route = passage.route
             if passage.verdict is not None:
+                if route is not None:
+                    self.meters = route.meters
                 self._refuse(passage.verdict)
                 return self._take_body(data) if self.left else data
-            route = passage.route
         if route is None:
             routes = listener.routes
             route = routes.known.get((head.host, head.path)) or routes.find(head.host, head.path, head.lines)
@@ -263,9 +265,9 @@ class Http1Downstream(Upload):
         """Answer 408 or 504 where no response began, else end without a word."""
         step = self.step
         if step is HEAD:
-            self._reply(408, "the request head did not come in time", keep=False)
+            self._reply(408, "the request head did not come in time", keep=False, late=True)
         elif step is SEND and not self._upstream_is_slow and now < self.expires:
-            self._reply(408, "the request body did not come in time", keep=False)
+            self._reply(408, "the request body did not come in time", keep=False, late=True)
         elif step is DIAL or step is WAIT or step is SEND:
             self._overdue(now)
         elif step is DELAY:

@@ -143,13 +143,18 @@ class Ending(Relay, Downstream):
         else:
             self._last()
 
-    def _reply(self, status: int, detail: str, *, keep: bool = True, text: str = "", fields: str = "") -> None:
-        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted; ``text`` is the body."""
+    def _reply(
+        self, status: int, detail: str, *, keep: bool = True, late: bool = False, text: str = "", fields: str = ""
+    ) -> None:
+        """Answer ourselves. ``keep`` False if what follows in the stream cannot be trusted; ``text`` is the body.
+
+        ``late``: because a deadline passed.
+        """
         self._drop_upstream()
         self.listener.answered += 1
         if status >= 500:
             self.listener.failed += 1
-        self._count_reply(status)
+        self._count_reply(status, late=late)
         if self.listener.access_log is not None:
             self.record = record = self.record or Record(self.plane.now)
             record.status = status
@@ -168,11 +173,12 @@ class Ending(Relay, Downstream):
             self.step = _COMPLETE[self.step]
             self.wake(self.due())
 
-    def _count_reply(self, status: int) -> None:
+    def _count_reply(self, status: int, *, late: bool) -> None:
         meters = self.meters
         meters.codes[status // 100].inc()
-        meters.durations.observe(self.plane.now - self.began)
-        if status in {408, 504}:
+        if self.method:  # else there never was a whole head
+            meters.durations.observe(self.plane.now - self.began)
+        if late:
             meters.timeouts.inc()
 
     def write_record(self, outcome: str) -> None:

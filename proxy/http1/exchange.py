@@ -54,7 +54,7 @@ class Exchange(Ending):
         if endpoint is None:
             status = 504 if self.timed_out else 503
             self.step = MOVES[event][self.step]
-            self._reply(status, "no endpoint could be reached")
+            self._reply(status, "no endpoint could be reached", late=self.timed_out)
             return
         pool = endpoint.pool
         upstream: Http1Upstream | None = None
@@ -130,6 +130,8 @@ class Exchange(Ending):
         if self.held and self.method in IDEMPOTENT and again and self.cluster.may_retry(self):
             self.attempts += 1
             self._dispatch(Event.LOST)
+            if self.peer is not None:
+                self.cluster.meters.retries.inc()
         else:
             self._reply(502, "the upstream closed the connection without an answer")
         if self.peer is None:
@@ -139,7 +141,7 @@ class Exchange(Ending):
         """No byte of the response came in time."""
         if self.peer is not None and self.step is Step.WAIT:
             self.peer.endpoint.overdue(now)
-        self._reply(504, "the upstream did not answer in time")
+        self._reply(504, "the upstream did not answer in time", late=True)
         self._proceed()
 
     @property

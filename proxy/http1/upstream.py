@@ -195,6 +195,7 @@ class Http1Upstream(Download):
         if not agreed:
             self._fail("the upstream switched protocols without being asked")
             return
+        (self.endpoint.meters.codes or self.endpoint.meters.http())[1].inc()
         self.use = TUNNEL
         if data:
             self._pass_on(data)

@@ -29,7 +29,7 @@ class Families:
         self.accepted = one.counter(f"{down}_accepted_total", "Connections taken from the accept queue.", listener)
         self.downstream = one.counter(
             f"{down}_connections_total",
-            "Connections of clients whose protocol began.",
+            "Connections of clients that were taken on, after PROXY header and TLS handshake.",
             ("listener", "protocol", "encryption"),
         )
         self.downstream_now = one.gauge(
@@ -43,7 +43,9 @@ class Families:
             f"{down}_resets_total", "Connections that the client reset, or that the network lost.", listener
         )
         self.refused = one.counter(
-            f"{down}_refused_total", "Connections that were accepted and reset at once.", ("listener", "reason")
+            f"{down}_refused_total",
+            "Connections that were accepted and reset: turned away, or for their PROXY header.",
+            ("listener", "reason"),
         )
         self.downstream_handshakes = one.counter(
             f"{down}_handshakes_total", "TLS handshakes with clients by outcome.", ("listener", "outcome")
@@ -56,7 +58,7 @@ class Families:
         )
         self.durations = one.histogram(
             "hotswap_request_duration_seconds",
-            "From the whole head of a request to the end of its response.",
+            "From the whole head of a request to the end of its response; of bolt, calls that are looked at singly.",
             ROUTE,
             bounds=seconds,
         )

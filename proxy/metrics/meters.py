@@ -31,20 +31,35 @@ def encryption(*, tls: bool) -> str:
 class RouteMeters:
     """The requests of one route of a listener, or of those that none matched."""
 
-    __slots__ = ("codes", "durations", "errors", "name", "oks", "timeouts")
+    __slots__ = ("_families", "_where", "codes", "durations", "errors", "name", "oks", "timeouts")
+
+    codes: list[Counter]
+    """By the first digit of the response's status (http1)."""
+    durations: Histogram
+    """For bolt see `timed`."""
+    oks: Counter
+    errors: Counter
+    """Of calls (bolt)."""
+    timeouts: Counter
 
     def __init__(self, families: Families, listener: str, name: str, protocol: str) -> None:
+        """A tcp listener has no requests, hence none of these."""
         self.name = name
         """The label, and what a request under way remembers of its route."""
-        self.codes: list[Counter] = []
-        """By the first digit of the response's status (http1)."""
+        self._families, self._where = families, (listener, name)
         if protocol == "http1":
             self.codes = [families.requests.labels(listener, name, code) for code in CLASSES]
+            self.durations = families.durations.labels(listener, name)
         elif protocol == "bolt":
             self.oks = families.requests.labels(listener, name, OK)
             self.errors = families.requests.labels(listener, name, ERROR)
-        self.durations = families.durations.labels(listener, name)
+        else:
+            return
         self.timeouts = families.timeouts.labels(listener, name)
+
+    def timed(self) -> Histogram:
+        """Durations of calls (bolt), of those that somebody looks at one by one: others are timed at endpoints only."""
+        return self._families.durations.labels(*self._where)
 
 
 class ListenerMeters:
@@ -59,10 +74,10 @@ class ListenerMeters:
         "begun",
         "begun_tls",
         "handshakes",
+        "headers",
         "received",
         "resets",
         "sent",
-        "strangers",
         "turned_away",
         "unrouted",
     )
@@ -77,7 +92,7 @@ class ListenerMeters:
         self.sent: Callable[[float], None] = families.sent.labels(listener).inc
         self.resets = families.downstream_resets.labels(listener)
         self.turned_away = families.refused.labels(listener, "turned_away")
-        self.strangers = families.refused.labels(listener, "proxy_protocol")
+        self.headers = families.refused.labels(listener, "proxy_protocol")
         self.handshakes = [families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES]
         self.unrouted = self.route("")
         """Requests that no route matched."""

@@ -143,6 +143,7 @@ class Introduction(Downstream):
                 self.plane.introduced(self, remote, header.pair)
 
     def _give_up(self, why: str) -> None:
+        self.listener.meters.headers.inc()
         gate = self.listener.gate
         if gate is not None:
             gate.spoil(self.listener.name, self.remote, why, self.plane.now)

@@ -135,9 +135,9 @@ class TlsPlane:
         with suppress(OSError, NotOwner):
             if reset and connection.outbox:
                 if session is None:
-                    write(connection.fd, connection.outbox)
+                    connection.count_out(write(connection.fd, connection.outbox))
                 else:
-                    session.write(write, connection.fd, connection.outbox)
+                    connection.count_out(session.write(write, connection.fd, connection.outbox))
             elif isinstance(session, Session) and connection.flushed and not (reset or session.cut):
                 session.close()
                 session.write(write, connection.fd, b"")
