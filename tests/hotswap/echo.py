@@ -23,6 +23,8 @@ from hotswap.control_client import ControlClient
 from hotswap.errors import HotswapError
 from hotswap.faults import VARIABLE as FAULTS
 from hotswap.log import set_up
+from hotswap.server import Server
+from hotswap.swappable import Took
 from tests.kit.companion import ROOT
 from tests.kit.offspring import Offspring, kill, run_state, wait_for_end, wait_for_stop
 from tests.kit.ports import loopback, port_of
@@ -30,6 +32,7 @@ from tests.kit.waiting import eventually
 
 EXAMPLE = ROOT / "examples" / "echo_server.py"
 PATIENCE = 20.0  # seconds for anything that takes a fraction of one
+NEWS = "was told: "
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -94,6 +97,11 @@ class Echo:
     def log_text(self) -> str:
         """What all generations wrote."""
         return self.log.read_text() if self.log.exists() else ""
+
+    def news(self) -> list[list[Any]]:
+        """What servers were told of upgrades, in order: the name of the method, its arguments."""
+        told = [line.partition(NEWS)[2] for line in self.log_text().splitlines() if NEWS in line]
+        return [msgspec.json.decode(one) for one in told]
 
     # -- asking ------------------------------------------------------------------------------------------
 
@@ -197,10 +205,26 @@ class Client:
         self.sock.close()
 
 
+class Talking(Server):
+    """Writes to the log what it is told."""
+
+    def owning(self, generation: int, how: str) -> None:
+        self._say("owning", generation, how)
+
+    def took_over(self, took: Took) -> None:
+        self._say("took_over", took.downtime, dict(took.phases), dict(took.stayed), took.lost)
+
+    def kept_on(self, how: str, *, thawed: bool) -> None:
+        self._say("kept_on", how, thawed)
+
+    def _say(self, *what: object) -> None:
+        logging.getLogger("hotswap").info("%s%s", NEWS, msgspec.json.encode(what).decode())
+
+
 def main(argument: str) -> int:
     options = msgspec.json.decode(argument, type=Options)
     set_up("text", "info")
-    server = runpy.run_path(str(EXAMPLE))["EchoServer"](options.address)
+    server = type("TalkingServer", (Talking, runpy.run_path(str(EXAMPLE))["EchoServer"]), {})(options.address)
     try:
         return Generation(
             options.name,
