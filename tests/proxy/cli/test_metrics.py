@@ -26,9 +26,7 @@ class Counting(FakeServer):
 
     def __init__(self, runtime_dir: Path) -> None:
         self.registry = made = Registry()
-        self.requests = made.counter(
-            "hotswap_requests_total", "Requests.", ("listener", "code")
-        )
+        self.requests = made.counter("hotswap_requests_total", "Requests.", ("listener", "code"))
         self.seconds = made.histogram(
             "hotswap_request_duration_seconds",
             "Durations.",
@@ -66,8 +64,10 @@ class Looks:
         self.steps = [*steps]
         self.seconds: list[float] = []
         self.clock = 100.0
-        monkeypatch.setattr(command.time, "sleep", self.sleep)
-        monkeypatch.setattr(command.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(command, "time", self)
+
+    def monotonic(self) -> float:
+        return self.clock
 
     def sleep(self, seconds: float) -> None:
         self.seconds.append(seconds)
@@ -85,9 +85,7 @@ def test_elsewhere_than_on_a_terminal_it_is_what_prometheus_reads(
     done = edge.run("metrics", "edge")
     assert done.exit_code == 0
     assert edge.registry is not None
-    assert done.stdout.encode() == b"".join(
-        Exposition().pieces(edge.registry.collect(), "text")
-    )
+    assert done.stdout.encode() == b"".join(Exposition().pieces(edge.registry.collect(), "text"))
     assert {one.name for one in parse_text(done.stdout)} == {
         "hotswap_request_duration_seconds",
         "hotswap_requests",
@@ -96,9 +94,7 @@ def test_elsewhere_than_on_a_terminal_it_is_what_prometheus_reads(
 
 
 def test_json(edge: Counting) -> None:
-    families = msgspec.json.decode(edge.run("metrics", "edge", "--json").stdout)[
-        "families"
-    ]
+    families = msgspec.json.decode(edge.run("metrics", "edge", "--json").stdout)["families"]
     assert [(one["name"], one["type"]) for one in families] == [
         ("hotswap_request_duration_seconds", "histogram"),
         ("hotswap_requests_active", "gauge"),
@@ -120,20 +116,13 @@ def test_filter_chooses_by_name_and_labels(edge: Counting) -> None:
         'hotswap_requests_total{listener="web",code="2xx"}',
         'hotswap_requests_total{listener="api",code="5xx"}',
     ]
-    assert names('^hotswap_requests_total{.*code="5') == [
-        'hotswap_requests_total{listener="api",code="5xx"}'
-    ]
+    assert names('^hotswap_requests_total{.*code="5') == ['hotswap_requests_total{listener="api",code="5xx"}']
     assert len(names("_duration_")) == 4
     assert names("nothing") == []
-    assert (
-        "# TYPE hotswap_requests_total counter"
-        in edge.run("metrics", "edge", "--filter", "5xx").stdout
-    )
+    assert "# TYPE hotswap_requests_total counter" in edge.run("metrics", "edge", "--filter", "5xx").stdout
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--filter", "("], ["--watch", "often"], ["--watch", "0s"]]
-)
+@pytest.mark.parametrize("arguments", [["--filter", "("], ["--watch", "often"], ["--watch", "0s"]])
 def test_what_makes_no_sense_is_refused(edge: Counting, arguments: list[str]) -> None:
     assert edge.run("metrics", "edge", *arguments).exit_code == 2
 
@@ -158,9 +147,7 @@ def run_here(edge: Counting, *arguments: str) -> None:
     command.metrics.main(here, prog_name="metrics", standalone_mode=False)
 
 
-def test_a_terminal_gets_a_table(
-    edge: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_gets_a_table(edge: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch)
     run_here(edge)
     assert [line.split() for line in terminal.getvalue().splitlines()] == [
@@ -176,16 +163,12 @@ def test_a_terminal_gets_a_table(
 # ---- again and again ----
 
 
-def test_watching_tells_rates_of_what_counts(
-    edge: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_tells_rates_of_what_counts(edge: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks(monkeypatch, lambda: edge.requests.labels("web", "2xx").inc(15), None)
     done = edge.run("metrics", "edge", "--watch", "5s", "--filter", "requests")
     assert done.exit_code == 0
     assert looks.seconds == [5.0, 5.0, 5.0]
-    first, second, third = (
-        look.splitlines()[1:] for look in done.stdout.strip().split("\n\n")
-    )
+    first, second, third = (look.splitlines()[1:] for look in done.stdout.strip().split("\n\n"))
     assert [line.split()[1:] for line in first] == [
         ["2"],
         ['listener="web",code="2xx"', "5"],
@@ -199,17 +182,13 @@ def test_watching_tells_rates_of_what_counts(
     assert third[1].endswith("0/s")
 
 
-def test_watching_looks_every_two_seconds_unless_told(
-    edge: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_looks_every_two_seconds_unless_told(edge: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks(monkeypatch)
     assert edge.run("metrics", "edge", "--watch").exit_code == 0
     assert looks.seconds == [2.0]
 
 
-def test_watching_waits_for_whoever_does_not_answer(
-    edge: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_waits_for_whoever_does_not_answer(edge: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     there = edge.registry
 
     def go() -> None:
@@ -222,9 +201,7 @@ def test_watching_waits_for_whoever_does_not_answer(
     done = edge.run("metrics", "edge", "--watch", "1s", "--json")
     assert done.exit_code == 0
     assert len(done.stdout.splitlines()) == 2
-    assert all(
-        msgspec.json.decode(line)["families"] for line in done.stdout.splitlines()
-    )
+    assert all(msgspec.json.decode(line)["families"] for line in done.stdout.splitlines())
     assert done.stderr.count("no answer, trying again") == 1
 
 
@@ -237,9 +214,7 @@ def test_the_first_look_must_succeed(edge: Counting) -> None:
     assert edge.run("metrics", "egde", "--watch").exit_code == 4
 
 
-def test_a_screen_shows_what_fits(
-    edge: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_screen_shows_what_fits(edge: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch, lines=6)
     Looks(monkeypatch, None)
     with pytest.raises(SystemExit) as ended:
@@ -247,9 +222,7 @@ def test_a_screen_shows_what_fits(
     assert ended.value.code == 0
     first, second = terminal.getvalue().split(command.HOME)[1:]
     for screen in (first, second):
-        lines = [
-            line.removesuffix(command.REST_OF_LINE) for line in screen.splitlines()
-        ][:-1]
+        lines = [line.removesuffix(command.REST_OF_LINE) for line in screen.splitlines()][:-1]
         assert lines[:3] == ["edge", "", lines[2]]
         assert lines[2].startswith("METRIC")
         assert lines[-1] == "... 4 more: choose by --filter"
