@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import signal
 import socket
+import subprocess
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -20,7 +21,8 @@ from shm_metrics.plain import parsed
 from tests.kit.client import Client
 from tests.kit.offspring import run_state
 from tests.kit.ports import loopback
-from tests.kit.processes import PATIENCE, Instance, finish_upgrade
+from tests.kit.processes import PATIENCE, Instance, finish_upgrade, hotswap
+from tests.kit.programs import program
 from tests.kit.stage import BREEZE, Edge, Stage
 from tests.kit.waiting import eventually
 from tests.system.test_config import probe
@@ -217,3 +219,47 @@ def test_a_question_between_two_owners_waits_for_one(edge: Edge, then: signal.Si
     assert scraper.failures == []
     assert {*scraper.seen("hotswap_generation")} == {generation}
     assert (finish_upgrade(upgrade).exit_code == 0) is (then == signal.SIGCONT)
+
+
+# ---- the command ----
+
+
+@pytest.mark.all
+def test_promtool_has_nothing_to_say_about_what_the_command_prints(edge: Edge) -> None:
+    promtool, instance = program("promtool"), edge.instance
+    load = edge.load(BREEZE)
+    assert instance.upgrade().exit_code == 0
+    assert load.finish().failures == []
+    for pattern in ("", "requests", "duration_seconds.*web"):
+        printed = instance.hotswap("metrics", "edge", "--filter", pattern)
+        assert (printed.returncode, printed.stderr) == (0, "")
+        assert [*parse_text(printed.stdout)]
+        done = subprocess.run(
+            [promtool, "check", "metrics"], input=printed.stdout, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, ""), pattern
+
+
+def test_watching_goes_on_through_an_upgrade(edge: Edge) -> None:
+    instance = edge.instance
+    watching = [*hotswap(), "metrics", "edge", "--watch", "50ms", "--json", "--filter", "^hotswap_generation{"]
+    watching += ["--runtime-dir", str(instance.runtime_dir)]
+    with subprocess.Popen(watching, env=instance.environment, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        try:
+            assert generation(command.stdout.readline()) == 1
+            assert instance.upgrade().exit_code == 0
+            seen = 1
+            while seen == 1:
+                seen = generation(command.stdout.readline())
+            assert seen == 2
+            command.send_signal(signal.SIGINT)
+            assert command.wait(PATIENCE) == 0
+        finally:
+            command.kill()
+
+
+def generation(line: str) -> int:
+    """The one that answered."""
+    [family] = parsed(line.encode())
+    return int(family.members[0].cells[0])
