@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
 from hotswap.cli.output import plain, print_json, span
@@ -44,7 +44,7 @@ def top(name: str, interval: float, runtime_dir: Path, *, once: bool, as_json: b
         time.sleep(interval)
         screen = picture(before, look(client))
         if as_json:
-            print_json(msgspec.to_builtins(screen, enc_hook=str))
+            print_json(as_plain(screen))
         else:
             click.echo("\n".join(lines(name, client.get("/status?brief"), screen)))
         return
@@ -52,6 +52,15 @@ def top(name: str, interval: float, runtime_dir: Path, *, once: bool, as_json: b
         _watch(name, client, interval)
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+def as_plain(screen: Screen) -> dict[str, Any]:
+    """For programs: the fields of `Screen`, connections as a list."""
+    connections = [
+        {"protocol": protocol, "encryption": secure, "now": count}
+        for (protocol, secure), count in screen.connections.items()
+    ]
+    return {**asdict(screen), "connections": connections}
 
 
 def look(client: ControlClient) -> Look:

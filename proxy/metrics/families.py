@@ -33,7 +33,7 @@ class Families:
             ("listener", "protocol", "encryption"),
         )
         self.downstream_now = one.gauge(
-            f"{down}_connections", "Connections of clients now.", ("listener", "protocol", "encryption")
+            f"{down}_connections_active", "Connections of clients now.", ("listener", "protocol", "encryption")
         )
         self.received = one.counter(
             f"{down}_received_bytes_total", "Bytes from clients, without those of TLS itself.", listener
@@ -74,7 +74,7 @@ class Families:
             f"{up}_connections_total", "Connections to endpoints that were made.", (*ENDPOINT, "encryption")
         )
         self.upstream_now = one.gauge(
-            f"{up}_connections",
+            f"{up}_connections_active",
             "Connections to endpoints now: connecting, active, or idle in the pool.",
             (*ENDPOINT, "encryption", "state"),
         )

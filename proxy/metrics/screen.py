@@ -113,7 +113,7 @@ def picture(before: Look | None, now: Look) -> Screen:
     seconds = 0.0 if before is None else max(now.at - before.at, 1e-9)
     between = _Between(before, now, seconds)
     connections: Counter[tuple[str, str]] = Counter()
-    for labels, cells in now.members("hotswap_downstream_connections"):
+    for labels, cells in now.members("hotswap_downstream_connections_active"):
         connections[labels["protocol"], labels["encryption"]] += round(cells[0])
     return Screen(
         generation=round(now.sum("hotswap_generation")),
@@ -122,7 +122,7 @@ def picture(before: Look | None, now: Look) -> Screen:
         sent=between.rate("hotswap_downstream_sent_bytes_total"),
         fresh=between.rate("hotswap_downstream_connections_total"),
         connections=dict(sorted(connections.items())),
-        listeners=[between.listener(name) for name in _names(now, "hotswap_downstream_connections", "listener")],
+        listeners=[between.listener(name) for name in _names(now, "hotswap_downstream_connections_active", "listener")],
         clusters=[between.cluster(name) for name in _names(now, "hotswap_upstream_healthy", "cluster")],
         processes=between.processes(),
         seconds=seconds,
@@ -186,7 +186,7 @@ class _Between:
         return Group(
             name,
             self.traffic("hotswap_requests_total", "hotswap_request_duration_seconds", which),
-            round(self._now.sum("hotswap_downstream_connections", which)),
+            round(self._now.sum("hotswap_downstream_connections_active", which)),
             troubles={
                 "reset": self.rate("hotswap_downstream_resets_total", which),
                 "refused": self.rate("hotswap_downstream_refused_total", which),
@@ -207,8 +207,8 @@ class _Between:
         return Group(
             name,
             self.traffic("hotswap_upstream_requests_total", "hotswap_upstream_request_duration_seconds", which),
-            round(self._now.sum("hotswap_upstream_connections", which)),
-            round(self._now.sum("hotswap_upstream_connections", idle)),
+            round(self._now.sum("hotswap_upstream_connections_active", which)),
+            round(self._now.sum("hotswap_upstream_connections_active", idle)),
             round(sum(health)),
             len(health),
             {

@@ -146,7 +146,7 @@ def test_a_crash_goes_on_counting_and_an_orderly_end_tidies_up(stage: Stage) -> 
     pid = edge.instance.start()
     growing, other = read(ask(admin))
     assert total(growing, "hotswap_requests_total") == before
-    assert total(other, "hotswap_downstream_connections") == 0
+    assert total(other, "hotswap_downstream_connections_active") == 0
     assert len(segments(edge.instance.name, edge.instance.runtime_dir)) == 1
     edge.instance.hotswap("drain", edge.instance.name, "--deadline", "1s")
     stage.offspring.status(pid, within=20)

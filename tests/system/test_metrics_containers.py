@@ -51,7 +51,7 @@ def start(edge: Edge, *options: str) -> int:
 def shared_memory(pid: int) -> list[str]:
     """What /dev/shm holds as the child of this process sees it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sorted(one.name for one in Path(f"/proc/{children[0]}/root/dev/shm").iterdir())
+    return sorted(one.name for one in (Path("/proc") / children[0] / "root" / "dev" / "shm").iterdir())
 
 
 def test_counters_go_on_from_container_to_container(stage: Stage) -> None:
@@ -76,7 +76,7 @@ def test_counters_go_on_from_container_to_container(stage: Stage) -> None:
     scraper.once()
     assert scraper.problems == []
     assert scraper.total("hotswap_requests_total", code="2xx") == 300
-    assert total(scraper.other, "hotswap_downstream_connections", listener="web") in {0, 1}
+    assert total(scraper.other, "hotswap_downstream_connections_active", listener="web") in {0, 1}
     assert total(scraper.other, "hotswap_generations") == 1
     edge.instance.kill(third)
 
@@ -95,7 +95,7 @@ def test_what_a_killed_container_counted_stays_counted(stage: Stage) -> None:
             assert client.ask("/bytes?n=10").status == 200
         growing, other = read(ask(admin))
         assert total(growing, "hotswap_requests_total", code="2xx") == 100
-        assert total(other, "hotswap_downstream_connections", listener="web") == 1
+        assert total(other, "hotswap_downstream_connections_active", listener="web") == 1
     edge.instance.kill(second)
 
 
@@ -113,7 +113,7 @@ def test_two_containers_are_told_apart_though_both_are_pid_1(stage: Stage) -> No
         def both() -> bool:
             other = read(ask(admin))[1]
             there = [series for series in other if series.startswith("process_resident_memory_bytes")]
-            return len(there) == 2 and total(other, "hotswap_downstream_connections", protocol="tcp") == 1
+            return len(there) == 2 and total(other, "hotswap_downstream_connections_active", protocol="tcp") == 1
 
         eventually(partial(both), within=PATIENCE, what="both generations tell what they have")
         assert total(read(ask(admin))[1], "hotswap_generations") == 2

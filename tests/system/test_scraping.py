@@ -139,7 +139,7 @@ def test_no_scrape_fails_and_no_figure_goes_back_while_generations_change(edge: 
         scraper.check()
         assert {*scraper.seen("hotswap_generation")} == {*range(1, upgrades + 2)}
         # Gauges are those of the owner at every moment: the load never has fewer connections than it began with.
-        assert min(scraper.seen("hotswap_downstream_connections")) > 0
+        assert min(scraper.seen("hotswap_downstream_connections_active")) > 0
         print(f"{upgrades} upgrades, {len(scraper.scrapes)} scrapes")
 
 
