@@ -47,6 +47,7 @@ class Gauges:
     def __init__(self, server: Counted) -> None:
         self._server = server
         self._known: frozenset[tuple[str, ...]] = frozenset()
+        self._build_shown = False
 
     def refresh(self, *, owns: bool) -> Iterator[None]:
         """Look at everything; yields where others may go on in between.
@@ -79,6 +80,9 @@ class Gauges:
             _publish(families.requests_now, requests)
             _publish(families.upstream_now, upstream)
             return
+        if not self._build_shown:
+            self._build_shown = True
+            self._server.home.upgrades.show_build()
         self._follow()
         for listener in self._server.every_listener():
             requests[listener.name,] += 0
@@ -107,8 +111,7 @@ class Gauges:
 
     def _follow(self) -> None:
         """Listeners, routes, clusters and endpoints came or went: have readers see those that there are."""
-        upgrades = self._server.home.upgrades
-        known: set[tuple[str, ...]] = {("build", *upgrades.build)}
+        known: set[tuple[str, ...]] = set()
         for listener in self._server.every_listener():
             known.add(("listener", listener.name))
             known.update(("route", listener.name, name) for name in listener.meters.route_names())
@@ -121,15 +124,12 @@ class Gauges:
                 if ("endpoint", *endpoint.meters.where) not in self._known:
                     endpoint.reappear()
             self._known = frozenset(known)
-            upgrades.show_build()
             self._server.families.registry.retain(self._wanted)
 
     def _wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
         """A member that belongs to nothing any more, in this generation or one before, is not shown."""
         if not shape.name.startswith("hotswap_"):
             return True
-        if not self._server.home.upgrades.wanted(shape, values):
-            return False
         known = self._known
         labels = dict(zip(shape.labels, values, strict=True))
         listener, cluster = labels.get("listener"), labels.get("cluster")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from shm_metrics import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 STARTED: Final = time.time()
 """When this module was imported: close enough to the start of the process."""
@@ -30,7 +30,7 @@ class Usage:
         self._folder = descriptors
         self._open = 0
 
-    def look(self) -> Iterator[None]:
+    def look(self) -> Generator[None, None, None]:
         """Find out how many descriptors are open; yields where others may go on in between.
 
         Since Linux 6.2 the size of the folder tells, in 3 us. Before it entries must be counted: 12 ms for 20,000.

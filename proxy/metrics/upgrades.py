@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hotswap.swappable import Took
-    from shm_metrics import Registry, Shape
+    from shm_metrics import Registry
 
 BOUNDS: Final = exponential(0.001, 2, 12)
 """Seconds: 1 ms to 2 s."""
@@ -38,6 +38,7 @@ class Upgrades:
         self.number = 0
         """The number of this generation, once it owns."""
         self.build = build
+        self._registry = registry
         self._generation = registry.last("hotswap_generation", "The number of the generation that owns.")
         self._generations = registry.gauge("hotswap_generations", "Generations that own or drain.")
         self._upgrades = registry.counter(
@@ -114,9 +115,7 @@ class Upgrades:
     # ---- for readers ----
 
     def show_build(self) -> None:
-        """Say which code owns. Others that were shown are no longer `wanted`."""
+        """Have readers see which code owns, and no other."""
+        self._builds.remove(*self.build)  # another generation may have hidden it: so that asking for it shows it
         self._builds.labels(*self.build).set(1)
-
-    def wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
-        """False for the code of another generation."""
-        return shape.name != BUILD or values == self.build
+        self._registry.retain(lambda shape, values: shape.name != BUILD or values == self.build)
