@@ -10,12 +10,12 @@ The order of calls at a source that gives everything away::
                                           `- rounds, -'             `--- stop-and-copy --'
                                              serving
 
-and ``thaw()`` instead of ``retire()`` if the attempt is taken back. At a destination::
+and ``thaw()`` instead of ``retire()`` if the attempt is taken back, then ``kept_on()``. At a destination::
 
-    agree() accept_descriptors() adopt(listeners)   restore() ... expect_stragglers() restore_shared()   start()
+    agree() accept_descriptors() adopt(listeners)   restore() ... expect_stragglers() restore_shared()   owning() start()
     `------------------------------- inert: no I/O on any of them ----------------------------------'
 
-A cold start is ``adopt(listeners)``, ``start()``.
+and ``took_over()`` at the source's goodbye. A cold start is ``adopt(listeners)``, ``owning()``, ``start()``.
 
 Deadlines travel as remaining time. `now` in ``save`` and ``restore`` is the moment at which the
 round began on the respective side (seconds, monotonic clock of that process), so

@@ -285,8 +285,8 @@ class SourceAttempt(Machine):
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
+        self._mark("final")  # the rest is done while the destination checks
         self.outcome.kept = {str(reason): count for reason, count in Counter(copier.staying.values()).items()}
-        self._mark("final")
 
     def _flush(self, until: float) -> None:
         """Wait until everything is out. The data plane stands still meanwhile, so this is bounded."""
