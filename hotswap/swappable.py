@@ -12,7 +12,7 @@ The order of calls at a source that gives everything away::
 
 and ``thaw()`` instead of ``retire()`` if the attempt is taken back, then ``kept_on()``. At a destination::
 
-    agree() accept_descriptors() adopt(listeners)   restore() ... expect_stragglers() restore_shared()   owning() start()
+    agree() accept_descriptors() adopt(listeners)   restore() ... expect_stragglers() restore_shared()  owning() start()
     `------------------------------- inert: no I/O on any of them ----------------------------------'
 
 and ``took_over()`` at the source's goodbye. A cold start is ``adopt(listeners)``, ``owning()``, ``start()``.
