@@ -39,8 +39,6 @@ class Cluster:
         "answers",
         "calls_before",
         "config",
-        "copied",
-        "copies_dropped",
         "endpoints",
         "families",
         "handshakes",
@@ -82,10 +80,6 @@ class Cluster:
         self._former: dict[str, Endpoint] = {}
         self.calls_before = 0
         """Those of endpoints that are gone, see `calls`."""
-        self.copied = 0
-        """Mirrored requests that it got whole, since this generation owns."""
-        self.copies_dropped = 0
-        """Those it did not get, or not whole."""
         self.tls = None if config.tls is None else tls or ClientContexts(config.tls)
         """How its endpoints are talked to; None: in plaintext."""
         self.handshakes = Handshakes(self.meters.handshakes)
@@ -123,8 +117,11 @@ class Cluster:
     def every_endpoint(self) -> Iterator[tuple[Endpoint, bool]]:
         """Those that have connections or may get some, each with whether it may be picked."""
         used = {id(endpoint) for endpoint in self._used}
-        for endpoint in (*self.endpoints, *self._former.values()):
+        for endpoint in self.endpoints:
             yield endpoint, id(endpoint) in used
+        for endpoint in self._former.values():
+            if endpoint.connections:
+                yield endpoint, False
 
     def endpoint_meters(self, name: str) -> EndpointMeters:
         """What an endpoint counts with."""
@@ -197,9 +194,8 @@ class Cluster:
         }
         if self.tls is not None:
             about["handshakes"] = self.handshakes.describe()
-        if not self.copied and not self.copies_dropped:
-            return about
-        return {**about, "mirrored": {"sent": self.copied, "dropped": self.copies_dropped}}
+        sent, dropped = int(self.meters.mirrored.value), int(self.meters.dropped.value)
+        return {**about, "mirrored": {"sent": sent, "dropped": dropped}} if sent or dropped else about
 
     def pick(self, tried: Collection[str] = (), subset: tuple[tuple[str, str], ...] = ()) -> Endpoint | None:
         """The endpoint for the next stream; None if none is left.

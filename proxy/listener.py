@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.sides import Downstream
 
 
-_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "handshakes", "polled", "turning_away"})
+_OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
 """What a listener is, not how it is configured."""
 
 

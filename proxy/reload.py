@@ -24,6 +24,7 @@ from proxy.cluster import Cluster
 from proxy.config.difference import difference
 from proxy.listener import Listener
 from proxy.protocols import downstream
+from proxy.sides import Downstream
 from proxy.tls.contexts import ClientContexts, changed_files, same
 
 if TYPE_CHECKING:
@@ -102,8 +103,12 @@ class ProxyReload:
                 fresh.fd = added[fresh.name]
                 server.reactor.acceptor.add(fresh)
             elif known.config.protocol == fresh.config.protocol:
+                renamed = known.name != fresh.name
                 known.follow(fresh)
                 fresh = known
+                for connection in server.reactor.connections.values() if renamed else ():
+                    if isinstance(connection, Downstream) and connection.listener is known:
+                        connection.measure()
                 server.reactor.acceptor.prepare(known)
             else:
                 server.reactor.acceptor.succeed(known, fresh)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.connection import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.plane import Plane
@@ -32,6 +34,10 @@ class Downstream(Connection):
     def attached(self) -> None:
         """Count itself at the listener."""
         self.listener.connections += 1
+        self.measure()
+
+    def measure(self) -> None:
+        """Have its bytes counted at the listener, by the name that this has now."""
         meters = self.listener.meters
         self.count_in, self.count_out = meters.received, meters.sent
 
@@ -72,6 +78,10 @@ class Upstream(Connection):
         """Have its bytes counted at the endpoint."""
         meters = self.endpoint.meters
         self.count_in, self.count_out = meters.received, meters.sent
+
+    def under_way(self) -> Mapping[str, int]:
+        """Requests that only this connection knows of, by the names of the listeners that they came through."""
+        return {}
 
     def reached(self, seconds: float) -> None:
         """Its TCP connection is there, so long after the dial."""

@@ -9,6 +9,7 @@ answer to a call that is not there (any more) is dropped.
 
 from __future__ import annotations
 
+from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,7 @@ LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
 Call = tuple["Client | None", int, float, int, int, "About | None", float, str]
-"""Who called, with what id, deadline, codec, ver1, what else is to be known of it, when it came, and its route's label."""
+"""Who called, with what id, deadline, codec, ver1, what else is to be known of it, when it came, its route's label."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
@@ -376,6 +377,10 @@ class Ledger(Framed, Upstream):
     def in_flight(self) -> int:
         """The calls, counted here and not at the clients."""
         return len(self.calls)
+
+    def under_way(self) -> Counter[str]:
+        """See `Upstream`."""
+        return Counter(call[0].listener.name for call in self.calls.values() if call[0] is not None)
 
     def describe(self) -> dict[str, Any]:
         """With its version and calls."""

@@ -60,6 +60,7 @@ class Http1Downstream(Upload):
 
     def begin(self) -> None:
         """The first head is due within the header timeout."""
+        self.meters = self.listener.meters.unrouted
         self.tail = forward.request_tail(self.remote, secure=self.tls is not None)
         self.deadline = self.plane.now + self.listener.config.header_timeout
         self.wake(self.deadline)

@@ -41,7 +41,6 @@ def copy(source: Upload, cluster: Cluster, request: bytes, *, whole: bool) -> Mi
     if cluster.personal and endpoint is not None:
         endpoint = endpoint.seen_by(source)
     if endpoint is None or (cluster.limits is not None and cluster.limits.excess(dials=True)):
-        cluster.copies_dropped += 1
         cluster.meters.dropped.inc()
         return None
     mirror = Mirror(source.plane)
@@ -145,10 +144,8 @@ class Mirror(Upstream):
         self.counted = True
         cluster = self.endpoint.cluster
         if self._sent:
-            cluster.copied += 1
             cluster.meters.mirrored.inc()
         else:
-            cluster.copies_dropped += 1
             cluster.meters.dropped.inc()
         source, self.source = self.source, None
         if source is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.health.probe import Probe
 from proxy.metrics.meters import encryption
 from proxy.sides import Downstream, Upstream
 
@@ -71,7 +72,9 @@ class Gauges:
                 under_way = connection.in_flight()
                 if under_way:
                     requests[listener.name,] += under_way
-            elif isinstance(connection, Upstream):
+            elif isinstance(connection, Upstream) and not isinstance(connection, Probe):
+                for name, under_way in connection.under_way().items():
+                    requests[name,] += under_way
                 state = "connecting" if connection.connecting else "idle" if connection.idle else "active"
                 upstream[(*connection.endpoint.meters.where, secure, state)] += 1
         yield
@@ -83,7 +86,7 @@ class Gauges:
         if not self._build_shown:
             self._build_shown = True
             self._server.home.upgrades.show_build()
-        self._follow()
+        self._follow(upstream)
         for listener in self._server.every_listener():
             requests[listener.name,] += 0
             downstream[listener.name, listener.config.protocol, encryption(tls=listener.tls is not None)] += 0
@@ -109,8 +112,11 @@ class Gauges:
 
     # ---- what is gone ----
 
-    def _follow(self) -> None:
-        """Listeners, routes, clusters and endpoints came or went: have readers see those that there are."""
+    def _follow(self, upstream: Iterable[tuple[str, ...]]) -> None:
+        """Listeners, routes, clusters and endpoints came or went: have readers see those that there are.
+
+        With those that have connections still: `upstream` begins with their cluster and endpoint.
+        """
         known: set[tuple[str, ...]] = set()
         for listener in self._server.every_listener():
             known.add(("listener", listener.name))
@@ -119,6 +125,8 @@ class Gauges:
             known.add(("cluster", name))
         for endpoint, _ in self._endpoints():
             known.add(("endpoint", *endpoint.meters.where))
+        for cluster, name, *_ in upstream:
+            known.update((("cluster", cluster), ("endpoint", cluster, name)))
         if known != self._known and self._server.families.registry.alone:  # others may still drain what is gone here
             for endpoint, _ in self._endpoints():
                 if ("endpoint", *endpoint.meters.where) not in self._known:

@@ -18,6 +18,8 @@ CLASSES: Final = ("5xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx", "5xx", "5xx",
 """By the first digit of the status; what is none counts as an error."""
 OK, ERROR = "ok", "error"
 OUTCOMES: Final = ("done", "failed", "ended", "late", "broken")
+"""Of a handshake: done; refused by either side, or what came was none; the peer went away; it took too long. Behind it
+(``broken``): an alert of either side ended the connection."""
 LONGEST_ROUTE: Final = 100
 
 Count = "Callable[[float], None]"
@@ -93,7 +95,7 @@ class ListenerMeters:
         self.resets = families.downstream_resets.labels(listener)
         self.turned_away = families.refused.labels(listener, "turned_away")
         self.headers = families.refused.labels(listener, "proxy_protocol")
-        self.handshakes = [families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES]
+        self.handshakes = {outcome: families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES}
         self.unrouted = self.route("")
         """Requests that no route matched."""
 
@@ -168,4 +170,4 @@ class ClusterMeters:
         self.overflows = families.overflows.labels(cluster)
         self.mirrored = families.mirrored.labels(cluster, "sent")
         self.dropped = families.mirrored.labels(cluster, "dropped")
-        self.handshakes = [families.upstream_handshakes.labels(cluster, outcome) for outcome in OUTCOMES]
+        self.handshakes = {outcome: families.upstream_handshakes.labels(cluster, outcome) for outcome in OUTCOMES}

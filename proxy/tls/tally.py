@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.log import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from shm_metrics import Counter
 
@@ -42,56 +42,36 @@ class _Seldom:
 class Handshakes:
     """Counts since this generation owns."""
 
-    __slots__ = ("_broken", "_counters", "_failed", "broken", "done", "ended", "failed", "late")
+    __slots__ = ("_broken", "_failed", "counters")
 
-    def __init__(self, counters: Sequence[Counter]) -> None:
+    def __init__(self, counters: Mapping[str, Counter]) -> None:
         """`counters`: one for each of `proxy.metrics.meters.OUTCOMES`."""
-        self._counters = counters
-        self.done = 0
-        self.failed = 0
-        """Refused by either side, or what came was no handshake."""
-        self.ended = 0
-        """The peer went away in the middle."""
-        self.late = 0
-        """They took too long."""
-        self.broken = 0
-        """Connections that ended by an alert, of either side, after their handshake."""
+        self.counters = counters
         self._failed = _Seldom(logging.WARNING, "a TLS handshake failed")
         self._broken = _Seldom(logging.INFO, "an encrypted connection broke")
 
     def succeed(self) -> None:
         """One more that is done."""
-        self.done += 1
-        self._counters[0].inc()
+        self.counters["done"].inc()
 
     def end(self) -> None:
         """One more whose peer went away."""
-        self.ended += 1
-        self._counters[2].inc()
+        self.counters["ended"].inc()
 
     def delay(self) -> None:
         """One more that took too long."""
-        self.late += 1
-        self._counters[3].inc()
+        self.counters["late"].inc()
 
     def fail(self, now: float, why: str, **about: Any) -> None:
         """One more that failed."""
-        self.failed += 1
-        self._counters[1].inc()
+        self.counters["failed"].inc()
         self._failed.tell(now, {**about, "why": why})
 
     def break_off(self, now: float, why: str, **about: Any) -> None:
         """A connection cannot go on."""
-        self.broken += 1
-        self._counters[4].inc()
+        self.counters["broken"].inc()
         self._broken.tell(now, {**about, "why": why})
 
     def describe(self) -> dict[str, int]:
         """For people."""
-        return {
-            "done": self.done,
-            "failed": self.failed,
-            "ended": self.ended,
-            "late": self.late,
-            "broken": self.broken,
-        }
+        return {outcome: int(counter.value) for outcome, counter in self.counters.items()}

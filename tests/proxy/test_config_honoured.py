@@ -376,27 +376,20 @@ def test_limits_refuse_what_exceeds_them(proxy: Build) -> None:
 
 
 @honours("route.clusters", "route.subset", "endpoint.labels", "route.retries")
-@honours("route.request_timeout", "route.idle_timeout", "route.filters")
+@honours("route.request_timeout", "route.idle_timeout", "route.filters", "route.name")
 def test_routes_have_terms_of_their_own() -> None:
     """One by one: tests/proxy/test_split.py, tests/proxy/filters/test_routes.py."""
-    route = "{clusters: [{name: app}], subset: {version: v2}, retries: 0, request_timeout: 1s, idle_timeout: 1s}"
-    config = loads(text().replace("cluster: app}", f"routes: [{route}]}}", 1)).config
+    terms = "name: orders, subset: {version: v2}, retries: 0, request_timeout: 1s, idle_timeout: 1s"
+    config = loads(text().replace("cluster: app}", f"routes: [{{clusters: [{{name: app}}], {terms}}}]}}", 1)).config
     world = World(config)
     client = world.connect("web")
     client.send(GET)
     assert status(client) == 503
+    assert world.proxy.families.requests.labels("web", "orders", "5xx").value == 1
     labelled = "{address: 127.0.0.1:9000, labels: {version: v2}}"
     world.move(msgspec.structs.replace(config, clusters=loads(text(endpoints=labelled)).config.clusters))
     client.send(GET)
     assert len(world.dials) == 1
-
-
-@honours("route.name")
-def test_metrics_call_a_route_by_its_name(proxy: Build) -> None:
-    config = loads(text().replace("cluster: app}", "routes: [{name: orders, cluster: app}]}", 1)).config
-    _, server = ask(world := World(config))
-    server.send(OK)
-    assert world.proxy.families.requests.labels("web", "orders", "2xx").value == 1
 
 
 def test_no_key_is_forgotten() -> None:

@@ -53,7 +53,7 @@ def begin(world: World, request: bytes) -> tuple[Socket, Socket, Socket]:
 
 def mirrored(world: World) -> Any:
     shadow = world.proxy.clusters["shadow"]
-    return shadow.copied, shadow.copies_dropped
+    return shadow.meters.mirrored.value, shadow.meters.dropped.value
 
 
 def test_copy_goes_to_the_other_cluster_and_its_answer_is_thrown_away(proxy: Build) -> None:

@@ -105,7 +105,7 @@ def test_a_copy_that_waits_for_a_slow_mirror_is_whole(scene: Build) -> None:
     assert copy.handshake().take().startswith(GET[:-2])
     copy.socket.fin()
     cluster = play.world.proxy.clusters["other"]
-    assert (cluster.copied, cluster.copies_dropped) == (1, 0)
+    assert (cluster.meters.mirrored.value, cluster.meters.dropped.value) == (1, 0)
 
 
 def test_keys_of_an_endpoint_change_though_its_client_was_cut_off(authority: Authority, moving: bool) -> None:
@@ -135,4 +135,4 @@ def test_connections_that_are_broken_off_fill_no_log(scene: Build, caplog: pytes
             assert client.socket.ended
     told = [record for record in caplog.records if record.message == "an encrypted connection broke"]
     assert len(told) == 1
-    assert play.world.proxy.listeners["web"].handshakes.broken == 5
+    assert play.world.proxy.listeners["web"].handshakes.describe()["broken"] == 5
