@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from threading import RLock
 from typing import Any, Final, Generic, Self, TypeVar, overload
 
@@ -309,9 +309,21 @@ class Registry:
     def collect(self) -> list[Collected]:
         """All families that can be read, by name, members in the order of their definition."""
         with self._lock:
+            steps = self.collecting()
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found: list[Collected] = end.value
+                    return found
+
+    def collecting(self) -> Generator[None, None, list[Collected]]:
+        """`collect` in steps of less than a millisecond; all values are of one moment."""
+        with self._lock:
             if self._shared is not None and self._shared.adrift:
                 self._shared.land(self._members)
-            return self._store.collect([family.shape for family in self._families.values()])
+            own = [family.shape for family in self._families.values()]
+        return (yield from self._store.collecting(own))
 
 
 _forking: Final[weakref.WeakSet[Registry]] = weakref.WeakSet()

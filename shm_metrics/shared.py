@@ -18,7 +18,7 @@ from shm_metrics.slots import Look, Process, Slots, combined, total
 from shm_metrics.store import Collected, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from shm_metrics.cells import Metric
     from shm_metrics.segment import Segment
@@ -125,8 +125,8 @@ class Shared:
 
     # ---- reading ----
 
-    def collect(self, own: Iterable[Shape]) -> list[Collected]:
-        """See `Store`. First folds who is dead."""
+    def collecting(self, own: Iterable[Shape]) -> Generator[None, None, list[Collected]]:
+        """See `Store`. First folds who is dead; the look at all cells comes before the first pause."""
         definitions = self.definitions
         try:
             definitions.follow()
@@ -138,9 +138,9 @@ class Shared:
         meant = {shape.name: shape for shape in definitions.shapes} | {shape.name: shape for shape in own}
         found: dict[Shape, list[Member]] = {shape: [] for shape in meant.values()}
         by_identity = {id(shape): found[shape] for shape in definitions.shapes if shape in found}  # to hash one is slow
-        for places, block, rows, gauging in zip(
-            definitions.blocks, self.segment.mapped(), look.rows, look.gauging, strict=False
-        ):
+        there = [places[:] for places in definitions.blocks]  # more may be defined in a pause
+        for places, block, rows, gauging in zip(there, self.segment.mapped(), look.rows, look.gauging, strict=False):
+            yield
             words = block.words
             totals = _totals(rows)
             for place in places:
@@ -155,6 +155,7 @@ class Shared:
                 else:
                     cells = [row[first : first + shape.cells] for row in rows]
                     members.append(Member(values, combined(shape.combine, cells)[:1]))
+        yield
         for (shape, values), mine in self.adrift.items():
             if shape in found and (shape, values) not in self._hidden:
                 found[shape].append(Member(values, self._adrift_value(shape, values, numbers(mine), look)))

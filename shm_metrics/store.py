@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import NamedTuple, Protocol
 
 from shm_metrics.segment import numbers
@@ -38,7 +38,7 @@ class Store(Protocol):
     def known(self) -> list[tuple[Shape, tuple[str, ...]]]:
         """All members that readers see, whoever placed them."""
 
-    def collect(self, own: Iterable[Shape]) -> list[Collected]:
+    def collecting(self, own: Iterable[Shape]) -> Generator[None, None, list[Collected]]:
         """All that can be read. Of families that have one name and differ otherwise, `own` says which are meant."""
 
 
@@ -63,8 +63,9 @@ class Private:
         """See `Store`."""
         return [key for key in self.placed if key not in self.hidden]
 
-    def collect(self, own: Iterable[Shape]) -> list[Collected]:
+    def collecting(self, own: Iterable[Shape]) -> Generator[None, None, list[Collected]]:
         """See `Store`."""
+        yield
         found: dict[Shape, list[Member]] = {}
         for shape, values in self.known():
             cells = self.placed[shape, values]

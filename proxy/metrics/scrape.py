@@ -83,4 +83,10 @@ async def _collected(serving: Serving, server: ProxyServer) -> list[Collected]:
         if serving.gave_away:
             return []
     server.home.tell()
-    return [*server.metrics.collect(), *processes.families(server.metrics.processes())]
+    steps = server.metrics.collecting()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return [*end.value, *processes.families(server.metrics.processes())]
+        await asyncio.sleep(0)

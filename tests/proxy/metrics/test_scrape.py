@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,10 +46,9 @@ class Ruled(Registry):
             self.looked.set()
         return self.ruling
 
-    def collect(self) -> list[Collected]:
-        found = super().collect()
+    def collecting(self) -> Generator[None, None, list[Collected]]:
         self.meanwhile()
-        return found
+        return (yield from super().collecting())
 
 
 class Generation:
