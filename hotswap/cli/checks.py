@@ -1,6 +1,7 @@
 """What `hotswap doctor` looks at. A check looks only: it takes no lock, removes nothing, disturbs nobody.
 
-A package that declares, say, ``tls = "proxy.tls.doctor:tls"`` in the entry-point group ``hotswap.checks`` adds a check.
+A package that declares, say, ``tls = "proxy.tls.doctor:tls"`` in the entry-point group ``hotswap.checks`` adds a check;
+one in ``hotswap.remedies`` is carried out by `hotswap doctor --fix`, and yields what it did.
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ ENOUGH_FILES = 4096
 FILES_A_CONNECTION = 2  # downstream and upstream
 BACKLOG = 4096  # what the listeners ask for
 ANSWER_SECONDS = 2.0
-OURS = ("hotswap", "proxy")
+OURS = ("hotswap", "proxy", "shm_metrics")
 LIBRARIES = {
     "msgspec": (0, 18, 6),
     "click": (8, 1),
     "PyYAML": (6, 0),
+    "posix-ipc": (1, 3),
     "rich": (13, 0),
     "python-prctl": (1, 8, 1),
     "pyOpenSSL": (25, 2),
     "cryptography": (45, 0),
 }
 GROUP = "hotswap.checks"
+REMEDIES = "hotswap.remedies"
 LONGEST_SOCKET_NAME = "handover.sock"
 
 
@@ -313,9 +316,9 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 )
 
 
-def others() -> Iterator[Finding]:
-    """The checks of other packages. One that cannot be loaded is a finding, too."""
-    for point in entry_points(group=GROUP):
+def others(group: str = GROUP) -> Iterator[Finding]:
+    """The checks of other packages, or what their remedies did. One that cannot be loaded is a finding, too."""
+    for point in entry_points(group=group):
         try:
             check = point.load()
         except (ImportError, AttributeError, SyntaxError) as error:
