@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import mmap
 import os
@@ -158,6 +159,23 @@ def test_c_keeps_the_memory_that_it_points_into() -> None:
         counter.inc()
         del counter
         memory.close()
+
+
+def test_cells_in_garbage_harm_nobody(of: ModuleType) -> None:
+    """A memoryview that the collector clears while somebody has its buffer ends the process: CPython 3.11.
+
+    So a cell must not let the collector see the view that it holds; what keeps it alive is no part of any cycle then.
+    """
+
+    class Holder:
+        pass
+
+    for view_first in (True, False) * 20:
+        made = [cells(), Holder()] if view_first else [Holder(), cells()]
+        view, holder = made if view_first else made[::-1]
+        holder.counter, holder.view, holder.itself = of.Counter(view, 0), view, holder
+        del made, view, holder
+        gc.collect()
 
 
 def test_threads_may_share_a_counter(of: ModuleType) -> None:
