@@ -35,8 +35,8 @@ def open_named(name: str, *, make: bool, of_others: bool = False) -> int:
         raise FileNotFoundError(errno.ENOENT, "no such segment", name) from None
     except (posix_ipc.PermissionsError, PermissionError):
         raise SegmentForeign("it belongs to another user") from None
-    except OSError as error:
-        raise SegmentForeign(f"it cannot be opened: {error.strerror}") from None
+    except (OSError, ValueError, posix_ipc.Error) as error:  # a directory is said to be an invalid parameter
+        raise SegmentForeign(f"it cannot be opened: {error}") from None
     os.set_inheritable(fd, False)
     check_owner(fd, of_others=of_others)
     return fd

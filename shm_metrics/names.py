@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from shm_metrics import layout, memory
 from shm_metrics.definitions import Definitions
 from shm_metrics.errors import MetricsError, SegmentBusy, SegmentForeign, SegmentRefused
-from shm_metrics.layout import LIFE, Geometry
+from shm_metrics.layout import CLAIMS, LIFE, Geometry
 from shm_metrics.locks import is_locked, lock, unlock
 from shm_metrics.segment import Segment
 
@@ -129,7 +129,8 @@ def _has_name(fd: int, file: str) -> bool:
 def _empty(fd: int) -> bool:
     """Nothing was made of it yet, or whoever began to died: the magic comes last."""
     size = os.fstat(fd).st_size
-    return not size or (size >= layout.PAGE and not any(os.pread(fd, layout.PAGE, 0)[:8]))
+    head = os.pread(fd, layout.PAGE, 0)
+    return not size or (size >= layout.PAGE and not any(head[:8]) and not any(head[8 * CLAIMS : 8 * CLAIMS + 8]))
 
 
 class Found(NamedTuple):

@@ -89,6 +89,7 @@ class Segment:
             raise
         head = memory.mapped(fd, 0, layout.PAGE)
         head[8:48] = layout.header(geometry, now, random)[8:]
+        segment.step("headed")
         fence()
         head[:8] = layout.MAGIC
         return segment
