@@ -117,6 +117,7 @@ class BoltDownstream(Attended):
             if upstream is None or choosing:
                 header = at + fixed + class_length
                 chosen = self._choose(buffer, header, header + header_length, version, upstream)
+                route = self.route
                 if chosen is not upstream:
                     if upstream is not None:
                         upstream.append(buffer, begun, at, self, count, last, soonest)
@@ -133,7 +134,6 @@ class BoltDownstream(Attended):
                         self.block(chosen)
                         break
                     upstream = chosen
-                    route = self.route
                     cluster = upstream.endpoint.cluster
                     choosing = services.only is None or len(cluster.endpoints) > 1 or cluster.limits is not None
                     patience = cluster.config.request_timeout
