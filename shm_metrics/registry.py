@@ -147,11 +147,15 @@ class Registry:
         with self._lock:
             private = self._private
             self._shared = self._store = shared
-            with self.defining():
-                for (shape, values), cells in private.placed.items():
-                    shared.take((shape, values), self._members.get((shape, values)), cells)
-                for shape, values in private.hidden:
-                    shared.hide(shape, values)
+            missing = [key for key in private.placed if key not in shared.definitions.places]
+            if missing:
+                with self.defining():  # those alone: others that serve must not wait for the rest
+                    for shape, values in missing:
+                        shared.place(shape, values)
+            for key, cells in private.placed.items():
+                shared.take(key, self._members.get(key), cells)
+            for shape, values in private.hidden:
+                shared.hide(shape, values)
             self._private = Private()
 
     @property
