@@ -24,6 +24,7 @@ from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually
 
 PLACES: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0"))
+FEW = 64  # too few to take over, and just enough for the breeze after a start from nothing: 26 are its own
 AMPLE = "30s"  # for an attempt whose end no deadline decides
 SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the new generation does not matter
 
@@ -88,7 +89,7 @@ class Trial:
             instance.config["listeners"] = usual
         options = way.options
         if way.few_files:
-            options += ("--", "prlimit", "--nofile=60", *instance.command())
+            options += ("--", "prlimit", f"--nofile={FEW}", *instance.command())
         return instance.start_upgrade(*options)
 
     def verify(self, upgrade: Upgrade) -> None:
