@@ -6,7 +6,7 @@ For the bytes see `shm_metrics.layout`. Members go into the last block that has 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _shape = msgspec.msgpack.Decoder(Shape).decode
-_member = msgspec.msgpack.Decoder(tuple[int, tuple[str, ...]]).decode
+_member = msgspec.msgpack.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0)], tuple[str, ...]]).decode
 
 USED: Final = 0
 
