@@ -10,7 +10,7 @@ from pathlib import Path
 from hotswap import __version__
 from tests.kit.companion import ROOT
 
-PACKAGES = ("hotswap", "proxy")
+PACKAGES = ("hotswap", "proxy", "shm_metrics")
 MAJOR, MINOR = __version__.split(".")[:2]
 NEXT_VERSION = f"{MAJOR}.{int(MINOR) + 1}.0"
 
