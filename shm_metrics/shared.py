@@ -42,6 +42,8 @@ class Shared:
         self.adrift: dict[Key, Cells] = {}
         self.trouble = ""
         """Why something went adrift, last; empty: nothing did."""
+        self._outside = ""
+        """Why this process has no slot, if it has none."""
         self._found: dict[Key, tuple[Cells, int]] = {}
         self._hidden: set[Key] = set()
         """Of those adrift."""
@@ -73,7 +75,7 @@ class Shared:
             with self.segment.locked():
                 place = definitions.define(*key)
         if self.slots.own < 0:
-            raise SegmentFull("this process has no slot")
+            raise SegmentFull(self._outside)
         if not definitions.shown(place):
             definitions.show(place, shown=True)
         return self._area(place.block), place.first
@@ -193,7 +195,7 @@ class Shared:
             self.definitions.follow()
             self.slots.claim(os.getpid())
         except TROUBLE as error:  # its parent's slot is not its own in any case
-            self.trouble = str(error)
+            self.trouble = self._outside = str(error)
 
 
 def _move(shape: Shape, member: Metric | None, cells: Cells, found: Cells, at: int) -> None:

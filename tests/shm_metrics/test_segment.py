@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,6 @@ from shm_metrics.errors import (
 from shm_metrics.layout import BLOCKS, LIFE
 from shm_metrics.segment import Segment
 from tests.shm_metrics.children import SMALL, Child, child, finish
-
-
-@pytest.fixture
-def segment() -> Iterator[Segment]:
-    one = Segment.made(memory.unnamed(), SMALL, 1)
-    yield one
-    one.close()
 
 
 def joined(segment: Segment) -> Segment:
