@@ -1,4 +1,7 @@
-# The module in C (shm_metrics/native). What each does, `shm_metrics.twin` tells.
+# The module in C (shm_metrics/native). What each does, `shm_metrics.twin` tells. Where the twin would fail at the first
+# count, C fails when it is made or bound: BufferError for a buffer that is read-only, ValueError for one that does not
+# hold aligned doubles, or too few of them. While a metric has a buffer it cannot be released (BufferError).
+# To set a gauge to an integer beyond all doubles is an OverflowError here, a ValueError there.
 
 from typing import Final, Self
 

@@ -1,7 +1,12 @@
 """The metrics that a program counts with: in C where that can be loaded, else their twins in Python.
 
-    shm_metrics._cells   C: an increment takes some 20 ns, one by a number 40, an observation 50
-    shm_metrics.twin     Python: the same results in some 110 to 140, 200, and 350 to 400 ns
+                              inc()       inc(1500)    observe(0.003), 18 bounds
+    shm_metrics._cells        21 (30)     25 (38)      24 (40)         C
+    shm_metrics.twin         149 (214)   225 (305)    411 (600)        Python, the same results
+    prometheus_client 0.26   650 (1030)  640 (990)   1520 (2390)       for comparison: plain, not multiprocess
+
+Nanoseconds of CPU a call, the lookup of the method among them: the best, and the median of 200 runs of half a
+millisecond each, taken in turns on a busy machine of two cores (CPython 3.11).
 
 ``SHM_METRICS_CELLS=python`` in the environment turns C off: for tests, and if it should ever be at fault.
 """

@@ -85,7 +85,8 @@ class Histogram:
         self._bounds = bounds
 
     def observe(self, value: float) -> None:
-        """One more of this size. A bucket's bound belongs to it (``le``, less or equal)."""
+        """One more of this size. A bucket's bound belongs to it (``le``, less or equal); NaN is in the first."""
+        value += 0.0  # a double, as in C, or an error before anything was counted
         cells, at = self._cells, self._at
         cells[at + 1 + bisect_left(self._bounds, value)] += 1.0
         cells[at] += value

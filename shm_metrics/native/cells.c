@@ -1,13 +1,21 @@
-/* The metrics that a program counts with, in C: see shm_metrics/twin.py, which behaves the same, and shm_metrics/layout.py
- * for where the cells are.
+/* The metrics that a program counts with, in C: see shm_metrics/twin.py, which counts the same, and
+ * shm_metrics/layout.py for where the cells are.
  *
  * Each object holds a buffer of the cells (Py_buffer), so no pointer outlives the memory it points into. Values are
  * written by one relaxed atomic store of eight aligned bytes: a reader in another process sees them before or after it.
- * The interpreter's lock makes adding undisturbed by other threads. */
+ * The interpreter's lock makes adding undisturbed by other threads.
+ *
+ * The collector of cycles must not see the view that a cell holds: CPython 3.11 clears a memoryview in garbage though
+ * somebody has its buffer, and crashes. The price is that memory with an attribute that leads back to its own cells
+ * stays for good.
+ *
+ * Letting go of a buffer may run code of others (callbacks of weak references), and so may taking one or a number, so
+ * an object is whole before each of these: not yet made, or with the old cells, or with the new ones. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FORMAT 1 /* that of shm_metrics/twin.py */
 #define CELL ((Py_ssize_t)sizeof(double))
@@ -26,50 +34,51 @@ typedef struct {
     Py_ssize_t count; /* of bounds; there is one bucket more */
 } Histogram;
 
-static double
-get(const double *at)
+static double get(const double *at)
 {
     double value;
     __atomic_load(at, &value, __ATOMIC_RELAXED);
     return value;
 }
 
-static void
-put(double *at, double value)
+static void put(double *at, double value)
 {
     __atomic_store(at, &value, __ATOMIC_RELAXED);
 }
 
 /* ---- where the cells are ---- */
 
-/* Hold on to `needed` cells from `at` on. The former buffer is let go of only once the new one is there. */
-static int
-hold(Cell *self, PyObject *cells, Py_ssize_t at, Py_ssize_t needed)
+/* The address of `needed` cells from `first` on, NULL with an error. Keep it only together with the view. */
+static double *take(PyObject *cells, Py_ssize_t first, Py_ssize_t needed, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(cells, view, PyBUF_CONTIG | PyBUF_FORMAT) < 0)
+        return NULL;
+    const char *format = view->format == NULL ? "B" : view->format;
+    const Py_ssize_t there = view->len / CELL;
+    if (strcmp(format, "d") != 0 || view->itemsize != CELL || (uintptr_t)view->buf % CELL != 0)
+        PyErr_SetString(PyExc_ValueError, "cells are a writable buffer of the format d, aligned");
+    else if (first < 0 || needed > there || first > there - needed)
+        PyErr_SetString(PyExc_ValueError, "there are not so many cells");
+    else
+        return (double *)view->buf + first;
+    PyBuffer_Release(view);
+    return NULL;
+}
+
+static int move(Cell *self, PyObject *cells, Py_ssize_t first, Py_ssize_t needed)
 {
     Py_buffer view;
-    if (PyObject_GetBuffer(cells, &view, PyBUF_CONTIG | PyBUF_FORMAT) < 0) {
+    double *at = take(cells, first, needed, &view);
+    if (at == NULL)
         return -1;
-    }
-    const char *format = view.format == NULL ? "B" : view.format;
-    const Py_ssize_t there = view.len / CELL;
-    if (format[0] != 'd' || format[1] != '\0' || (uintptr_t)view.buf % CELL != 0) {
-        PyBuffer_Release(&view);
-        PyErr_SetString(PyExc_ValueError, "cells are a writable buffer of the format d, aligned");
-        return -1;
-    }
-    if (at < 0 || needed > there || at > there - needed) {
-        PyBuffer_Release(&view);
-        PyErr_SetString(PyExc_ValueError, "there are not so many cells");
-        return -1;
-    }
-    PyBuffer_Release(&self->view); /* nothing if there was none */
+    Py_buffer former = self->view;
     self->view = view;
-    self->at = (double *)view.buf + at;
+    self->at = at;
+    PyBuffer_Release(&former); /* last: it may run code that counts here */
     return 0;
 }
 
-static void
-cell_dealloc(PyObject *object)
+static void cell_dealloc(PyObject *object)
 {
     Cell *self = (Cell *)object;
     PyTypeObject *type = Py_TYPE(object);
@@ -78,44 +87,46 @@ cell_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-static PyObject *
-cell_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cells", "at", NULL};
     PyObject *cells;
-    Py_ssize_t at;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On", names, &cells, &at)) {
+    Py_ssize_t first;
+    Py_buffer view;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On", names, &cells, &first))
+        return NULL;
+    double *at = take(cells, first, 1, &view);
+    if (at == NULL)
+        return NULL;
+    Cell *self = (Cell *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        PyBuffer_Release(&view);
         return NULL;
     }
-    Cell *self = (Cell *)type->tp_alloc(type, 0);
-    if (self != NULL && hold(self, cells, at, 1) < 0) {
-        Py_CLEAR(self);
-    }
+    self->view = view;
+    self->at = at;
     return (PyObject *)self;
 }
 
-static PyObject *
-cell_bind(PyObject *self, PyObject *args, PyObject *keywords)
+static PyObject *cell_bind(PyObject *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cells", "at", NULL};
     PyObject *cells;
-    Py_ssize_t at;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On", names, &cells, &at) || hold((Cell *)self, cells, at, 1) < 0) {
+    Py_ssize_t first;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On:bind", names, &cells, &first)
+        || move((Cell *)self, cells, first, 1) < 0)
         return NULL;
-    }
     Py_RETURN_NONE;
 }
 
-static PyObject *
-cell_value(PyObject *self, void *Py_UNUSED(closure))
+static PyObject *cell_value(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyFloat_FromDouble(get(((Cell *)self)->at));
 }
 
 /* ---- one optional argument, by position or by name ---- */
 
-static int
-number(PyObject *argument, double *value)
+static int number(PyObject *argument, double *value)
 {
     if (PyFloat_CheckExact(argument)) {
         *value = PyFloat_AS_DOUBLE(argument);
@@ -126,14 +137,12 @@ number(PyObject *argument, double *value)
     return *value == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
-static int
-amount(PyObject *const *args, Py_ssize_t count, PyObject *names, double *value)
+static int amount(PyObject *const *args, Py_ssize_t count, PyObject *names, double *value)
 {
     const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     *value = 1.0;
-    if (count + named == 0) {
+    if (count + named == 0)
         return 0;
-    }
     if (count + named > 1 || (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "amount") != 0)) {
         PyErr_SetString(PyExc_TypeError, "one argument at most: amount");
         return -1;
@@ -143,13 +152,11 @@ amount(PyObject *const *args, Py_ssize_t count, PyObject *names, double *value)
 
 /* ---- Counter ---- */
 
-static PyObject *
-counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     double more = 1.0;
-    if ((count || names != NULL) && amount(args, count, names, &more) < 0) {
+    if ((count || names != NULL) && amount(args, count, names, &more) < 0)
         return NULL;
-    }
     if (!(more >= 0.0)) { /* NaN, too */
         PyErr_SetString(PyExc_ValueError, "a counter never goes down");
         return NULL;
@@ -161,112 +168,115 @@ counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *n
 
 /* ---- Gauge ---- */
 
-static PyObject *
-gauge_add(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names, double sign)
+static PyObject *gauge_add(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names, double sign)
 {
     double more;
-    if (amount(args, count, names, &more) < 0) {
+    if (amount(args, count, names, &more) < 0)
         return NULL;
-    }
     double *at = ((Cell *)self)->at;
     put(at, get(at) + sign * more);
     Py_RETURN_NONE;
 }
 
-static PyObject *
-gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     return gauge_add(self, args, count, names, 1.0);
 }
 
-static PyObject *
-gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     return gauge_add(self, args, count, names, -1.0);
 }
 
-static PyObject *
-gauge_set(PyObject *self, PyObject *argument)
+static PyObject *gauge_set(PyObject *self, PyObject *argument)
 {
     double value;
-    if (number(argument, &value) < 0) {
+    if (number(argument, &value) < 0)
         return NULL;
-    }
     put(((Cell *)self)->at, value);
     Py_RETURN_NONE;
 }
 
 /* ---- Histogram ---- */
 
-static PyObject *
-histogram_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+/* Bounds as numbers, to be freed; NULL with an error. */
+static double *take_bounds(PyObject *bounds)
+{
+    const Py_ssize_t count = PyTuple_GET_SIZE(bounds);
+    double *numbers = PyMem_New(double, count ? count : 1);
+    if (numbers == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t n = 0; n < count; n++) {
+        if (number(PyTuple_GET_ITEM(bounds, n), &numbers[n]) < 0) {
+            PyMem_Free(numbers);
+            return NULL;
+        }
+    }
+    return numbers;
+}
+
+static PyObject *histogram_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cells", "at", "bounds", NULL};
     PyObject *cells, *bounds;
-    Py_ssize_t at;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OnO!", names, &cells, &at, &PyTuple_Type, &bounds)) {
+    Py_ssize_t first;
+    Py_buffer view;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OnO!", names, &cells, &first, &PyTuple_Type, &bounds))
+        return NULL;
+    double *numbers = take_bounds(bounds);
+    if (numbers == NULL)
+        return NULL;
+    double *at = take(cells, first, PyTuple_GET_SIZE(bounds) + 2, &view);
+    if (at == NULL) {
+        PyMem_Free(numbers);
         return NULL;
     }
     Histogram *self = (Histogram *)type->tp_alloc(type, 0);
     if (self == NULL) {
+        PyBuffer_Release(&view);
+        PyMem_Free(numbers);
         return NULL;
     }
+    self->cell.view = view;
+    self->cell.at = at;
+    self->bounds = numbers;
     self->count = PyTuple_GET_SIZE(bounds);
-    self->bounds = PyMem_New(double, self->count ? self->count : 1);
-    if (self->bounds == NULL) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
-    for (Py_ssize_t n = 0; n < self->count; n++) {
-        if (number(PyTuple_GET_ITEM(bounds, n), &self->bounds[n]) < 0) {
-            Py_DECREF(self);
-            return NULL;
-        }
-    }
-    if (hold(&self->cell, cells, at, self->count + 2) < 0) {
-        Py_CLEAR(self);
-    }
     return (PyObject *)self;
 }
 
-static void
-histogram_dealloc(PyObject *self)
+static void histogram_dealloc(PyObject *self)
 {
     PyMem_Free(((Histogram *)self)->bounds);
     cell_dealloc(self);
 }
 
-static PyObject *
-histogram_bind(PyObject *object, PyObject *args, PyObject *keywords)
+static PyObject *histogram_bind(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cells", "at", NULL};
     Histogram *self = (Histogram *)object;
     PyObject *cells;
-    Py_ssize_t at;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On", names, &cells, &at) ||
-        hold(&self->cell, cells, at, self->count + 2) < 0) {
+    Py_ssize_t first;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On:bind", names, &cells, &first)
+        || move(&self->cell, cells, first, self->count + 2) < 0)
         return NULL;
-    }
     Py_RETURN_NONE;
 }
 
-static PyObject *
-histogram_observe(PyObject *object, PyObject *argument)
+static PyObject *histogram_observe(PyObject *object, PyObject *argument)
 {
     Histogram *self = (Histogram *)object;
     double value;
-    if (number(argument, &value) < 0) {
+    if (number(argument, &value) < 0)
         return NULL;
-    }
     Py_ssize_t low = 0, high = self->count; /* bisect_left: the first bound that is not below it */
     while (low < high) {
         const Py_ssize_t middle = low + (high - low) / 2;
-        if (self->bounds[middle] < value) {
+        if (self->bounds[middle] < value)
             low = middle + 1;
-        }
-        else {
+        else
             high = middle;
-        }
     }
     double *at = self->cell.at;
     put(at + 1 + low, get(at + 1 + low) + 1.0);
@@ -274,21 +284,18 @@ histogram_observe(PyObject *object, PyObject *argument)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-histogram_count(PyObject *object, void *Py_UNUSED(closure))
+static PyObject *histogram_count(PyObject *object, void *Py_UNUSED(closure))
 {
     const Histogram *self = (Histogram *)object;
     double sum = 0.0;
-    for (Py_ssize_t n = 0; n <= self->count; n++) {
+    for (Py_ssize_t n = 0; n <= self->count; n++)
         sum += get(self->cell.at + 1 + n);
-    }
     return PyFloat_FromDouble(sum);
 }
 
 /* ---- the module ---- */
 
-static PyObject *
-fence(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *fence(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     Py_RETURN_NONE;
@@ -300,33 +307,33 @@ fence(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 static PyMethodDef counter_methods[] = {
     {"inc", FAST(counter_inc), METH_FASTCALL | METH_KEYWORDS, "One more, or `amount` more."},
     {"bind", FAST(cell_bind), METH_VARARGS | METH_KEYWORDS, "Count in other cells from now on."},
-    {NULL},
+    {NULL, NULL, 0, NULL},
 };
 static PyMethodDef gauge_methods[] = {
     {"set", gauge_set, METH_O, "It is this now."},
     {"inc", FAST(gauge_inc), METH_FASTCALL | METH_KEYWORDS, "So much more."},
     {"dec", FAST(gauge_dec), METH_FASTCALL | METH_KEYWORDS, "So much less."},
     {"bind", FAST(cell_bind), METH_VARARGS | METH_KEYWORDS, "Use other cells from now on."},
-    {NULL},
+    {NULL, NULL, 0, NULL},
 };
 static PyMethodDef histogram_methods[] = {
     {"observe", histogram_observe, METH_O, "One more of this size."},
     {"bind", FAST(histogram_bind), METH_VARARGS | METH_KEYWORDS, "Use other cells from now on."},
-    {NULL},
+    {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef cell_values[] = {
     {"value", cell_value, NULL, "What this process has counted or set.", NULL},
-    {NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 static PyGetSetDef histogram_values[] = {
     {"count", histogram_count, NULL, "How many this process has observed.", NULL},
     {"sum", cell_value, NULL, "Of all that this process has observed.", NULL},
-    {NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 #define SLOTS(prefix, make, end, values)                                                                               \
     static PyType_Slot prefix##_slots[] = {                                                                            \
-        {Py_tp_new, make}, {Py_tp_dealloc, end}, {Py_tp_methods, prefix##_methods}, {Py_tp_getset, values}, {0, NULL},  \
+        {Py_tp_new, make}, {Py_tp_dealloc, end}, {Py_tp_methods, prefix##_methods}, {Py_tp_getset, values}, {0, NULL}, \
     }
 
 SLOTS(counter, cell_new, cell_dealloc, cell_values);
@@ -339,8 +346,7 @@ static PyType_Spec specs[] = {
     {"shm_metrics._cells.Histogram", sizeof(Histogram), 0, FLAGS, histogram_slots},
 };
 
-static int
-execute(PyObject *module)
+static int execute(PyObject *module)
 {
     for (size_t n = 0; n < Py_ARRAY_LENGTH(specs); n++) {
         PyObject *type = PyType_FromModuleAndSpec(module, &specs[n], NULL);
@@ -355,7 +361,7 @@ execute(PyObject *module)
 
 static PyMethodDef functions[] = {
     {"fence", fence, METH_NOARGS, "All stores before it are seen before those after it."},
-    {NULL},
+    {NULL, NULL, 0, NULL},
 };
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 static struct PyModuleDef definition = {
@@ -366,8 +372,7 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC
-PyInit__cells(void)
+PyMODINIT_FUNC PyInit__cells(void)
 {
     return PyModuleDef_Init(&definition);
 }
