@@ -15,7 +15,8 @@ Header::
 
     64  8  blocks    how many there are
     72  8  folds     how many there were; odd: the second base of each block counts, else the first
-    80  8  reign     gauges count for those slots that have this number
+    80  8  reign     gauges count for those slots that have this number: the lower half is the claim of who reigns,
+                     the upper half the number of the reign
     88  8  claims    how many slots were ever given out
 
 Slot::

@@ -220,7 +220,7 @@ class Registry:
             self._store = self._shared
             self._shared.forked()
             for (shape, values), member in self._members.items():
-                member.bind(*self._shared.place(shape, values))
+                member.bind(*self._shared.place_again(shape, values))
 
     # ---- defining ----
 

@@ -68,6 +68,14 @@ class Shared:
             self._found[key] = found
         return found
 
+    def place_again(self, shape: Shape, values: tuple[str, ...]) -> tuple[Cells, int]:
+        """The same for a member that was placed before a fork: nobody has asked for it anew, so hidden it stays."""
+        place = self.definitions.places.get((shape, values))
+        if place is None or self.slots.own < 0:
+            return self.place(shape, values)
+        found = self._found[shape, values] = self._area(place.block), place.first
+        return found
+
     def _located(self, key: Key) -> tuple[Cells, int]:
         definitions = self.definitions
         place = definitions.places.get(key)

@@ -208,16 +208,16 @@ class Slots:
         segment = self._segment
         if self.own < 0:
             return
-        claim = segment.word(self.own, CLAIM)
-        segment.write(self.own, SLOT_REIGN, claim)
+        number = (segment.header[REIGN] >> 32) + 1 << 32 | segment.word(self.own, CLAIM)
+        segment.write(self.own, SLOT_REIGN, number)
         fence()
-        segment.header[REIGN] = claim
+        segment.header[REIGN] = number
 
     @property
     def reigns(self) -> bool:
         """Gauges count for this process and those that assist it."""
         segment = self._segment
-        return self.own >= 0 and segment.header[REIGN] == segment.word(self.own, CLAIM)
+        return self.own >= 0 and segment.header[REIGN] & 0xFFFFFFFF == segment.word(self.own, CLAIM)
 
     def join(self) -> None:
         """Gauges count for this process, too."""
