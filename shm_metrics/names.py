@@ -67,14 +67,24 @@ def _open(file: str, geometry: Geometry) -> Segment:
         try:
             lock(fd, layout.LOCK)
             if _has_name(fd, file):
-                segment = _made(fd, file, geometry) if _empty(fd) else Segment.joined(fd)
-                Definitions(segment).follow()
+                segment = _made(fd, file, geometry) if _empty(fd) else _sound(fd)
                 unlock(fd, layout.LOCK)
                 return segment
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)  # somebody unlinked it after we had found it
+
+
+def _sound(fd: int) -> Segment:
+    """One that is there, whose definitions can be read. Raises `SegmentRefused`."""
+    segment = Segment.joined(fd)
+    try:
+        Definitions(segment).follow()
+    except BaseException:
+        segment.locks.close()
+        raise
+    return segment
 
 
 def _made(fd: int, file: str, geometry: Geometry) -> Segment:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shm_metrics import layout
 from shm_metrics.cells import fence
-from shm_metrics.errors import SegmentBusy, SegmentFull
+from shm_metrics.errors import MetricsError, SegmentBusy, SegmentFull
 from shm_metrics.layout import CLAIM, CLAIMS, FIGURES, FOLDING, FOLDS, LIFE, NUMBER, PID, REIGN, SLOT_REIGN
 from shm_metrics.segment import numbers
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 LOOKS: Final = 10
 """How often a reader looks again because of a fold before it takes the lock, so that there is none."""
+GLANCES: Final = 1000
+"""How often it looks again because somebody began to reign; that takes microseconds and happens in handovers."""
 
 
 EXACT: Final = 2.0**53
@@ -233,19 +235,22 @@ class Slots:
             look = self._look()
             if look is not None:
                 return look
-        with segment.locked():
+        try:
+            with segment.locked():
+                look = self._look()
+        except MetricsError:  # who folded so often is stopped, so it does not any more
             look = self._look()
         if look is None:
-            raise SegmentBusy("whose gauges count changes again and again")
+            raise SegmentBusy("it is folded again and again")
         return look
 
     def _look(self) -> Look | None:
-        """None if something changed meanwhile so that not all of it may be of one moment."""
+        """None if there was a fold meanwhile, so that not all of it may be of one moment."""
         segment = self._segment
-        folds, reign = segment.header[FOLDS], segment.header[REIGN]
+        folds = segment.header[FOLDS]
         fence()
         living = [n for n in segment.used() if not 0 < segment.word(n, FOLDING) <= folds]
-        gauging = [n for n in living if segment.word(n, SLOT_REIGN) == reign and self.lives(n)]
+        gauging = self._gauging(living)
         fence()
         rows, gauges = [], []
         for block, taken in zip(segment.mapped(), self._definitions.taken, strict=False):
@@ -253,9 +258,19 @@ class Slots:
             rows.append([numbers(block.base(folds & 1)[:taken]), *cells.values()])
             gauges.append([cells[slot] for slot in gauging])
         fence()
-        if segment.header[FOLDS] != folds or segment.header[REIGN] != reign:
-            return None
-        return Look(rows, gauges)
+        return Look(rows, gauges) if segment.header[FOLDS] == folds else None
+
+    def _gauging(self, slots: list[int]) -> list[int]:
+        """Those whose gauges count, at one moment: neither both of two that follow each other, nor none of them."""
+        segment, found = self._segment, list[int]()
+        for _ in range(GLANCES):
+            reign = segment.header[REIGN]
+            fence()
+            found = [n for n in slots if segment.word(n, SLOT_REIGN) == reign]
+            fence()
+            if segment.header[REIGN] == reign:
+                break
+        return [n for n in found if self.lives(n)]
 
     def lives(self, slot: int) -> bool:
         """The process that has it lives. One that was cut off from the segment cannot tell, and believes it."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from shm_metrics import Registry, segment
+from shm_metrics import Registry, memory, segment
 from shm_metrics.layout import Geometry
 from shm_metrics.slots import Slots
 from tests.kit.offspring import kill, wait_for_end, wait_for_stop
@@ -140,6 +140,13 @@ def killed_at(number: int, work: Callable[[], None]) -> bool:
     code = finish(short)
     assert code in {0, -signal.SIGKILL}
     return code != 0
+
+
+def open_files(of: int | Path) -> int:
+    """Descriptors of this process that are of the same file."""
+    status = os.fstat(of) if isinstance(of, int) else of.stat()
+    numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return [memory.identity(number) for number in numbers].count((status.st_dev, status.st_ino))
 
 
 def slots(registry: Registry) -> Slots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from fractions import Fraction
 from math import inf, isnan, nan
@@ -109,16 +110,16 @@ def test_a_reader_begins_anew_when_a_fold_came_between(
     looks: list[int] = []
 
     def between() -> None:
-        """The second fence of a look: it knows who lives, and has read no cell."""
+        """Five in a look; after the fourth it knows who lives, and has read no cell."""
         looks.append(1)
-        if len(looks) == 2:
+        if len(looks) == 4:
             with monkeypatch.context() as patch:
                 patch.setattr(slots, "fence", lambda: None)
                 assert folder.slots.fold() == 1
 
     monkeypatch.setattr(slots, "fence", between)
     assert reader.total() == 6
-    assert len(looks) == 6
+    assert len(looks) == 10
 
 
 def test_a_reader_that_is_disturbed_for_ever_takes_the_lock(
@@ -175,6 +176,29 @@ def test_no_counter_falls_by_a_bit_when_somebody_is_folded(actions: list[tuple[i
     for party in (reader, *others):
         party.die()
     segment.close()
+
+
+def test_no_counter_of_seconds_falls_by_a_bit_in_a_long_time(come: Callable[[], Party]) -> None:
+    """The same often enough that the order of additions would show, and that rounding to the nearest would."""
+    chance = random.Random(3)
+    reader = come()
+    before, fallen = 0.0, 0
+    for _ in range(400):
+        one, other = come(), come()
+        for each in (one, other, reader):
+            each.count(chance.expovariate(20))
+        now = reader.total()
+        fallen += now < before
+        chance.choice([one, other]).die()
+        reader.slots.fold()
+        before, now = now, reader.total()
+        fallen += now < before
+        one.die()
+        other.die()
+        reader.slots.fold()
+        before, now = now, reader.total()
+        fallen += now < before
+    assert fallen == 0
 
 
 def test_whole_numbers_stay_exact(come: Callable[[], Party]) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from shm_metrics import Registry, SegmentBusy, layout, memory, names
-from shm_metrics.errors import SegmentForeign
+from shm_metrics.errors import SegmentForeign, SegmentRefused
 from shm_metrics.layout import BLOCKS, Geometry
 from shm_metrics.locks import lock
 from shm_metrics.names import FOLDER, PREFIX, Found, open_by_name, remove
-from tests.shm_metrics.children import SMALL, Child, child, close, finish, read, slots
+from tests.shm_metrics.children import SMALL, Child, child, close, finish, open_files, read, slots
 
 
 @pytest.fixture
@@ -102,7 +102,10 @@ REASONS = {
 def test_a_bad_one_is_refused_and_left_as_it_is_and_a_fresh_one_made_beside(name: str, how: str) -> None:
     path = left_behind(name)
     damaged(path, how)
-    before = path.read_bytes()
+    before, descriptors = path.read_bytes(), open_files(path)
+    with pytest.raises(SegmentRefused):
+        names._open(path.name, SMALL)
+    assert open_files(path) == descriptors
     registry = Registry()
     (reason,) = registry.move_to(name, SMALL)
     assert reason.startswith(f"{path.name}: ")

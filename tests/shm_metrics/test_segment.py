@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -21,17 +20,11 @@ from shm_metrics.errors import (
 )
 from shm_metrics.layout import BLOCKS, LIFE
 from shm_metrics.segment import Segment
-from tests.shm_metrics.children import SMALL, Child, child, finish
+from tests.shm_metrics.children import SMALL, Child, child, finish, open_files
 
 
 def joined(segment: Segment) -> Segment:
     return Segment.joined(memory.reopened(segment.fd))
-
-
-def open_files(segment: Segment) -> int:
-    """Descriptors of this process that are of its memory."""
-    numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
-    return sum(memory.identity(number) == memory.identity(segment.fd) for number in numbers)
 
 
 def whole(fd: int) -> bytes:
@@ -74,11 +67,11 @@ def test_what_is_refused_is_left_as_it_is(
     segment: Segment, at: int, value: bytes, refusal: type[SegmentRefused], text: str
 ) -> None:
     os.pwrite(segment.fd, value, at)
-    before = whole(segment.fd), open_files(segment)
+    before = whole(segment.fd), open_files(segment.fd)
     with pytest.raises(refusal, match=text) as raised:
         joined_or_closed(segment)
     assert type(raised.value) is refusal
-    assert (whole(segment.fd), open_files(segment)) == before
+    assert (whole(segment.fd), open_files(segment.fd)) == before
 
 
 def joined_or_closed(segment: Segment) -> None:
@@ -269,7 +262,7 @@ def test_who_closed_all_descriptors_harms_no_other_file(segment: Segment) -> Non
 
 def test_closing_lets_go_of_locks_and_descriptors(segment: Segment) -> None:
     segment.blocks()
-    before = open_files(segment)
+    before = open_files(segment.fd)
     other = joined(segment)
     view = other.blocks()[0].cells(0)
     assert other.locks.take(LIFE)
@@ -279,4 +272,4 @@ def test_closing_lets_go_of_locks_and_descriptors(segment: Segment) -> None:
     view[0] = 4.0
     assert segment.blocks()[0].cells(0)[0] == 4.0
     del view, other
-    assert open_files(segment) == before
+    assert open_files(segment.fd) == before
