@@ -204,7 +204,8 @@ class Ledger(Framed, Upstream):
                 self.plane.io_failed(self, failure)
             else:
                 self.active = self.spoke = now
-                self.count_out(count)
+                count_out = self.count_out  # see `Connection.readable`
+                count_out(count)
                 if count == len(out):
                     self.outbox = b""
                     self.torn = 0

@@ -57,7 +57,8 @@ class Framed(Connection):
         if data and self.tls is not None:
             self.tls.arrived(self, data)
         elif data:
-            self.count_in(len(data))
+            count_in = self.count_in  # see `Connection.readable`
+            count_in(len(data))
             self.received(data)
         else:
             self.plane.at_end(self)

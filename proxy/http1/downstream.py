@@ -103,7 +103,6 @@ class Http1Downstream(Upload):
         while data and (self.step is IDLE or self.step is HEAD) and not self.clogged:
             self.method = b""
             self.minor = 1
-            self.meters = listener.meters.unrouted
             try:
                 if data[0] < 0x20 and data[0] in b"\r\n":
                     data = without_empty_lines(data)
@@ -123,6 +122,7 @@ class Http1Downstream(Upload):
                 else:
                     data = self._filter(data[:end], data[end + 4 :])
             except BadMessage as why:
+                self.meters = listener.meters.unrouted
                 self._reply(why.status, why.reason, keep=False)
                 return
         if self.step is LINGER:
@@ -165,8 +165,7 @@ class Http1Downstream(Upload):
         if passage is not None:
             route = passage.route
             if passage.verdict is not None:
-                if route is not None:
-                    self.meters = route.meters
+                self.meters = listener.meters.unrouted if route is None else route.meters
                 self._refuse(passage.verdict)
                 return self._take_body(data) if self.left else data
         if route is None:
@@ -174,6 +173,7 @@ class Http1Downstream(Upload):
             route = routes.known.get((head.host, head.path)) or routes.find(head.host, head.path, head.lines)
         if route is None:
             self.step = MOVES[REQUEST][self.step]
+            self.meters = listener.meters.unrouted
             self._reply(404, "no route matches")
             return self._take_body(data) if self.left else data
         self.meters = route.meters
@@ -266,6 +266,7 @@ class Http1Downstream(Upload):
         """Answer 408 or 504 where no response began, else end without a word."""
         step = self.step
         if step is HEAD:
+            self.meters = self.listener.meters.unrouted
             self._reply(408, "the request head did not come in time", keep=False, late=True)
         elif step is SEND and not self._upstream_is_slow and now < self.expires:
             self._reply(408, "the request body did not come in time", keep=False, late=True)

@@ -71,7 +71,7 @@ class Ending(Relay, Downstream):
 
     peer: Http1Upstream | None
     meters: RouteMeters
-    """Of the route of the request under way. Set by `begin` and `load`."""
+    """Of the route of the request under way, or of the one before until it is known. Set by `begin` and `load`."""
     cluster: Cluster
     """Where the request under way goes; meaningless in IDLE and HEAD."""
 

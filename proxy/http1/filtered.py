@@ -114,6 +114,7 @@ class Filtered(Exchange):
         try:
             data = self._filter(text, data, self.filtered)
         except BadMessage as why:  # the limits were changed meanwhile
+            self.meters = self.listener.meters.unrouted
             self._reply(why.status, why.reason, keep=False)
         if self.step is not Step.LINGER:
             self._take(data)

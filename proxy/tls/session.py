@@ -88,7 +88,8 @@ class Session:
         """Bytes of the wire came. Calls `received` and `ended`; a broken one is closed, and `failed` is called."""
         plain = self.receive(data)
         if plain:
-            connection.count_in(len(plain))
+            count_in = connection.count_in  # see `Connection.readable`
+            count_in(len(plain))
             connection.received(plain)
         if self.sealed:
             connection.plane.unflushed.append(connection)
