@@ -15,15 +15,15 @@ Header::
 
     64  8  blocks    how many there are
     72  8  folds     how many there were; odd: the second base of each block counts, else the first
-    80  8  reign     gauges count for those slots that have this number: the lower half is the claim of who reigns,
-                     the upper half the number of the reign
+    80  8  reign     lower half: the claim of the process for which gauges count, 0: for all; upper half: how many
+                     reigns there were. Written by a single store, so that no reader sees both of two, or neither
     88  8  claims    how many slots were ever given out
 
 Slot::
 
     0   8  claim     0: free; else which of all claims this is
     8   8  folding   the number of the fold that takes (or took) it in; 0: none does
-    16  8  reign     see above
+    16  8  reign     in which its gauges count as well
     24  8  pid       as its own namespace has it: for people only
     32  8  number    what the process calls itself, a generation; 0: nothing
     40  8 doubles    started (seconds since the epoch), CPU seconds, resident bytes, open descriptors, their limit

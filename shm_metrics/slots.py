@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 LOOKS: Final = 10
 """How often a reader looks again because of a fold before it takes the lock, so that there is none."""
+CLAIM_OF: Final = 0xFFFFFFFF
+"""The part of a reign that is the claim of who reigns."""
 GLANCES: Final = 1000
 """How often it looks again because somebody began to reign; that takes microseconds and happens in handovers."""
 
@@ -210,16 +212,14 @@ class Slots:
         segment = self._segment
         if self.own < 0:
             return
-        number = (segment.header[REIGN] >> 32) + 1 << 32 | segment.word(self.own, CLAIM)
-        segment.write(self.own, SLOT_REIGN, number)
-        fence()
-        segment.header[REIGN] = number
+        number = (segment.header[REIGN] >> 32) + 1
+        segment.header[REIGN] = number << 32 | segment.word(self.own, CLAIM)
 
     @property
     def reigns(self) -> bool:
         """Gauges count for this process and those that assist it."""
         segment = self._segment
-        return self.own >= 0 and segment.header[REIGN] & 0xFFFFFFFF == segment.word(self.own, CLAIM)
+        return self.own >= 0 and segment.header[REIGN] & CLAIM_OF == segment.word(self.own, CLAIM)
 
     def join(self) -> None:
         """Gauges count for this process, too."""
@@ -266,7 +266,7 @@ class Slots:
         for _ in range(GLANCES):
             reign = segment.header[REIGN]
             fence()
-            found = [n for n in slots if segment.word(n, SLOT_REIGN) == reign]
+            found = [n for n in slots if self._counts(n, reign)]
             fence()
             if segment.header[REIGN] == reign:
                 break
@@ -281,7 +281,12 @@ class Slots:
     def gauges(self) -> bool:
         """Gauges of this process count."""
         segment = self._segment
-        return self.own < 0 or segment.word(self.own, SLOT_REIGN) == segment.header[REIGN]
+        return self.own < 0 or self._counts(self.own, segment.header[REIGN])
+
+    def _counts(self, slot: int, reign: int) -> bool:
+        """Gauges of that process do in this reign: it is its own, or it has joined it."""
+        segment = self._segment
+        return segment.word(slot, SLOT_REIGN) == reign or segment.word(slot, CLAIM) == reign & CLAIM_OF
 
     # ---- what processes say of themselves ----
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shm_metrics import Process, Registry
+from shm_metrics.definitions import Definitions
 from shm_metrics.layout import Geometry
-from tests.shm_metrics.children import Child, child, close, finish, read, slots
+from shm_metrics.shape import Shape
+from tests.shm_metrics.children import Child, child, close, finish, joined, read, slots
 
 ROOM = Geometry(slots=8, cells=512, definitions=4096)
 
@@ -122,6 +124,32 @@ def test_a_fork_while_another_thread_defines_and_counts() -> None:
     values = read(wide)
     assert sum(count for key, count in values.items() if key[0] == "a_total") == defined
     close(wide)
+
+
+def test_a_fork_in_the_middle_of_reading_a_definition(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread: what that has read and not noted is read again by the child, and once only."""
+    whole = Definitions._know
+    forked: list[int] = []
+
+    def know_and_fork(self: Definitions, shape: Shape) -> None:
+        whole(self, shape)
+        if not forked:
+            forked.append(0)
+            forked.append(finish(work))
+
+    def work() -> None:
+        registry.counter("new_total", "New.", ("what",)).labels("x").inc(2)
+        registry.gauge("newer", "Newer.").set(3)
+        assert registry.trouble == ""
+
+    with joined(registry.fd) as other:
+        other.counter("a_total", "A.", ("what",)).labels("y").inc()
+    monkeypatch.setattr(Definitions, "_know", know_and_fork)
+    registry.collect()
+    assert forked == [0, 0]
+    registry.maximum("most", "Most.").set(4)
+    with joined(registry.fd) as other:
+        assert read(other) == {("a_total", "y"): 1.0, ("most",): 4.0, ("new_total", "x"): 2.0, ("newer",): 0.0}
 
 
 def test_a_child_forked_while_definitions_are_locked_defines_later(registry: Registry) -> None:
