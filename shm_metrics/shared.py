@@ -148,7 +148,9 @@ class Shared:
         meant = {shape.name: shape for shape in definitions.shapes} | {shape.name: shape for shape in own}
         found: dict[Shape, list[Member]] = {shape: [] for shape in meant.values()}
         by_identity = {id(shape): found[shape] for shape in definitions.shapes if shape in found}  # to hash one is slow
-        there = [places[:] for places in definitions.blocks]  # more may be defined in a pause
+        there = [places[:] for places in definitions.blocks]  # more may be defined in a pause, and adrift ones land
+        adrift = {key: self._adrift_value(*key, numbers(cells), look) for key, cells in self.adrift.items()}
+        hidden = {*self._hidden}
         for places, block, rows, gauging in zip(there, self.segment.mapped(), look.rows, look.gauging, strict=False):
             yield
             words = block.words
@@ -156,7 +158,7 @@ class Shared:
             for place in places:
                 shape, values, _, first, record = place
                 members = by_identity.get(id(shape))
-                if members is None or words[record // 8 + 2] != 1 or (self.adrift and (shape, values) in self.adrift):
+                if members is None or words[record // 8 + 2] != 1 or (adrift and (shape, values) in adrift):
                     continue
                 if not shape.combine:
                     members.append(Member(values, totals[first : first + shape.cells]))
@@ -166,9 +168,9 @@ class Shared:
                     cells = [row[first : first + shape.cells] for row in rows]
                     members.append(Member(values, combined(shape.combine, cells)[:1]))
         yield
-        for (shape, values), mine in self.adrift.items():
-            if shape in found and (shape, values) not in self._hidden:
-                found[shape].append(Member(values, self._adrift_value(shape, values, numbers(mine), look)))
+        for (shape, values), mine in adrift.items():
+            if shape in found and (shape, values) not in hidden:
+                found[shape].append(Member(values, mine))
         return [Collected(meant[name], found[meant[name]]) for name in sorted(meant) if found[meant[name]]]
 
     def _adrift_value(self, shape: Shape, values: tuple[str, ...], mine: list[float], look: Look) -> list[float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +12,8 @@ from shm_metrics import MetricsError, Process, Registry
 from shm_metrics.layout import Geometry
 from shm_metrics.locks import PATIENCE
 from tests.shm_metrics.children import SMALL, Child, child, close, joined, read, slots
+
+T = TypeVar("T")
 
 ROOM = Geometry(slots=8, cells=512, definitions=4096)
 
@@ -114,6 +117,31 @@ def test_what_is_adrift_is_added_to_what_others_have(registry: Registry) -> None
         assert [shown[name,] for name in ("c_total", "d", "e", "f", "g")] == [11.0, 22.0, 3.0, 40.0, 5.5]
         assert read(registry) == shown == read(other)
         assert registry.trouble == ""
+
+
+def outcome(steps: Generator[None, None, T]) -> T:
+    """What they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def test_what_lands_while_somebody_collects_in_steps_is_collected_once(registry: Registry) -> None:
+    family = registry.counter("a_total", "A.", ("what",))
+    family.labels("x").inc()
+    with joined(registry.fd) as other:
+        with slots(other)._segment.locked():
+            family.labels("y").inc(2)
+            steps = registry.collecting()
+            next(steps)
+        other.counter("a_total", "A.", ("what",)).labels("y").inc(5)
+        assert value(registry, "a_total", "y") == 7
+        family.labels("z").inc()
+        ((_, members),) = outcome(steps)
+        assert members == [(("x",), [1.0]), (("y",), [2.0])]
 
 
 def test_hidden_while_adrift_and_still_not_lost(registry: Registry) -> None:
