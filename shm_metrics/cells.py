@@ -50,51 +50,25 @@ else:
     fence = _native.fence
 
 
-class Maximum:
-    """Readers see the largest value that any process ever set."""
+class Maximum(twin.Single):
+    """Readers see the largest value that any process ever set, 0 or more."""
 
-    __slots__ = ("_at", "_cells")
-
-    def __init__(self, cells: Cells, at: int) -> None:
-        self._cells = cells
-        self._at = at
+    __slots__ = ()
 
     def set(self, value: float) -> None:
         """It is this now; what is not above the largest so far changes nothing."""
         self._cells[self._at] = max(self._cells[self._at], value)
 
-    @property
-    def value(self) -> float:
-        """The largest that this process has set, 0 or more."""
-        return float(self._cells[self._at])
 
-    def bind(self, cells: Cells, at: int) -> None:
-        """Use other cells from now on."""
-        self._cells, self._at = cells, at
-
-
-class Last:
+class Last(twin.Single):
     """Readers see the value that was set last, by whichever process, be it alive or dead."""
 
-    __slots__ = ("_at", "_cells")
-
-    def __init__(self, cells: Cells, at: int) -> None:
-        self._cells = cells
-        self._at = at
+    __slots__ = ()
 
     def set(self, value: float) -> None:
         """It is this now. Moments are compared by the machine's monotonic clock."""
         self._cells[self._at] = value
         self._cells[self._at + 1] = monotonic()
-
-    @property
-    def value(self) -> float:
-        """What this process has set last."""
-        return float(self._cells[self._at])
-
-    def bind(self, cells: Cells, at: int) -> None:
-        """Use other cells from now on."""
-        self._cells, self._at = cells, at
 
 
 __all__ = [

@@ -18,14 +18,29 @@ FORMAT: Final = 1
 Cells: TypeAlias = "memoryview[float]"
 
 
-class Counter:
-    """Counts up and never down."""
+class Single:
+    """A metric whose value is its first cell."""
 
     __slots__ = ("_at", "_cells")
 
     def __init__(self, cells: Cells, at: int) -> None:
         self._cells = cells
         self._at = at
+
+    @property
+    def value(self) -> float:
+        """What this process has counted or set."""
+        return float(self._cells[self._at])
+
+    def bind(self, cells: Cells, at: int) -> None:
+        """Use other cells from now on."""
+        self._cells, self._at = cells, at
+
+
+class Counter(Single):
+    """Counts up and never down."""
+
+    __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
         """One more, or `amount` more. Raises ValueError for a negative one and for NaN."""
@@ -33,24 +48,11 @@ class Counter:
             raise ValueError("a counter never goes down")
         self._cells[self._at] += amount
 
-    @property
-    def value(self) -> float:
-        """What this process has counted."""
-        return float(self._cells[self._at])
 
-    def bind(self, cells: Cells, at: int) -> None:
-        """Count in other cells from now on."""
-        self._cells, self._at = cells, at
-
-
-class Gauge:
+class Gauge(Single):
     """Goes up and down. Readers see the sum over living processes."""
 
-    __slots__ = ("_at", "_cells")
-
-    def __init__(self, cells: Cells, at: int) -> None:
-        self._cells = cells
-        self._at = at
+    __slots__ = ()
 
     def set(self, value: float) -> None:
         """It is this now."""
@@ -63,15 +65,6 @@ class Gauge:
     def dec(self, amount: float = 1.0) -> None:
         """So much less."""
         self._cells[self._at] -= amount
-
-    @property
-    def value(self) -> float:
-        """What this process has set."""
-        return float(self._cells[self._at])
-
-    def bind(self, cells: Cells, at: int) -> None:
-        """Use other cells from now on."""
-        self._cells, self._at = cells, at
 
 
 class Histogram:
