@@ -18,6 +18,7 @@ from tests.kit.waiting import readable
 
 PATIENCE = 20.0
 SMALL = Geometry(slots=3, cells=512, definitions=4096)
+ROOM = Geometry(slots=8, cells=512, definitions=4096)
 
 
 class Child:
@@ -174,6 +175,17 @@ def joined(fd: int) -> Iterator[Registry]:
 def read(registry: Registry) -> dict[tuple[str, ...], float]:
     """The first cell of each member, by name and labels."""
     return {(one.shape.name, *member.values): member.cells[0] for one in registry.collect() for member in one.members}
+
+
+def value(registry: Registry, name: str, *labels: str) -> float:
+    """What a reader sees of that member; of a histogram the sum."""
+    return read(registry)[(name, *labels)]
+
+
+def cells(registry: Registry, name: str) -> list[float]:
+    """The cells of the only member of that family."""
+    (family,) = [one for one in registry.collect() if one.shape.name == name]
+    return family.members[0].cells
 
 
 def _run(work: Callable[[], None]) -> NoReturn:

@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shm_metrics import memory
+from shm_metrics import Registry, memory
 from shm_metrics.segment import Segment
-from tests.shm_metrics.children import SMALL
+from tests.shm_metrics.children import ROOM, SMALL, close
 from tests.shm_metrics.party import Party
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """With room for some processes, and little for definitions."""
+    one = Registry.unnamed(ROOM)
+    yield one
+    close(one)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -11,25 +11,7 @@ from shm_metrics import Process, Registry
 from shm_metrics.definitions import Definitions
 from shm_metrics.layout import Geometry
 from shm_metrics.shape import Shape
-from tests.shm_metrics.children import Child, child, close, finish, joined, read, slots
-
-ROOM = Geometry(slots=8, cells=512, definitions=4096)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    one = Registry.unnamed(ROOM)
-    yield one
-    close(one)
-
-
-def value(registry: Registry, name: str, *labels: str) -> float:
-    return read(registry)[(name, *labels)]
-
-
-def cells(registry: Registry, name: str) -> list[float]:
-    (family,) = [one for one in registry.collect() if one.shape.name == name]
-    return family.members[0].cells
+from tests.shm_metrics.children import Child, cells, child, close, finish, joined, read, slots, value
 
 
 def test_a_child_counts_from_nothing_with_what_it_has(registry: Registry) -> None:

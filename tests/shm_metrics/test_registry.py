@@ -10,16 +10,7 @@ import pytest
 
 from shm_metrics import MetricsError, Process, Registry, SegmentFull, exponential
 from shm_metrics.layout import LIFE, Geometry
-from tests.shm_metrics.children import SMALL, close, joined, read, slots
-
-ROOM = Geometry(slots=8, cells=512, definitions=4096)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    one = Registry.unnamed(ROOM)
-    yield one
-    close(one)
+from tests.shm_metrics.children import ROOM, SMALL, cells, close, joined, read, slots, value
 
 
 @pytest.fixture(params=["private", "shared"])
@@ -31,15 +22,6 @@ def either(request: pytest.FixtureRequest) -> Iterator[Registry]:
         one = Registry.unnamed(ROOM)
         yield one
         close(one)
-
-
-def value(registry: Registry, name: str, *labels: str) -> float:
-    return read(registry)[(name, *labels)]
-
-
-def cells(registry: Registry, name: str) -> list[float]:
-    (family,) = [one for one in registry.collect() if one.shape.name == name]
-    return family.members[0].cells
 
 
 # ---- what a program does ----

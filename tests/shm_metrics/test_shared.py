@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
 
 from shm_metrics import MetricsError, Process, Registry
-from shm_metrics.layout import Geometry
 from shm_metrics.locks import PATIENCE
-from tests.shm_metrics.children import SMALL, Child, child, close, joined, read, slots
+from tests.shm_metrics.children import SMALL, Child, cells, child, close, joined, read, slots, value
 
 T = TypeVar("T")
 
-ROOM = Geometry(slots=8, cells=512, definitions=4096)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    one = Registry.unnamed(ROOM)
-    yield one
-    close(one)
-
-
-def value(registry: Registry, name: str, *labels: str) -> float:
-    return read(registry)[(name, *labels)]
-
-
-def cells(registry: Registry, name: str) -> list[float]:
-    (family,) = [one for one in registry.collect() if one.shape.name == name]
-    return family.members[0].cells
 
 
 def test_a_stopped_holder_of_the_lock_stops_nobody(registry: Registry) -> None:
