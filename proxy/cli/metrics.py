@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -19,10 +17,10 @@ from hotswap.cli.options import (
     runtime_dir_option,
 )
 from hotswap.cli.output import plain, print_json, print_table
-from hotswap.errors import HotswapError
+from proxy.cli.watching import Screen, look, looks
 from shm_metrics import Collected
-from shm_metrics.exposition import CONTENT_TYPES, Exposition
-from shm_metrics.plain import parsed, value_of
+from shm_metrics.exposition import Exposition
+from shm_metrics.plain import value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("metric", "labels", "value")
 USUAL: Final = "2s"
 """Between two looks."""
-HOME, CLEAR, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
 
 
 class Row(NamedTuple):
@@ -51,9 +48,7 @@ class Pattern(click.ParamType):  # type: ignore[type-arg]  # generic since click
 
     name = "regex"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> re.Pattern[str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> re.Pattern[str]:
         """Compile it."""
         try:
             return re.compile(value)
@@ -81,47 +76,28 @@ class Pattern(click.ParamType):  # type: ignore[type-arg]  # generic since click
 )
 @json_option
 @runtime_dir_option
-def metrics(
-    name: str,
-    watch: float | None,
-    pattern: re.Pattern[str],
-    runtime_dir: Path,
-    *,
-    as_json: bool,
-) -> None:
+def metrics(name: str, watch: float | None, pattern: re.Pattern[str], runtime_dir: Path, *, as_json: bool) -> None:
     """Show everything that NAME counts: a table on a terminal, the text that Prometheus scrapes elsewhere."""
     client = client_of(runtime_dir, name)
-    families = look(client, pattern)
     if watch is not None:
         try:
-            _watch(client, pattern, families, watch, as_json=as_json)
+            _watch(client, pattern, watch, as_json=as_json)
         except KeyboardInterrupt:
             sys.exit(0)
+    families = matching(client, pattern)
     if as_json:
         print_json(msgspec.json.decode(_text(families, "json")))
     elif sys.stdout.isatty():
-        print_table(
-            COLUMNS,
-            [(row.name, row.labels, figure(row.value)) for row in rows(families)],
-        )
+        print_table(COLUMNS, [(row.name, row.labels, figure(row.value)) for row in rows(families)])
     else:
         click.echo(_text(families, "text"), nl=False)
 
 
-def look(client: ControlClient, pattern: re.Pattern[str]) -> list[Collected]:
+def matching(client: ControlClient, pattern: re.Pattern[str]) -> list[Collected]:
     """All that the name counts now and the pattern is found in. Raises `HotswapError`."""
-    answer = client.fetch("/metrics", CONTENT_TYPES["json"])
-    try:
-        families = parsed(answer)
-    except ValueError as error:
-        raise HotswapError(
-            f"{client.name}: {error}; does another version serve it?"
-        ) from None
     kept = [
-        Collected(
-            shape, [one for one in members if pattern.search(_series(shape, one))]
-        )
-        for shape, members in families
+        Collected(shape, [one for one in members if pattern.search(_series(shape, one))])
+        for shape, members in look(client)
     ]
     return [one for one in kept if one.members]
 
@@ -131,10 +107,7 @@ def _series(shape: Shape, member: Member) -> str:
 
 
 def _labels(shape: Shape, member: Member) -> str:
-    return ",".join(
-        f'{label}="{value}"'
-        for label, value in zip(shape.labels, member.values, strict=True)
-    )
+    return ",".join(f'{label}="{value}"' for label, value in zip(shape.labels, member.values, strict=True))
 
 
 def _text(families: list[Collected], form: Any) -> bytes:
@@ -151,21 +124,10 @@ def rows(families: list[Collected]) -> list[Row]:
         for member in members:
             labels = _labels(shape, member)
             if shape.kind == "histogram":
-                found.append(
-                    Row(
-                        f"{shape.name}_count",
-                        labels,
-                        sum(member.cells[1:]),
-                        counts=True,
-                    )
-                )
-                found.append(
-                    Row(f"{shape.name}_sum", labels, member.cells[0], counts=True)
-                )
+                found.append(Row(f"{shape.name}_count", labels, sum(member.cells[1:]), counts=True))
+                found.append(Row(f"{shape.name}_sum", labels, member.cells[0], counts=True))
             else:
-                found.append(
-                    Row(shape.name, labels, member.cells[0], shape.kind == "counter")
-                )
+                found.append(Row(shape.name, labels, member.cells[0], shape.kind == "counter"))
     return found
 
 
@@ -181,11 +143,7 @@ def table(now: list[Row], before: list[Row], seconds: float) -> list[str]:
     cells = [("METRIC", "LABELS", "VALUE", "RATE")]
     for row in now:
         last = known.get((row.name, row.labels))
-        rate = (
-            ""
-            if last is None or not row.counts
-            else f"{(row.value - last) / seconds:.4g}/s"
-        )
+        rate = "" if last is None or not row.counts else f"{(row.value - last) / seconds:.4g}/s"
         cells.append((row.name, plain(row.labels), figure(row.value), rate))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
@@ -194,59 +152,19 @@ def table(now: list[Row], before: list[Row], seconds: float) -> list[str]:
     ]
 
 
-def cropped(lines: list[str], columns: int, height: int) -> list[str]:
-    """What fits a screen, and how many lines do not."""
-    if len(lines) > height:
-        left = len(lines) - height + 1
-        lines = [*lines[: height - 1], f"... {left} more: choose by --filter"]
-    return [line[:columns] for line in lines]
-
-
-def _watch(
-    client: ControlClient,
-    pattern: re.Pattern[str],
-    families: list[Collected],
-    interval: float,
-    *,
-    as_json: bool,
-) -> None:
-    """Does not return. Who does not answer is asked again: it may be replaced right now, or come back."""
+def _watch(client: ControlClient, pattern: re.Pattern[str], interval: float, *, as_json: bool) -> None:
     before: list[Row] = []
-    then, silent = 0.0, False
-    while True:
-        at = time.monotonic()
-        if as_json:
+    then = 0.0
+    every = looks(lambda: matching(client, pattern), interval)
+    if as_json:
+        for _, families in every:
             click.echo(_one_line(families))
-        else:
+    with Screen(client.name, ": choose by --filter") as screen:
+        for at, families in every:
             now = rows(families)
-            _show(client.name, table(now, before, at - then), fresh=not before)
+            screen.show(table(now, before, at - then))
             before, then = now, at
-        while True:
-            time.sleep(interval)
-            try:
-                families = look(client, pattern)
-            except HotswapError as error:
-                if not silent:
-                    click.echo(
-                        f"hotswap: no answer, trying again: {plain(str(error))}",
-                        err=True,
-                    )
-                silent = True
-            else:
-                silent = False
-                break
 
 
 def _one_line(families: list[Collected]) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(_text(families, "json")))
-
-
-def _show(name: str, lines: list[str], *, fresh: bool) -> None:
-    if not sys.stdout.isatty():
-        click.echo("\n".join([*lines, ""]))
-        return
-    size = shutil.get_terminal_size()
-    screen = cropped([name, "", *lines], size.columns, size.lines - 1)
-    # Line over line: a screen that is cleared first flickers.
-    text = "".join(f"{line}{REST_OF_LINE}\n" for line in screen)
-    click.echo(f"{CLEAR if fresh else ''}{HOME}{text}{REST_OF_SCREEN}", nl=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,24 +11,19 @@ import click
 
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
 from hotswap.cli.output import plain, print_json, span
-from hotswap.errors import HotswapError
-from proxy.metrics.screen import Look, Screen, Traffic, last_upgrade, picture
-from shm_metrics.plain import parsed
+from proxy.cli.picture import Look, Picture, Traffic, last_upgrade, picture
+from proxy.cli.watching import Screen, look, looks
 
 if TYPE_CHECKING:
-    from hotswap.control_client import ControlClient
-    from proxy.metrics.screen import Group
+    from proxy.cli.picture import Group
 
-SHORTEST = 0.1
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 @click.command()
 @name_argument()
 @click.option("--interval", type=Duration(), default=1.0, show_default="1s", help="From one look to the next.")
-@click.option(
-    "--once", is_flag=True, help="One picture of one interval, then end; so without a terminal."
-)
+@click.option("--once", is_flag=True, help="One picture of one interval, then end; so without a terminal.")
 @json_option
 @runtime_dir_option
 def top(name: str, interval: float, runtime_dir: Path, *, once: bool, as_json: bool) -> None:
@@ -38,78 +32,56 @@ def top(name: str, interval: float, runtime_dir: Path, *, once: bool, as_json: b
     It stays up through upgrades, and waits for a NAME that is gone to come back.
     """
     client = client_of(runtime_dir, name)
-    interval = max(interval, SHORTEST)
+    every = looks(lambda: (look(client), client.get("/status?brief")), interval)
     if once or as_json or not sys.stdout.isatty():
-        before = look(client)
-        time.sleep(interval)
-        screen = picture(before, look(client))
+        (began, before), (at, (families, status)) = next(every), next(every)
+        told = picture(Look(before[0], began), Look(families, at))
         if as_json:
-            print_json(as_plain(screen))
+            print_json(as_plain(told))
         else:
-            click.echo("\n".join(lines(name, client.get("/status?brief"), screen)))
+            click.echo("\n".join(lines(name, status, told)))
         return
+    last: Look | None = None
     try:
-        _watch(name, client, interval)
+        with Screen() as screen:
+            for at, (families, status) in every:
+                now = Look(families, at)
+                screen.show(lines(name, status, picture(last, now)))
+                last = now
     except KeyboardInterrupt:
         sys.exit(0)
 
 
-def as_plain(screen: Screen) -> dict[str, Any]:
-    """For programs: the fields of `Screen`, connections as a list."""
+def as_plain(told: Picture) -> dict[str, Any]:
+    """For programs: the fields of `Picture`, connections as a list."""
     connections = [
         {"protocol": protocol, "encryption": secure, "now": count}
-        for (protocol, secure), count in screen.connections.items()
+        for (protocol, secure), count in told.connections.items()
     ]
-    return {**asdict(screen), "connections": connections}
-
-
-def look(client: ControlClient) -> Look:
-    """All that the name counts, now."""
-    return Look(parsed(client.fetch("/metrics", "application/json")), time.monotonic())
-
-
-def _watch(name: str, client: ControlClient, interval: float) -> None:
-    # Imported here: rich takes longer to import than the first look takes.
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    before: Look | None = None
-    text = [f"{name}: looking ..."]
-    with Live(Text("\n".join(text)), screen=True, auto_refresh=False) as live:
-        while True:
-            try:
-                now = look(client)
-                status = client.get("/status?brief")
-            except HotswapError as error:
-                text = [*text[:1], "", f"no answer, trying again: {plain(str(error))}", *text[3:]]
-            else:
-                text = lines(name, status, picture(before, now))
-                before = now
-            live.update(Text("\n".join(text), no_wrap=True), refresh=True)
-            time.sleep(interval)
+    return {**asdict(told), "connections": connections}
 
 
 # ---- one picture as lines of text ----
 
 
-def lines(name: str, status: dict[str, Any], screen: Screen) -> list[str]:
+def lines(name: str, status: dict[str, Any], told: Picture) -> list[str]:
     """The whole picture."""
     upgraded = last_upgrade(status)
     return [
-        f"{name}  generation {screen.generation}  {plain(status.get('state'))}  version {plain(status.get('version'))}",
+        f"{name}  generation {told.generation}  {plain(status.get('state'))}  version {plain(status.get('version'))}",
         f"last upgrade: {plain(upgraded)}" if upgraded else "started cold, not upgraded since",
         "",
-        f"requests {screen.traffic.rate:10.1f}/s   failed {_percent(screen.traffic)}   {_durations(screen.traffic)}",
-        f"bytes in {_bytes(screen.received):>10}/s   out {_bytes(screen.sent)}/s   connects {screen.fresh:.1f}/s",
+        f"requests {told.traffic.rate:10.1f}/s   failed {_percent(told.traffic)}   {_durations(told.traffic)}",
+        f"bytes in {_bytes(told.received):>10}/s   out {_bytes(told.sent)}/s   connects {told.fresh:.1f}/s",
         "",
         *_table(
             ("CONNECTIONS", "ENCRYPTION", "NOW"),
-            [(protocol, secure, str(count)) for (protocol, secure), count in screen.connections.items()],
+            [(protocol, secure, str(count)) for (protocol, secure), count in told.connections.items()],
         ),
         "",
         *_table(
             ("LISTENER", "CONNECTIONS", "REQUESTS/S", "FAILED", "P50", "P90", "P99", "TROUBLE"),
-            [(plain(one.name), str(one.connections), *_traffic(one)) for one in screen.listeners],
+            [(plain(one.name), str(one.connections), *_traffic(one)) for one in told.listeners],
         ),
         "",
         *_table(
@@ -122,7 +94,7 @@ def lines(name: str, status: dict[str, Any], screen: Screen) -> list[str]:
                     str(one.idle),
                     *_traffic(one),
                 )
-                for one in screen.clusters
+                for one in told.clusters
             ],
         ),
         "",
@@ -135,7 +107,7 @@ def lines(name: str, status: dict[str, Any], screen: Screen) -> list[str]:
                     _bytes(one.resident),
                     f"{one.descriptors:.0f}",
                 )
-                for one in screen.processes
+                for one in told.processes
             ],
         ),
     ]

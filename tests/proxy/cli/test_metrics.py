@@ -13,10 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from hotswap.control import Request, Response, Route
 from proxy.cli import metrics as command
+from proxy.cli import watching
 from shm_metrics import Registry
 from shm_metrics.exposition import CONTENT_TYPES, Exposition
 from shm_metrics.negotiation import chosen
 from tests.hotswap.cli.server import FakeServer
+from tests.proxy.cli.looks import Looks
 
 
 class Counting(FakeServer):
@@ -55,28 +57,6 @@ class Counting(FakeServer):
 def edge(tmp_path: Path) -> Iterator[Counting]:
     with Counting(tmp_path / "run") as server:
         yield server
-
-
-class Looks:
-    """Stands for the pauses between looks: does what the test wants in each, and ends the command after the last."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps: object) -> None:
-        self.steps = [*steps]
-        self.seconds: list[float] = []
-        self.clock = 100.0
-        monkeypatch.setattr(command, "time", self)
-
-    def monotonic(self) -> float:
-        return self.clock
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-        self.clock += seconds
-        if not self.steps:
-            raise KeyboardInterrupt
-        step = self.steps.pop(0)
-        if callable(step):
-            step()
 
 
 def test_elsewhere_than_on_a_terminal_it_is_what_prometheus_reads(
@@ -220,9 +200,9 @@ def test_a_screen_shows_what_fits(edge: Counting, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit) as ended:
         run_here(edge, "--watch", "1s")
     assert ended.value.code == 0
-    first, second = terminal.getvalue().split(command.HOME)[1:]
+    first, second = terminal.getvalue().split(watching.HOME)[1:]
     for screen in (first, second):
-        lines = [line.removesuffix(command.REST_OF_LINE) for line in screen.splitlines()][:-1]
+        lines = [line.removesuffix(watching.REST_OF_LINE) for line in screen.splitlines()][:-1]
         assert lines[:3] == ["edge", "", lines[2]]
         assert lines[2].startswith("METRIC")
         assert lines[-1] == "... 4 more: choose by --filter"

@@ -61,7 +61,7 @@ class Using:
 
 
 @dataclass(frozen=True)
-class Screen:
+class Picture:
     """One picture."""
 
     generation: int
@@ -108,14 +108,14 @@ class Look:
         return [sum(column) for column in zip(*rows, strict=True)]
 
 
-def picture(before: Look | None, now: Look) -> Screen:
+def picture(before: Look | None, now: Look) -> Picture:
     """What happened between two looks; of one alone only what is now."""
     seconds = 0.0 if before is None else max(now.at - before.at, 1e-9)
     between = _Between(before, now, seconds)
     connections: Counter[tuple[str, str]] = Counter()
     for labels, cells in now.members("hotswap_downstream_connections_active"):
         connections[labels["protocol"], labels["encryption"]] += round(cells[0])
-    return Screen(
+    return Picture(
         generation=round(now.sum("hotswap_generation")),
         traffic=between.traffic("hotswap_requests_total", "hotswap_request_duration_seconds", _every),
         received=between.rate("hotswap_downstream_received_bytes_total"),

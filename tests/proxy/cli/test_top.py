@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+import sys
 
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from hotswap.errors import HotswapError
+from proxy.cli import top as command
+from proxy.cli import watching
+from proxy.cli.picture import Look, last_upgrade, picture, quantile
 from proxy.cli.top import as_plain, lines
 from proxy.metrics.families import Families
-from proxy.metrics.screen import Look, last_upgrade, picture, quantile
 from shm_metrics import Process, Registry
 from shm_metrics.processes import families as of_processes
+from tests.proxy.cli.looks import Looks
 
 BOUNDS = (1.0, 2.0, 4.0)
 
@@ -125,3 +134,64 @@ def test_programs_get_the_same() -> None:
 )
 def test_last_upgrade_in_a_line(last: object, text: str) -> None:
     assert last_upgrade({"last_upgrade": last}) == text
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What commands look at."""
+
+    class Client:
+        def get(self, _path: str) -> dict[str, object]:
+            return {"state": "serving", "version": "1.2"}
+
+    one = Proxy()
+    monkeypatch.setattr(command, "client_of", lambda _folder, _name: Client())
+    monkeypatch.setattr(command, "look", lambda _client: one.registry.collect())
+    return one
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_elsewhere_than_on_a_terminal_one_picture_is_told(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    Looks(monkeypatch, lambda: proxy.serve(30, 0.001))
+    told = CliRunner().invoke(command.top, ["edge", "--interval", "3s"])
+    assert told.exit_code == 0
+    assert "10.0/s" in told.stdout
+    assert told.stdout.count("GENERATION") == 1
+
+
+def test_json_is_that_picture(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    Looks(monkeypatch, lambda: proxy.serve(30, 0.001))
+    told = CliRunner().invoke(command.top, ["edge", "--json"])
+    assert msgspec.json.decode(told.stdout)["traffic"]["rate"] == 30.0
+
+
+def test_a_terminal_is_watched_until_it_is_enough(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a time in which nobody answers."""
+
+    def gone() -> None:
+        monkeypatch.setattr(command, "look", absent)
+
+    def back() -> None:
+        monkeypatch.setattr(command, "look", lambda _client: proxy.registry.collect())
+
+    def absent(_client: object) -> None:
+        raise HotswapError("edge: nobody answers")
+
+    Looks(monkeypatch, lambda: proxy.serve(20, 0.001), gone, None, back)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    with pytest.raises(SystemExit) as ended:
+        command.top.main(["edge"], prog_name="top", standalone_mode=False)
+    assert ended.value.code == 0
+    pictures = screen.getvalue().split(watching.HOME)[1:]
+    assert len(pictures) == 3
+    assert "20.0/s" in pictures[1]
+    assert screen.getvalue().startswith(watching.ENTER)
+    assert screen.getvalue().endswith(watching.LEAVE)
