@@ -48,11 +48,7 @@ class ControlClient:
 
     def fetch(self, path: str, accept: str) -> bytes:
         """Ask `path` for a text of that media type, or for one of several. Raises like `get`."""
-        with self._connect() as sock:
-            answer = _Answer(sock, self.name, time.monotonic() + self.timeout)
-            answer.send(_request("GET", path, None, f"Accept: {accept}\r\n"))
-            self._check(answer)
-            return b"".join(answer.pieces())
+        return self._answer("GET", path, None, f"Accept: {accept}\r\n")
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Order something. Raises like `get`."""
@@ -78,11 +74,14 @@ class ControlClient:
                 yield _decode(rest, self.name)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        return _decode(self._answer(method, path, body), self.name)
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None, fields: str = "") -> bytes:
         with self._connect() as sock:
             answer = _Answer(sock, self.name, time.monotonic() + self.timeout)
-            answer.send(_request(method, path, body))
+            answer.send(_request(method, path, body, fields))
             self._check(answer)
-            return _decode(b"".join(answer.pieces()), self.name)
+            return b"".join(answer.pieces())
 
     def _check(self, answer: _Answer) -> None:
         """Raise what a status other than 200 stands for."""

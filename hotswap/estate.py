@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
-from hotswap.control import HttpServer
 from hotswap.handover import wire
 
 
@@ -42,15 +40,3 @@ class Estate:
             found.append((wire.ListenerEntry("admin", "", self.admin_address), self.admin))
         found += [(wire.ListenerEntry("server", "", address), fd) for address, fd in self.server.items()]
         return found
-
-    def move_admin(self, address: str, fd: int, old: HttpServer, new: HttpServer) -> HttpServer:
-        """Answer on another admin address (empty: on none) from now on. Returns the server that does."""
-        if address == self.admin_address:
-            return old
-        old.stop()
-        if self.admin >= 0:
-            os.close(self.admin)
-        self.admin, self.admin_address = fd, address
-        if fd >= 0:
-            new.start(fd)
-        return new

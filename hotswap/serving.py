@@ -20,14 +20,14 @@ from hotswap import listeners, news, preflight, spawn
 from hotswap.admission import failed, judge
 from hotswap.bake import Baking
 from hotswap.chain import Bake, Chain
-from hotswap.control import HttpServer, Route
+from hotswap.control import Route
+from hotswap.doors import Doors
 from hotswap.draining import Draining
 from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
 from hotswap.handover.channel import Channel
-from hotswap.handover.greeter import Greeter
 from hotswap.handover.holder import Wishes
 from hotswap.handover.rounds import Limits
 from hotswap.handover.source import SourceAttempt
@@ -43,7 +43,6 @@ from hotswap.upgrade import Order, Upgrade, planned
 log = logging.getLogger("hotswap")
 
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
-_FAREWELL_SECONDS = 2.0  # for answers of control socket and admin address at the end: no scrape is lost in a handover
 
 
 class Serving:
@@ -79,11 +78,9 @@ class Serving:
         self.last_upgrade: dict[str, Any] | None = None
         self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
         self._waiting: list[asyncio.Future[None]] = []
-        self._held_signal, self._successor = 0, -1  # the latter's pidfd
-        self._greeter: Greeter | None = None
-        self._admin_routes = admin_routes(self) if admin_routes else {}
-        self._control = self._control_server()
-        self._admin = HttpServer(self._admin_routes)
+        self._held_signal = 0
+        self._successor = -1  # its pidfd
+        self._doors = Doors(estate, routes(self), admin_routes(self) if admin_routes else {})
         self.started = time.time()
         self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
 
@@ -91,30 +88,15 @@ class Serving:
 
     def open(self) -> None:
         """Answer on the control socket, the admin address and the door. Call it as owner."""
-        self._control.start(self.estate.control)
-        self._greeter = Greeter(self.estate.handover, self._admit, self._occupied)
-        if self.estate.admin >= 0:
-            self._admin.start(self.estate.admin)
+        self._doors.open(self._admit, self._occupied)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
         self.loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
 
-    def _control_server(self) -> HttpServer:
-        """It answers what the admin address does, and more."""
-        return HttpServer({**self._admin_routes, **routes(self)})
-
-    def _close_doors(self) -> None:
-        self._control.stop()
-        self._admin.stop()
-        if self._greeter is not None:
-            self._greeter.stop()
-            self._greeter = None
-
     async def finish(self) -> None:
         """Let answers under way reach their readers."""
-        self._close_doors()
-        await asyncio.gather(*(one.finish(_FAREWELL_SECONDS) for one in (self._control, self._admin)))
+        await self._doors.finish()
         self.server.close()
         if not self.gave_away:
             self.runtime.unlink()
@@ -291,7 +273,7 @@ class Serving:
             self._successor = self._attempt.copy_of_pidfd()
             if self._reopened is self._attempt:
                 self.signal_successor(signal.SIGUSR1)
-        self._close_doors()
+        self._doors.close()
         names = {str(spec.address): spec.name for spec in self.server.wanted()}
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
         self.server.retire(kept, removed)
@@ -306,7 +288,6 @@ class Serving:
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
-        self._control = self._control_server()
         self.open()
 
     def end_destination(self) -> None:
@@ -386,7 +367,7 @@ class Serving:
         self.chain.reloaded(plan.config_id, time.time())
         self._limits = plan.limits or self._limits
         address = "" if plan.admin is None else str(plan.admin)
-        self._admin = self.estate.move_admin(address, admin, self._admin, HttpServer(self._admin_routes))
+        self._doors.move_admin(address, admin)
 
     def signal_successor(self, number: int) -> None:
         """Pass a signal on to the generation that took over."""
