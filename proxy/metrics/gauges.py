@@ -28,6 +28,10 @@ SLICE: Final = 1000
 """Connections looked at in one go: half a millisecond."""
 
 
+THINGS: Final = (("listener",), ("listener", "route"), ("cluster",), ("cluster", "endpoint"))
+"""What members belong to, by the labels that tell which."""
+
+
 class Counted(Protocol):
     """What is looked at."""
 
@@ -136,18 +140,9 @@ class Gauges:
 
     def _wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
         """A member that belongs to nothing any more, in this generation or one before, is not shown."""
-        if not shape.name.startswith("hotswap_"):
-            return True
-        known = self._known
         labels = dict(zip(shape.labels, values, strict=True))
-        listener, cluster = labels.get("listener"), labels.get("cluster")
-        if listener is not None and ("listener", listener) not in known:
-            return False
-        if labels.get("route") and ("route", str(listener), labels["route"]) not in known:
-            return False
-        if cluster is not None and ("cluster", cluster) not in known:
-            return False
-        return "endpoint" not in labels or ("endpoint", str(cluster), labels["endpoint"]) in known
+        things = ((names[-1], *(labels[name] for name in names)) for names in THINGS if names[-1] in labels)
+        return all(thing in self._known for thing in things)
 
 
 def _publish(family: Family[Gauge], counts: Counter[tuple[str, ...]]) -> None:

@@ -58,10 +58,8 @@ class Home:
 
     def accept(self, fd: int) -> None:
         """The segment of the source, whose descriptor stays the caller's."""
-        self._try("the metrics of the generation before cannot be used", lambda: self._join(fd))
-
-    def _join(self, fd: int) -> None:
-        self.registry.move_into(fd, self._name)
+        what = "the metrics of the generation before cannot be used"
+        self._try(what, lambda: self.registry.move_into(fd, self._name))
 
     def own(self) -> None:
         """This generation owns: have a segment, and have gauges count for it."""

@@ -22,8 +22,6 @@ OUTCOMES: Final = ("done", "failed", "ended", "late", "broken")
 (``broken``): an alert of either side ended the connection."""
 LONGEST_ROUTE: Final = 100
 
-Count = "Callable[[float], None]"
-
 
 def encryption(*, tls: bool) -> str:
     """The value of that label."""
