@@ -13,6 +13,7 @@ from hotswap import spawn
 from hotswap.errors import ConfigError, DestinationFailed, HotswapError
 from hotswap.spawn import REPORT_VARIABLE, TOKEN_VARIABLE, Report, Spawned
 from tests.kit.companion import ROOT
+from tests.kit.descriptors import descriptors
 from tests.kit.waiting import readable
 
 PATIENCE = 10.0
@@ -29,10 +30,6 @@ class Spawning:
         command = [sys.executable, "-c", f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"]
         self.all.append(Spawned(command, str(self.directory)))
         return self.all[-1]
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def ended(spawned: Spawned) -> Spawned:
@@ -143,10 +140,10 @@ def test_a_report_that_is_written_by_others_as_well_does_not_block(spawning: Spa
     ],
 )
 def test_a_command_that_cannot_be_executed_fails_at_once(command: list[str], cwd: str) -> None:
-    before = open_descriptors()
+    before = descriptors()
     with pytest.raises(DestinationFailed, match="cannot be started"):
         Spawned(command, cwd)
-    assert open_descriptors() == before
+    assert descriptors() == before
 
 
 def test_letting_go_of_it_leaves_it_alive(spawning: Spawning) -> None:

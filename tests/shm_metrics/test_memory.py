@@ -17,6 +17,7 @@ from shm_metrics import memory
 from shm_metrics.errors import SegmentForeign, SegmentFull, SegmentTruncated
 from shm_metrics.names import FOLDER
 from tests.kit.companion import ROOT
+from tests.kit.descriptors import descriptors
 from tests.shm_metrics.children import finish
 
 PATIENCE = 60.0
@@ -61,10 +62,10 @@ def test_what_somebody_else_may_have_put_there_is_refused(name: str, kind: str, 
     else:
         path.touch()
         path.chmod(0o666)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     with pytest.raises(SegmentForeign):
         memory.open_named(name, make=True)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -22,12 +21,10 @@ WEATHER = msgspec.structs.replace(STORM, bolt=20, bolt_calls=16, bolt_rate=200) 
 
 
 def have(program: Callable[[], list[str]]) -> list[str]:
-    """Its command line, or a skip; with HOTSWAP_REQUIRE_PEERS=1 its absence is an error."""
+    """Its command line, or a skip."""
     try:
         return program()
     except Absent as reason:
-        if os.environ.get("HOTSWAP_REQUIRE_PEERS") == "1":
-            pytest.fail(str(reason))
         pytest.skip(str(reason))
 
 

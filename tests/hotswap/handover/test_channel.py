@@ -9,7 +9,6 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from hotswap.errors import ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import WINDOW, Channel, Received, peer_uid
+from tests.kit.descriptors import descriptors
 
 NOBODY = 65534
 
@@ -33,17 +33,13 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_is_lost() -> Iterator[None]:
-    before = _open_files()
+    before = descriptors()
     yield
-    assert _open_files() == before
+    assert descriptors() == before
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-
-def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _file(number: int) -> int:
@@ -380,7 +376,7 @@ def test_too_few_free_descriptors_are_an_error_and_none_is_lost(ends: tuple[Chan
     fds = tuple(_file(number) for number in range(20))
     left.send(wire.Lock(), fds, fds)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files() + 10, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 10, hard))
     try:
         with pytest.raises(ProtocolError, match="raise RLIMIT_NOFILE"):
             right.receive()

@@ -15,6 +15,7 @@ import pytest
 
 from proxy.tls import watch
 from proxy.tls.watch import FileWatch, places
+from tests.kit.descriptors import descriptors
 
 SOON = 10.0  # seconds in which a word has to come
 Change = Callable[[Path], None]
@@ -235,10 +236,6 @@ def test_word_comes_at_every_start_for_what_changed_before(tmp_path: Path) -> No
         await told.again()
 
     watched([path], story)
-
-
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_stopped_watch_says_nothing_and_takes_no_second_descriptor(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""What holds for every test: with HOTSWAP_REQUIRE_PEERS=1, as `make test-all` sets it, a skip is a failure.
+
+A test that is skipped has not been seen to pass. Here, where everything is to be shown, whoever lacks a program, a
+right or the modules in C is told so instead. Only what no installation can mend, a reason that begins with
+KERNEL, stays a skip.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+KERNEL = "this kernel"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("HOTSWAP_REQUIRE_PEERS") == "1" and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(KERNEL):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid}: {reason}, and HOTSWAP_REQUIRE_PEERS=1 asks for everything"
+    return report
