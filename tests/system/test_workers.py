@@ -14,6 +14,7 @@ import pytest
 
 from shm_metrics.names import found, remove
 from tests.kit.companion import ROOT
+from tests.kit.examples import demonstrate
 from tests.kit.ports import free_port, refused
 from tests.kit.waiting import eventually
 
@@ -131,16 +132,6 @@ def test_counters_go_on_after_a_crash_of_all_and_are_gone_after_an_orderly_end(w
 
 
 def test_the_demo_is_exact() -> None:
-    demo = subprocess.run(
-        [*PROGRAM, "--demo"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert "must have been counted  9950\ncounted                 9950, and 9950 in the histogram\n" in demo.stdout
-    assert demo.stdout.endswith("The total is exact.\n")
-    assert demo.stderr == ""
+    told = demonstrate("examples/workers.py", "--demo")
+    assert "must have been counted  9950\ncounted                 9950, and 9950 in the histogram\n" in told
+    assert told.endswith("The total is exact.\n")

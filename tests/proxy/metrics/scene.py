@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.handover.rounds import Limits
 from proxy.config.loader import loads
+from tests.proxy.http1.scene import exchange
 from tests.proxy.simulation import World
 
 if TYPE_CHECKING:
@@ -128,9 +129,4 @@ def apply(world: World, config: Config) -> None:
 
 def ask(world: World, request: bytes = GET) -> tuple[Socket, Socket]:
     """A client with a request under way at a server that took it."""
-    client = world.connect("web")
-    client.send(request)
-    server = world.dialled()
-    server.accept()
-    server.take()
-    return client, server
+    return exchange(world, request)
