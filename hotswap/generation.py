@@ -18,14 +18,13 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from hotswap import __version__, keeper, listeners, news, spawn
 from hotswap.address import Address
 from hotswap.build import of_program
 from hotswap.chain import Chain, Intent, Record
-from hotswap.control import Route
 from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
@@ -36,13 +35,12 @@ from hotswap.handover.rounds import Limits
 from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.runtime import Runtime, default_runtime_dir
-from hotswap.serving import Serving
+from hotswap.serving import MoreRoutes, Serving
 from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
 
 _RETRY_SECONDS = 0.02  # between two looks at lock and socket; neither can be waited for
-AdminRoutes = Callable[[Serving], Mapping[tuple[str, str], Route]]
 
 
 class Generation:
@@ -66,7 +64,8 @@ class Generation:
         stay_as_keeper: bool = False,
         limits: Limits | None = None,
         admin: Address | None = None,
-        admin_routes: AdminRoutes | None = None,
+        admin_routes: MoreRoutes | None = None,
+        control_routes: MoreRoutes | None = None,
     ) -> None:
         if takeover not in {"auto", "require", "never"}:
             raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
@@ -76,7 +75,7 @@ class Generation:
         self._server = server
         self._limits = limits or Limits()
         self._admin = admin
-        self._admin_routes = admin_routes
+        self._admin_routes, self._control_routes = admin_routes, control_routes
         self._token = spawn.inherited_token()
         self._report = spawn.inherited_report()
         self._takeover = "require" if self._token else takeover
@@ -298,6 +297,7 @@ class Generation:
             self._chain,
             limits=self._limits,
             admin_routes=self._admin_routes,
+            control_routes=self._control_routes,
             bake=intent.bake,
         )
         asyncio.get_running_loop().call_soon(self._serving.open)

@@ -42,6 +42,8 @@ from hotswap.upgrade import Order, Upgrade, planned
 
 log = logging.getLogger("hotswap")
 
+MoreRoutes = Callable[["Serving"], Mapping[tuple[str, str], Route]]
+"""What a server answers beside that: made for the generation that serves."""
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 
 
@@ -57,7 +59,8 @@ class Serving:
         chain: Chain,
         *,
         limits: Limits,
-        admin_routes: Callable[[Serving], Mapping[tuple[str, str], Route]] | None = None,
+        admin_routes: MoreRoutes | None = None,
+        control_routes: MoreRoutes | None = None,
         bake: Bake | None = None,
     ) -> None:
         self.identity = identity
@@ -80,7 +83,8 @@ class Serving:
         self._waiting: list[asyncio.Future[None]] = []
         self._held_signal = 0
         self._successor = -1  # its pidfd
-        self._doors = Doors(estate, routes(self), admin_routes(self) if admin_routes else {})
+        more = control_routes(self) if control_routes else {}
+        self._doors = Doors(estate, {**more, **routes(self)}, admin_routes(self) if admin_routes else {})
         self.started = time.time()
         self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
 

@@ -12,6 +12,8 @@ from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
 from proxy.balance import BALANCES
 from proxy.dns.endpoints import expanded, hosts
+from proxy.encryption.status import described
+from proxy.encryption.switch import Switch
 from proxy.endpoint import FROM, Anywhere, Endpoint
 from proxy.health.healing import Healing
 from proxy.limits import Limits
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from typing import Any
 
-    from proxy.config.model import ClusterConfig
+    from proxy.config.model import ClusterConfig, EndpointConfig
     from proxy.limits import Claimant
 
 
@@ -47,6 +49,7 @@ class Cluster:
         "meters",
         "name",
         "personal",
+        "switch",
         "tls",
     )
 
@@ -70,8 +73,7 @@ class Cluster:
         self.answers = {host: known[host] for host in hosts(config.endpoints) if host in known}
         """The addresses of its names, those that were answered."""
         self.endpoints: tuple[Endpoint, ...] = tuple(
-            Endpoint(self, address, one.weight if weighted else 1, one.labels, one.address.host)
-            for address, one in expanded(config.endpoints, self.answers)
+            self._made(address, one, weighted=weighted) for address, one in expanded(config.endpoints, self.answers)
         )
         if config.original_dst:
             self.endpoints = (Anywhere(self),)
@@ -82,12 +84,19 @@ class Cluster:
         """Those of endpoints that are gone, see `calls`."""
         self.tls = None if config.tls is None else tls or ClientContexts(config.tls)
         """How its endpoints are talked to; None: in plaintext."""
+        self.switch = Switch(self)
+        """Whether its connections are encrypted."""
         self.handshakes = Handshakes(self.meters.handshakes)
         self._used = self.endpoints
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
         """None if it has none."""
         self._heal()
+
+    def _made(self, address: Address, config: EndpointConfig, *, weighted: bool) -> Endpoint:
+        made = Endpoint(self, address, config.weight if weighted else 1, config.labels, config.address.host)
+        made.encryption, made.announces = config.encryption, config.announces
+        return made
 
     def _heal(self) -> None:
         """Have the endpoints watched, if they are to be."""
@@ -102,17 +111,21 @@ class Cluster:
     @property
     def in_flight(self) -> int:
         """Streams under way, those on endpoints that were dropped, too."""
-        return sum(endpoint.in_flight for endpoint in (*self.endpoints, *self._former.values()))
+        return sum(endpoint.in_flight for endpoint in self.every())
 
     @property
     def connections(self) -> int:
         """To all endpoints: in use, being made, idle, shared."""
-        return sum(endpoint.connections for endpoint in (*self.endpoints, *self._former.values()))
+        return sum(endpoint.connections for endpoint in self.every())
 
     @property
     def calls(self) -> int:
         """Answers on shared connections to all endpoints, also those that are gone: a bake compares them."""
-        return self.calls_before + sum(one.calls for one in (*self.endpoints, *self._former.values()))
+        return self.calls_before + sum(one.calls for one in self.every())
+
+    def every(self) -> tuple[Endpoint, ...]:
+        """All endpoints, those that were dropped, too."""
+        return (*self.endpoints, *self._former.values())
 
     def every_endpoint(self) -> Iterator[tuple[Endpoint, bool]]:
         """Those that have connections or may get some, each with whether it may be picked."""
@@ -158,8 +171,10 @@ class Cluster:
         fresh = Cluster(config, self.answers, tls, self.families)
         if not fresh.endpoints and not fresh.answers:
             fresh.endpoints = self.endpoints
-        began = (self.announces, self.config.transparent_source, self.config.tls)
-        stays = began == (config.proxy_protocol, config.transparent_source, config.tls)  # else pooled ones do not fit
+        began = (self.announces, self.config.transparent_source)
+        # Whether they are encrypted is changed by the switch; whom we trust, only by other connections.
+        trusts = None in {self.config.tls, config.tls} or self.config.tls == config.tls
+        stays = began == (config.proxy_protocol, config.transparent_source) and trusts  # else pooled ones do not fit
         endpoints = []
         for endpoint in fresh.endpoints:
             endpoint.cluster = self
@@ -179,6 +194,7 @@ class Cluster:
                 self._former[f"{endpoint.name} {id(endpoint)}" if taken else endpoint.name] = endpoint
             else:
                 self.calls_before += endpoint.calls
+        self.switch.follow(config)
         self._heal()
 
     def close(self) -> None:
@@ -194,6 +210,8 @@ class Cluster:
         }
         if self.tls is not None:
             about["handshakes"] = self.handshakes.describe()
+        if self.switch.concerned:
+            about["encryption"] = described(self, now)
         sent, dropped = int(self.meters.mirrored.value), int(self.meters.dropped.value)
         return {**about, "mirrored": {"sent": sent, "dropped": dropped}} if sent or dropped else about
 

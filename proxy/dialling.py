@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from math import inf
 from typing import TYPE_CHECKING
 
 from proxy.sides import Upstream
-from proxy.tls.handshake import Anew
+from proxy.tls.handshake import Anew, Handshake
 
 if TYPE_CHECKING:
     from hotswap.address import Address
@@ -52,7 +53,8 @@ class Dials:
         reactor = self._reactor
         connection.changes += 1
         if isinstance(connection.tls, Anew) and isinstance(connection, Upstream):
-            self._again(connection, connection.tls)
+            connection.preface = connection.tls.preface
+            self._again(connection)
             return
         if code:
             reactor.lose(connection, code)
@@ -63,16 +65,33 @@ class Dials:
             connection.connecting = False
             connection.active = reactor.now
             reactor.unflushed.append(connection)
+            if isinstance(connection, Upstream):
+                connection.recount()
             connection.connected()
 
-    def _again(self, connection: Upstream, begun: Anew) -> None:
-        """Its handshake was under way in the generation before: give the descriptor up for one that is dialled anew.
+    def in_plaintext(self, connection: Connection, reason: str, code: int = 0) -> bool:
+        """See `Plane.in_plaintext`. Of a connection that is lost before it was there this is asked, whatever it is."""
+        if not isinstance(connection, Upstream):
+            return False
+        handshaking = isinstance(connection.tls, Handshake)
+        if not handshaking and not connection.spare:
+            return False
+        reason = reason or os.strerror(code).lower()
+        if not connection.endpoint.cluster.switch.refused(connection, reason, self._reactor.now):
+            return False
+        self._again(connection)
+        return True
+
+    def _again(self, connection: Upstream) -> None:
+        """Its handshake failed, or was under way in the generation before: give the descriptor up for another dial.
 
         With it goes the serial: to a destination that has a copy by now this is another connection, for of each it gets
         a descriptor once.
         """
         reactor = self._reactor
-        connection.tls, connection.preface = None, begun.preface
+        if connection.tls is not None:
+            connection.tls.end()
+            connection.tls = None
         connection.begin_anew()
         connection.active = reactor.now
         fd, code = self._connect(connection, connection.endpoint.address)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hotswap.address import Address
+from proxy.encryption.mix import Mix
 from proxy.pool import Corner, Pool
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from proxy.bolt.pool import SharedPool
     from proxy.cluster import Cluster
+    from proxy.config.tls_model import Announced, Wanted
     from proxy.health.watch import Watch
     from proxy.metrics.meters import EndpointMeters
+    from proxy.sides import Upstream
 
     class Client(Protocol):
         """A downstream connection, as far as it decides where its requests go."""
@@ -44,15 +47,18 @@ class Endpoint:
 
     __slots__ = (
         "address",
+        "announces",
         "calls",
         "cluster",
         "current",
+        "encryption",
         "guises",
         "host",
         "in_flight",
         "key",
         "labels",
         "meters",
+        "mix",
         "name",
         "pool",
         "shared",
@@ -95,6 +101,11 @@ class Endpoint:
         """Answers that it gave on shared connections since this generation owns."""
         self.watch: Watch | None = None
         """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
+        self.encryption: Wanted | None = None
+        """In place of what its cluster wants."""
+        self.announces: Announced | None = None
+        """What it accepts, by the configuration."""
+        self.mix = Mix()
 
     def begin(self) -> None:
         """One more stream uses this endpoint."""
@@ -104,9 +115,9 @@ class Endpoint:
         """One fewer."""
         self.in_flight -= 1
 
-    def connected(self) -> None:
+    def connected(self, *, secure: bool = False) -> None:
         """A connection was made."""
-        self.meters.connections.inc()
+        self.meters.made(secure=secure).inc()
         if self.watch is not None:
             self.watch.connected()
 
@@ -136,9 +147,11 @@ class Endpoint:
     def follow(self, settings: Endpoint) -> None:
         """Take the settings of another."""
         self.weight, self.labels, self.host = settings.weight, settings.labels, settings.host
+        self.encryption, self.announces = settings.encryption, settings.announces
         self.pool.limit, self.pool.keepalive = settings.pool.limit, settings.pool.keepalive
         for guise in self.guises.values():
             guise.pool.keepalive = settings.pool.keepalive
+            guise.encryption, guise.announces = settings.encryption, settings.announces
 
     def reappear(self) -> None:
         """Readers may have lost sight of what it counts."""
@@ -152,6 +165,11 @@ class Endpoint:
         if self.shared:
             return sum(len(pool) for pool in self.shared.values())
         return self.in_flight + len(self.pool)
+
+    def pooled(self) -> list[Upstream]:
+        """What may be picked for the next stream: those in the pool, oldest first, and those that are shared."""
+        idle: list[Upstream] = self.pool.connections()  # type: ignore[assignment]  # it holds nothing else
+        return [*idle, *(one for pool in self.shared.values() for one in pool.members.values())]
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people: what is under way, and how it does where that is watched."""
@@ -199,6 +217,7 @@ class Guise(Endpoint):
         self.source = source
         self.key = key
         self.pool = Corner(whole.pool)
+        self.encryption, self.announces, self.mix = whole.encryption, whole.announces, whole.mix
 
     @property
     def watch(self) -> Watch | None:

@@ -8,6 +8,7 @@ import msgspec
 
 from hotswap.errors import CannotRestore
 from proxy.protocols import KINDS
+from proxy.sides import Upstream
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -57,6 +58,8 @@ class Homes:
         if known:
             if saved.fd >= 0:
                 self.reactor.kernel.close(saved.fd)
+            if isinstance(connection, Upstream):
+                connection.recount()
             self.reactor.restored(connection)
         else:
             if saved.serial < max(self._highest, self.reactor.next_serial):

@@ -37,6 +37,12 @@ class Plane(Protocol):
     def dial(self, connection: Upstream, address: Address) -> None:
         """Connect a new `connection`; `connected` or `connect_failed` follows, never from within."""
 
+    def in_plaintext(self, connection: Connection, reason: str, code: int = 0) -> bool:
+        """TLS to its endpoint could not be had: dial it anew without. False if its cluster is strict, or it is there.
+
+        `connected` or `connect_failed` follows as after `dial`. `code`: an errno, where there is no better reason.
+        """
+
     def replace(self, old: Connection, new: Connection) -> None:
         """Give the descriptor of `old` to `new`, a value of another kind, which has a serial of its own."""
 

@@ -68,7 +68,7 @@ class Reactor:
         self._alarms = Alarms()
         self._closing: list[int] = []
         self.dials = Dials(self)
-        self.dial = self.dials.dial
+        self.dial, self.in_plaintext = self.dials.dial, self.dials.in_plaintext
         self.tls = TlsPlane(self)
         self.acceptor = acceptor = Acceptor(self)
         self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, acceptor.introduced
@@ -111,12 +111,9 @@ class Reactor:
                 except Exception as bug:  # noqa: BLE001 - see `broken`
                     self.broken(connection, bug)
             self.settle()
-            if not events:
+            if not events or (until and now > until):
                 break
-            if not until:
-                until = now + SLICE
-            elif now > until:
-                break
+            until = until or now + SLICE
         if self.next_alarm() <= self.now:
             self._alarms_passed()
             self.settle()
@@ -135,9 +132,11 @@ class Reactor:
         if error.errno != errno.EAGAIN:
             self.lose(connection, error.errno or errno.EIO)
 
-    def lose(self, connection: Connection, code: int) -> None:
+    def lose(self, connection: Connection, code: int, reason: str = "") -> None:
         """It ended by itself, or has to end here: close it and tell its layer."""
         connecting = connection.connecting
+        if connecting and self.in_plaintext(connection, reason, code):
+            return
         self._detach(connection)
         if connecting:
             connection.connect_failed(code)

@@ -19,6 +19,7 @@ from proxy.app import App
 from proxy.cluster import Cluster
 from proxy.dns.asker import NetworkAsker
 from proxy.dns.names import Names
+from proxy.encryption.announcements import Announcements
 from proxy.heartbeat import Heartbeat
 from proxy.homes import Homes
 from proxy.kernel import Kernel
@@ -88,6 +89,8 @@ class ProxyServer(Homes, Staying, Telling):
         self.names.follow(self.clusters.values(), config.dns)
         self.renewal = Renewal(watch)
         self.renewal.follow(self.listeners.values(), self.clusters.values())
+        self.announcements = Announcements(watch, self.changed_over)
+        self.announcements.follow(self.clusters.values())
         self.reactor.agenda.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
         self._links = Links(self.reactor.connections)
@@ -187,11 +190,11 @@ class ProxyServer(Homes, Staying, Telling):
 
     def _go_beside(self) -> None:
         """What the control plane does for this server, as long as it owns and ticks."""
-        for part in (self.app, self.names, self.renewal):
+        for part in (self.app, self.names, self.renewal, self.announcements):
             part.start()
 
     def _stand_beside(self) -> None:
-        for part in (self.app, self.names, self.renewal):
+        for part in (self.app, self.names, self.renewal, self.announcements):
             part.stop()
 
     def freeze(self) -> None:
@@ -212,6 +215,7 @@ class ProxyServer(Homes, Staying, Telling):
         self.reactor.tls.permit.grant()
         self.home.own()
         self.sinks.start()
+        self.reactor.agenda.follow(self.clusters.values())  # what came may have to change over
         if not self.reactor.draining:
             self.reactor.acceptor.start()
         self.ticker.start()
@@ -365,8 +369,13 @@ class ProxyServer(Homes, Staying, Telling):
         self.reactor.acceptor.follow()
         self.names.follow(self.clusters.values(), self.config.dns)
         self.renewal.follow(self.listeners.values(), self.clusters.values())
-        self.reactor.agenda.follow(self.clusters.values())
+        self.announcements.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
+        self.changed_over()
+
+    def changed_over(self) -> None:
+        """Clusters want something else, or may have to look whether they do."""
+        self.reactor.agenda.follow(self.clusters.values())
         self._resolved()
 
     def _resolved(self) -> None:

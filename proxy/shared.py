@@ -24,7 +24,9 @@ def save_shared(server: ProxyServer, now: float) -> bytes:
     watches = {one.name: one.healing.save(now) for one in clusters if one.healing is not None}
     own = (reactor.next_serial, balance, counters, left, reactor.draining, server.app.save(), watches)
     there = server.listeners.values()
-    return msgspec.msgpack.encode(SharedState(*own, save_all(there, now), save_splits(there), server.names.save(now)))
+    kept = (save_all(there, now), save_splits(there), server.names.save(now))
+    switches = {one.name: one.switch.save(now) for one in clusters if one.switch.concerned}
+    return msgspec.msgpack.encode(SharedState(*own, *kept, switches))
 
 
 def restore_shared(server: ProxyServer, state: bytes, now: float) -> None:
@@ -38,6 +40,8 @@ def restore_shared(server: ProxyServer, state: bytes, now: float) -> None:
             endpoint.current = numbers.get(endpoint.name, 0)
         if cluster.healing is not None:
             cluster.healing.load(shared.watches.get(cluster.name, {}), now)
+        if cluster.name in shared.switches:
+            cluster.switch.load(shared.switches[cluster.name], now)
     load_all(server.listeners.values(), shared.filters, now)
     load_splits(server.listeners.values(), shared.splits)
     server.reactor.acceptor.accepted = shared.counters.get("accepted", 0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from errno import ECANCELED, EPROTO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from proxy.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxy.encryption.mix import Mix
     from proxy.endpoint import Endpoint
     from proxy.listener import Listener
     from proxy.plane import Plane
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _OWN: Final = frozenset({EPROTO, ECANCELED})
 """Errors that the plane makes itself, of TLS that broke and of time that is over: neither client nor network."""
+
+TOO_SLOW: Final = "it took too long"
+"""A dial with its handshake."""
 
 
 class Downstream(Connection):
@@ -59,25 +63,89 @@ class Downstream(Connection):
 class Upstream(Connection):
     """A connection that we opened to an endpoint."""
 
-    __slots__ = ("endpoint", "preface")
+    __slots__ = ("_counted", "endpoint", "preface", "spare")
+
+    pooled: ClassVar[bool] = False
+    """It serves one use after the other: whether it is encrypted counts, and it may be replaced."""
+    exclusive: ClassVar[bool] = True
+    """It serves one use at a time."""
 
     endpoint: Endpoint
     """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
+        self.preface = b""
+        """What goes before the TLS handshake."""
+        self.spare = False
+        """It is to take the place of another and does not serve yet."""
+        self._counted: tuple[Mix, bool] | None = None
+        """Where it counts, and whether as encrypted. Derived."""
 
     @property
     def idle(self) -> bool:
         """It waits for its next use."""
         return False
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
-        self.preface = b""
-        """What goes before the TLS handshake."""
+    @property
+    def serves(self) -> bool:
+        """It may be picked, now or when its use is over."""
+        return False
+
+    @property
+    def retires(self) -> bool:
+        """Another took its place, and it is not over yet."""
+        return False
 
     def attached(self) -> None:
         """Have its bytes counted at the endpoint."""
         meters = self.endpoint.meters
         self.count_in, self.count_out = meters.received, meters.sent
+        self.recount()
+
+    def detached(self) -> None:
+        """It ended, or lives elsewhere now."""
+        if self.pooled:
+            self.endpoint.mix.spares.pop(self.serial, None)
+            self._count_as(None)
+
+    def recount(self) -> None:
+        """Count where it counts now: see `proxy.encryption`."""
+        if not self.pooled:
+            return
+        if self.spare:
+            self.endpoint.mix.spares[self.serial] = self
+        else:
+            self.endpoint.mix.spares.pop(self.serial, None)
+        serving = self.fd >= 0 and not self.connecting and not self.spare and self.serves
+        self._count_as((self.endpoint.mix, self.tls is not None) if serving else None)
+
+    def _count_as(self, now: tuple[Mix, bool] | None) -> None:
+        before = self._counted
+        if now == before:
+            return
+        if before is not None:
+            before[0].count(-1, secure=before[1])
+        if now is not None:
+            now[0].count(1, secure=now[1])
+        self._counted = now
+        self.endpoint.cluster.switch.noted(self.endpoint, self.plane.now)
+
+    def succeed(self) -> None:
+        """Dial a connection like this one that will take its place."""
+        raise NotImplementedError
+
+    def replaces(self, other: Upstream) -> bool:
+        """It serves whom the other one serves."""
+        return self.endpoint is other.endpoint
+
+    def relieve(self) -> None:
+        """Another one took its place: serve no further use, and end without harm to what is under way."""
+        raise NotImplementedError
+
+    def retired(self, how: str) -> None:
+        """That end came: by the endpoint (``peer``), by us (``own``), or because it took too long (``deadline``)."""
+        self.endpoint.meters.retired(how).inc()
 
     def under_way(self) -> Mapping[str, int]:
         """Requests that only this connection knows of, by the names of the listeners that they came through."""
@@ -98,6 +166,8 @@ class Upstream(Connection):
 
     def renumbered(self, former: int) -> None:
         """It got another serial, so that it is another connection for a destination."""
+        if self.endpoint.mix.spares.pop(former, None) is not None:
+            self.endpoint.mix.spares[self.serial] = self
 
     def begin_secure(self) -> None:
         """It is there, and TLS is next: the header goes before that. Nothing else was sent so far."""

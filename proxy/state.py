@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.accesslog.record import Record
+from proxy.encryption.state import WishesState
 from proxy.proxy_protocol.header import Pair
 from proxy.tls.state import TlsState
 
@@ -170,3 +171,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """Listener address -> conditions of the route -> cluster name -> the balance's number."""
     names: dict[str, NameState] = {}
     """Family and name -> what is known of it."""
+    switches: dict[str, WishesState] = {}
+    """Cluster name -> what encryption is wanted of it."""

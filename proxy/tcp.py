@@ -20,7 +20,7 @@ from hotswap.swappable import Schema
 from proxy.accesslog.record import Record, load_record, save_record
 from proxy.proxy_protocol.sending import announcement
 from proxy.relay import Relay
-from proxy.sides import Downstream, Upstream
+from proxy.sides import TOO_SLOW, Downstream, Upstream
 from proxy.state import TcpDownstreamState, TcpUpstreamState
 from proxy.timers import deadline, remaining
 
@@ -182,6 +182,9 @@ class TcpDownstream(Counted, Downstream):
         upstream = self.peer
         if upstream is None:
             self.close()
+        elif self.connect_by <= now < self.until and self.plane.in_plaintext(upstream, TOO_SLOW):
+            self.connect_by = now + self.cluster.config.connect_timeout
+            self.changes += 1
         elif self.connect_by <= now < self.until:
             upstream.endpoint.unreachable(now, late=True)
             self.part()
@@ -258,11 +261,12 @@ class TcpUpstream(Counted, Upstream):
 
     def detached(self) -> None:
         """And no longer."""
+        super().detached()
         self.endpoint.end()
 
     def connected(self) -> None:
         """Start to relay."""
-        self.endpoint.connected()
+        self.endpoint.connected(secure=self.tls is not None)
         self.peer.dialled()
 
     def connect_failed(self, errno: int) -> None:

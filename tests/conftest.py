@@ -8,11 +8,15 @@ KERNEL, stays a skip.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 KERNEL = "this kernel"
+
+# A shell that starts tests in the background has them ignore this, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

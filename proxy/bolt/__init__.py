@@ -11,5 +11,6 @@ messages    the heads of calls and answers as filters see them
 client      a client as the upstream side sees it
 attended    calls that somebody looks at: filters, the access log, routes with terms of their own
 downstream  who connects to us
+living      the life of a connection to a server
 upstream    whom we connect to
 """

@@ -60,6 +60,7 @@ class Ledger(Framed, Upstream):
         "heard",
         "inbox",
         "last_id",
+        "retire_by",
         "retiring",
         "skip",
         "soonest",
@@ -98,6 +99,8 @@ class Ledger(Framed, Upstream):
         """Bytes of the outbox that are the rest of a frame under way."""
         self.retiring = False
         """It takes no further calls, and ends with the last."""
+        self.retire_by = inf
+        """Another took its place: it ends by then at the latest, once nothing is under way."""
         self.unsent: bytes | bytearray = b""
         """At the end: frames of which not a byte was sent."""
         self.awaited: dict[int, list[int]] = {}
@@ -218,6 +221,7 @@ class Ledger(Framed, Upstream):
 
     def renumbered(self, former: int) -> None:
         """See `Upstream`."""
+        super().renumbered(former)
         pool = self.endpoint.shared.get(self.version)
         if pool is not None and pool.members.pop(former, None) is not None:
             pool.add(self)
@@ -276,6 +280,8 @@ class Ledger(Framed, Upstream):
                 self.unanswered,
                 self.torn,
                 self.retiring,
+                self.spare,
+                remaining(self.retire_by, now),
             )
         )
 
@@ -298,8 +304,8 @@ class Ledger(Framed, Upstream):
         self.beaten = now - saved.beaten
         self.unanswered = saved.unanswered
         self.torn = saved.torn
-        mixed = not self.connecting and (self.tls is None) is not (endpoint.cluster.tls is None)
-        self.retiring = saved.retiring or mixed  # no further calls where the cluster wants it otherwise by now
+        self.retiring, self.spare = saved.retiring, saved.spare
+        self.retire_by = deadline(saved.retire_left, now)
         under_way = [call for call in saved.calls if call.caller]  # the others are oneway
         serials = {call.caller for call in under_way}
         serials.update(saved.feeders)
@@ -336,7 +342,7 @@ class Ledger(Framed, Upstream):
         pool = endpoint.shared.get(self.version)
         if pool is None:
             pool = endpoint.shared[self.version] = SharedPool()
-        if self.retiring:
+        if self.retiring or self.spare:
             pool.discard(self)
         else:
             pool.add(self)

@@ -107,3 +107,7 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     unanswered: int
     torn: int
     retiring: bool
+    spare: bool = False
+    """It is to take the place of another and has not proven itself yet."""
+    retire_left: float | None = None
+    """Another took its place: seconds until it is closed if the server does not."""

@@ -2,9 +2,6 @@
 
 A request of the server goes to the client that called last on this connection, or, if that is gone, to one that
 waits for an answer on it; its way back is the downstream's record.
-
-Silence of `heartbeat_interval` in either direction is broken by a heartbeat, whatever is under way: servers close a
-silent connection even with a call pending. One that stays mute for three of them is closed.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from proxy.bolt.frame import (
     HEARTBEAT,
     NOT_SENT,
     REQUEST,
-    TIMEOUT,
     U32,
     V1,
     V2,
@@ -31,28 +27,24 @@ from proxy.bolt.frame import (
     crc_fits,
     error,
     frames,
-    heartbeat,
     heartbeat_answer,
     read_head,
     write_crc,
 )
-from proxy.bolt.ledger import Ledger
+from proxy.bolt.living import Living
 from proxy.bolt.pool import PAUSE, SharedPool
-from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.bolt.client import Client
     from proxy.bolt.frame import Head
+    from proxy.bolt.ledger import Ledger
     from proxy.cluster import Cluster
-    from proxy.endpoint import Endpoint
     from proxy.plane import Plane
 
 GOAWAY: Final = 100
 """A command of MOSN's servers: no further calls here."""
-UNANSWERED: Final = 3
-"""Heartbeats without a sign of life after which a connection is given up."""
 MAX_FRAME: Final = 1 << 24
 """Bytes of a frame that a server may send."""
 
@@ -79,6 +71,9 @@ def connect(
     if pool is None:
         pool = endpoint.shared[version] = SharedPool()
     chosen = pool.choose()
+    if chosen is not None and not endpoint.mix.settled and not chosen.connecting:  # noqa: SIM102 - nearly always false
+        if not cluster.switch.admits(chosen, plane.now):
+            chosen = pool.choose()
     if chosen is None or (len(pool.members) < cluster.config.shared_connections and pool.grows(chosen, plane.now)):
         added = BoltUpstream(plane)
         added.dial(endpoint, version)
@@ -87,23 +82,13 @@ def connect(
     return chosen
 
 
-class BoltUpstream(Ledger):
+class BoltUpstream(Living):
     """A connection to an endpoint, shared by all clients."""
 
     __slots__ = ()
 
     kind: ClassVar[str] = "bolt.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
-
-    def dial(self, endpoint: Endpoint, version: int) -> None:
-        """Connect; calls may be given to it at once."""
-        self.endpoint = endpoint
-        self.version = version
-        self.retiring = self.plane.draining
-        self.connect_by = self.plane.now + endpoint.cluster.config.connect_timeout
-        self.plane.dial(self, endpoint.address)
-        self.torn = self.introduce(announcement(endpoint.cluster, None))  # no frame that could be sent elsewhere
-        self.wake(self.connect_by)
 
     # ---- what comes from the server ----
 
@@ -175,26 +160,7 @@ class BoltUpstream(Ledger):
             oks, errors = self.endpoint.meters.calls or self.endpoint.meters.bolt()
             oks.inc(answered - wrong)
             errors.inc(wrong)
-        self._ended_calls(answered)
-
-    def _ended_calls(self, count: int) -> None:
-        self.endpoint.in_flight -= count
-        if self.retiring:
-            self.end_if_done()
-
-    def end_if_done(self) -> None:
-        """See `Ledger`."""
-        if not self.retiring or self.calls or self.closed:
-            return
-        if self.tls is not None and self.tls.sealed and not self.connecting:
-            self.shut()  # oneway frames among them have left the outbox: no other connection could send them
-        else:
-            self.finished()
-
-    def finished(self) -> None:
-        """All is sent that has to be sent here."""
-        self.close()
-        self.lost(NOT_SENT)
+        self.ended_calls(answered)
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than an answer, or one that is not complete. Returns its end, `at` if more must come."""
@@ -214,6 +180,8 @@ class BoltUpstream(Ledger):
             raise BadFrame("the CRC is wrong")
         if head.type and head.command == HEARTBEAT:
             self.send(heartbeat_answer(head))
+        elif self.spare and head.command == HEARTBEAT:
+            self.proven()
         elif head.type and head.command == CALL:
             self._pushed(buffer[at:end], head)
         elif head.type and head.command == GOAWAY:
@@ -229,7 +197,7 @@ class BoltUpstream(Ledger):
         elif head.command == ANSWER:
             call = self.calls.pop(head.id, None)
             if call is not None:
-                self._ended_calls(1)
+                self.ended_calls(1)
                 if call[0] is not None:
                     call[0].fail(call, CODEC)
 
@@ -245,20 +213,14 @@ class BoltUpstream(Ledger):
 
     # ---- the transport ----
 
-    def connected(self) -> None:
-        """Calls that waited are flushed now."""
-        now = self.plane.now
-        self.connect_by = inf
-        self.heard = self.spoke = self.beaten = now
-        self.endpoint.connected()
-        self.wake(self.due())
-
     def connect_failed(self, errno: int) -> None:
         """Have the calls tried at other endpoints."""
         self.not_connected()
 
     def not_connected(self) -> None:
-        """The dial came to nothing: the calls go to other endpoints, as long as there are any."""
+        """See `Living`. Nobody waits for one that was to take another's place."""
+        if self.spare:
+            return
         pool = self.endpoint.shared.get(self.version)
         if pool is not None:
             pool.not_before = self.plane.now + PAUSE
@@ -268,13 +230,14 @@ class BoltUpstream(Ledger):
     def ended(self) -> None:
         """The server's FIN: it answers nothing any more."""
         self.close()
-        self._cut()
+        self.cut()
 
     def failed(self, errno: int) -> None:
         """The server is gone."""
-        self._cut()
+        self.cut()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """See `Living`."""
         if self.calls:
             self.endpoint.lost(self.plane.now)
         self.lost(CLOSED)
@@ -285,7 +248,9 @@ class BoltUpstream(Ledger):
         self.lost(CLOSED)
 
     def lost(self, status: int, unreachable: str = "") -> None:
-        """The connection is closed. Calls that never left go elsewhere, the others fail with this status."""
+        """See `Living`."""
+        if self.spare:
+            self.endpoint.cluster.switch.refused(self, "it was closed before it answered", self.plane.now)
         calls, again, unsent = self.calls, self.again, self.unsent
         self.calls, self.again, self.unsent = {}, {}, b""
         cluster = self.endpoint.cluster
@@ -333,68 +298,3 @@ class BoltUpstream(Ledger):
                 self.feeders[client] = None
             else:
                 client.unblock(self)
-
-    def detached(self) -> None:
-        """It ended, or lives elsewhere now."""
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None:
-            pool.discard(self)
-        self.endpoint.in_flight -= len(self.calls)
-        self.unsent = self.outbox[self.torn :]
-
-    def drain(self) -> None:
-        """Take no further calls."""
-        self.retire()
-
-    def retire(self) -> None:
-        """End with the last call."""
-        self.retiring = True
-        self.changes += 1
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None:
-            pool.discard(self)
-        self.end_if_done()
-
-    # ---- deadlines ----
-
-    def due(self) -> float:
-        """The end of the dial; else the earliest deadline of a call, or the next heartbeat."""
-        if self.connecting:
-            return min(self.connect_by, self.soonest)
-        silent_since = max(min(self.heard, self.spoke), self.beaten)
-        return min(silent_since + self.endpoint.cluster.config.heartbeat_interval, self.soonest)
-
-    def expired(self, now: float) -> None:
-        """End calls whose time is up, give up a dial or a connection without a sign of life, or ask for one."""
-        if self.soonest <= now:
-            self._time_out(now)
-        if self.connecting:
-            if self.connect_by <= now:
-                self.close()
-                self.not_connected()
-            return
-        interval = self.endpoint.cluster.config.heartbeat_interval
-        if max(min(self.heard, self.spoke), self.beaten) + interval > now or self.closed:
-            return
-        if self.heard >= self.beaten:
-            self.unanswered = 0
-        if self.endpoint not in self.endpoint.cluster.endpoints:  # nor in the configuration any more
-            self.retire()
-        if self.unanswered >= UNANSWERED:
-            self.close()
-            self._cut()
-            return
-        self.unanswered += 1
-        self.beaten = now
-        self.send(heartbeat(self.version, self.next_id()))
-
-    def _time_out(self, now: float) -> None:
-        late = [number for number, call in self.calls.items() if call[2] <= now]
-        for number in late:
-            call = self.calls.pop(number)
-            self.again.pop(number, None)
-            self.endpoint.overdue(now)
-            if call[0] is not None:
-                call[0].fail(call, TIMEOUT, late=True)
-        self.soonest = min((call[2] for call in self.calls.values()), default=inf)
-        self._ended_calls(len(late))

@@ -31,6 +31,7 @@ from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
 from proxy.config.problems import InvalidConfig
 from proxy.config.tls_files import TlsFiles
+from proxy.encryption.control import control_routes
 from proxy.kernel import Kernel
 from proxy.metrics.home import segment_name
 from proxy.plumbing import forbidden
@@ -101,6 +102,7 @@ def run(
             limits=limits(config, deadline),
             admin=config.admin,
             admin_routes=admin_routes,
+            control_routes=control_routes,
         )
         code = generation.run()
     except HotswapError as error:

@@ -9,7 +9,7 @@ from proxy.config.hosts import EndpointAddress
 from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
 from proxy.config.plain import Flag
 from proxy.config.sections import Items, Key, Section
-from proxy.config.tls_keys import CLUSTER_TLS
+from proxy.config.tls_keys import ANNOUNCES, CLUSTER_TLS, ENCRYPTION, WANTED
 
 LABELS = HeaderValues("mapping of label to value")
 
@@ -139,6 +139,21 @@ ENDPOINT = Section(
         ),
         Key("weight", Count(1, 1000), "Its share with `balance: weighted`."),
         Key("labels", LABELS, "What the `subset` of a route asks for.", example="{version: v2}", absent="none"),
+        Key(
+            "encryption",
+            WANTED,
+            "Whether connections to it are encrypted, in place of the `wanted` of its cluster's `encryption`.",
+            example="follow",
+            absent="as the cluster says",
+        ),
+        Key(
+            "announces",
+            ANNOUNCES,
+            "What it accepts, where that is to be followed. Its announcement in the file or on the control socket "
+            "goes before this.",
+            example="tls",
+            absent="`plaintext`",
+        ),
     ),
     shorthand="address",
 )
@@ -241,5 +256,11 @@ CLUSTER = Section(
             absent="no header",
         ),
         Key("tls", CLUSTER_TLS, "Connections to the endpoints speak TLS, see below.", absent="plaintext"),
+        Key(
+            "encryption",
+            ENCRYPTION,
+            "Whether they do, and how they change over, see below.",
+            absent="all of them do, strictly, if there is `tls`",
+        ),
     ),
 )

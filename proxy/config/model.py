@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from hotswap.address import Address
-from proxy.config.tls_model import ClusterTlsConfig, ListenerTlsConfig, TlsMode
+from proxy.config.tls_model import Announced, ClusterTlsConfig, EncryptionConfig, ListenerTlsConfig, TlsMode, Wanted
 from proxy.dns.host import HostName
 
 Protocol = Literal["tcp", "http1", "bolt"]
@@ -30,11 +30,16 @@ OriginalDst = Literal["redirect", "tproxy"]
 
 
 class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream address, or a name that stands for several. The weight counts with ``balance: weighted`` only."""
+    """One upstream address, or a name that stands for several. The weight counts with ``balance: weighted`` only.
+
+    ``encryption`` None: as its cluster says. ``announces``: what it accepts, for who follows.
+    """
 
     address: Address | HostName
     weight: int = 1
     labels: tuple[tuple[str, str], ...] = ()
+    encryption: Wanted | None = None
+    announces: Announced | None = None
 
 
 class OutlierConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +101,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
     No ``endpoints`` at all: wherever the client wanted to go (``endpoints: original_dst``). With
     ``transparent_source`` dials come from the client's address; ``mark`` is that of their packets (None: the default).
+    ``tls`` says how TLS is spoken; ``encryption`` whether it is (None: by all, as soon as there is ``tls``).
     """
 
     name: str
@@ -119,6 +125,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     transparent_source: bool = False
     mark: int | None = None
     tls: ClusterTlsConfig | None = None
+    encryption: EncryptionConfig | None = None
 
     @property
     def original_dst(self) -> bool:

@@ -23,7 +23,7 @@ from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
 from proxy.config.sections import Items, Key, Section
-from proxy.config.tls_keys import CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, LISTENER_TLS
+from proxy.config.tls_keys import CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, ENCRYPTION, LISTENER_TLS
 
 HEAD = """\
 # Configuration
@@ -86,6 +86,7 @@ TITLES = (
     (LIMITS, "clusters: limits"),
     (RETRY_BUDGET, "clusters: retry_budget"),
     (CLUSTER_TLS, "clusters: tls"),
+    (ENCRYPTION, "clusters: encryption"),
     (UPGRADE, "upgrade"),
     (APP, "app"),
     (DNS, "dns"),

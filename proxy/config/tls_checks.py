@@ -30,6 +30,7 @@ def check_tls(listeners: list[Part], clusters: list[Part], problems: Problems) -
         if tls is not None:
             _ciphers(tls, problems)
             _trust(cluster, tls, problems)
+        _wanted(cluster, problems)
     of_http1 = {part.value(key) for one in listeners if one.value("protocol") == "http1" for part, key in named(one)}
     for cluster in clusters:
         if cluster.value("name") in of_http1:
@@ -117,3 +118,26 @@ def _trust(cluster: Part, tls: Part, problems: Problems) -> None:
                 *endpoint.place("address"),
                 "a unix socket has no host that could stand in a certificate; add sni: HOST to tls, or sans: [NAME]",
             )
+
+
+def _wanted(cluster: Part, problems: Problems) -> None:
+    """Encryption that is wanted must be possible, and what is followed be told by somebody."""
+    encryption: Part | None = cluster.value("encryption")
+    own = [endpoint for endpoint in cluster.parts("endpoints") if "encryption" in endpoint.fields]
+    asking = [(one, "encryption", one.value("encryption")) for one in own]
+    if encryption is not None:
+        asking.append((encryption, "wanted", encryption.value("wanted") or "on"))
+    for part, key, wanted in asking:
+        if wanted != "off" and "tls" not in cluster.written:
+            problems.error(
+                *part.place(key), f"{key} is {wanted} and needs tls; add tls: {{ca: FILE}} to the cluster, or write off"
+            )
+    follows = any(wanted == "follow" for _, _, wanted in asking)
+    told = encryption is not None and "announcements" in encryption.written
+    announcing = [one for one in cluster.parts("endpoints") if "announces" in one.fields]
+    if not follows and announcing:
+        problems.warn(*announcing[0].place("announces"), "nobody follows this; write encryption: follow")
+    if not follows and told and encryption is not None:
+        problems.warn(*encryption.place("announcements"), "nobody follows these; write wanted: follow")
+    if encryption is not None and encryption.value("percent") == 0:
+        problems.warn(*encryption.place("percent"), "no connection is encrypted; write wanted: off, or a share")

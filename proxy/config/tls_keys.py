@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 from proxy.config import tls_model
-from proxy.config.kinds import Choice, Duration
+from proxy.config.kinds import Choice, Count, Duration
 from proxy.config.plain import Flag
 from proxy.config.sections import Items, Key, Section
-from proxy.config.tls_kinds import CERTIFICATE_NAMES, FILE, ONE_HOST, PROTOCOLS, Ciphers
+from proxy.config.tls_kinds import CERTIFICATE_NAMES, FILE, ONE_HOST, PROTOCOLS, Ciphers, Switch
 
 _VERSIONS = Choice(get_args(tls_model.TlsVersion))
 _USUAL = "AES-GCM and ChaCha20-Poly1305 with ephemeral keys"
@@ -127,4 +127,46 @@ CLUSTER_TLS = Section(
     ),
 )
 
-TLS_SECTIONS = (LISTENER_TLS, CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS)
+WANTED = Switch(get_args(tls_model.Wanted))
+ANNOUNCES = Choice(get_args(tls_model.Announced))
+
+ENCRYPTION = Section(
+    "encryption",
+    tls_model.EncryptionConfig,
+    "Connections that do not fit are replaced while they serve, and then retire; see "
+    "[From plaintext to TLS](encryption.md). A plain `on`, `off` or `follow` stands for `wanted`.",
+    (
+        Key(
+            "wanted",
+            WANTED,
+            "Whether connections are encrypted. `follow`: those to endpoints that announce `tls`. `on` and `follow` "
+            "need the cluster's `tls`.",
+        ),
+        Key(
+            "strict",
+            Flag(),
+            "With `true`, requests fail where TLS is wanted and cannot be had; with `false` they go in plaintext then.",
+        ),
+        Key("percent", Count(0, 100), "So many of the connections that are to be encrypted are; at least one, but 0."),
+        Key("ramp", Duration(), "The share grows evenly for so long.", example="10m", absent="at once"),
+        Key("retry", Duration(), "After a failure TLS is tried again; then after twice as long, and so on."),
+        Key("max_retry", Duration(), "The longest time between two attempts."),
+        Key(
+            "retire_timeout",
+            Duration(),
+            "A connection that was replaced is closed by the endpoint, which hears no heartbeats any more (bolt); or "
+            "after so long by us, once nothing is under way on it.",
+        ),
+        Key(
+            "announcements",
+            FILE,
+            "A YAML file of `address: tls` or `address: plaintext`, one line an endpoint. It is read again when it "
+            "changes.",
+            example="announced.yaml",
+            absent="none",
+        ),
+    ),
+    shorthand="wanted",
+)
+
+TLS_SECTIONS = (LISTENER_TLS, CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, ENCRYPTION)

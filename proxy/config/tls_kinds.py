@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from proxy.config.document import Sequence, described, text_of
+from proxy.config.document import Scalar, Sequence, described, text_of
 from proxy.config.kinds import HOST, Text
 from proxy.config.problems import Unfit, nearest, shown
 from proxy.tls.names import LONGEST, pattern
@@ -59,6 +59,37 @@ class TextList:
     def show(self, value: tuple[str, ...]) -> str:
         """See `Kind`."""
         return f"[{', '.join(value)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One of a few words, of which ``on`` and ``off`` are booleans where YAML 1.1 is spoken."""
+
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """See `Kind`."""
+        return " \\| ".join(f"`{word}`" for word in self.words)
+
+    def read(self, node: Node) -> str:
+        """See `Kind`."""
+        text = node.text if isinstance(node, Scalar) and node.type == "bool" else text_of(node, self._wanted)
+        if text not in self.words:
+            raise Unfit(f"{shown(text)} is not known; write {self._wanted}")
+        return text
+
+    @property
+    def _wanted(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"enum": [*self.words, True, False]}
+
+    def show(self, value: str) -> str:
+        """See `Kind`."""
+        return value
 
 
 FILE = Text("path", re.compile(r"[^\0-\x1f\x7f]{1,4096}"), "the path of a file such as edge.pem or /etc/tls/edge.pem")

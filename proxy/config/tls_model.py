@@ -9,6 +9,8 @@ import msgspec
 TlsVersion = Literal["1.2", "1.3"]
 TlsMode = Literal["required", "permissive"]
 ClientMode = Literal["required", "optional"]
+Wanted = Literal["off", "on", "follow"]
+Announced = Literal["plaintext", "tls"]
 
 
 class CertificateConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +62,22 @@ class ClusterTlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     alpn: tuple[str, ...] = ()
     min_version: TlsVersion = "1.2"
     ciphers: tuple[str, ...] = ()
+
+
+class EncryptionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the connections to a cluster's endpoints are encrypted, and how they get there. See `proxy.encryption`.
+
+    ``follow``: as each endpoint announces. ``percent`` of the connections are, where it is wanted, reached evenly
+    within ``ramp`` seconds (None: at once). Where TLS cannot be had plaintext serves and it is tried again after
+    ``retry`` seconds, each time twice as long up to ``max_retry``; not so if ``strict``. What a connection that was
+    replaced still waits for takes ``retire_timeout`` seconds. ``announcements``: an absolute path.
+    """
+
+    wanted: Wanted = "on"
+    strict: bool = False
+    percent: int = 100
+    ramp: float | None = None
+    retry: float = 1.0
+    max_retry: float = 60.0
+    retire_timeout: float = 300.0
+    announcements: str | None = None

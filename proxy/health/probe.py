@@ -17,7 +17,7 @@ from hotswap.swappable import Schema
 from proxy.app import answer, question
 from proxy.config.model import AppConfig
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import Upstream
+from proxy.sides import TOO_SLOW, Upstream
 from proxy.state import ProbeState
 from proxy.timers import deadline, remaining
 
@@ -114,7 +114,12 @@ class Probe(Upstream):
         return self.deadline
 
     def expired(self, now: float) -> None:
-        """It takes too long."""
+        """It takes too long: the endpoint, or its TLS, which it may do without."""
+        if self.connecting and self.plane.in_plaintext(self, TOO_SLOW):
+            check = None if self.endpoint.watch is None else self.endpoint.watch.check
+            self.deadline = now + (check.timeout if check is not None else 0.0)
+            self.wake(self.deadline)
+            return
         self._tell("no answer in time")
 
     def _tell(self, failure: str) -> None:

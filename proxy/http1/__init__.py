@@ -10,5 +10,6 @@ replies     the responses the proxy makes itself
 forward     heads on their way to the other side
 ending      how an exchange ends                    upload      request bodies
 exchange    one request and its response            download    response bodies
-downstream  who connects to us                      upstream    whom we connect to
+pooled      a connection's place in the pool        upstream    whom we connect to
+downstream  who connects to us
 """

@@ -62,6 +62,9 @@ class Exchange(Ending):
         if any_idle and cluster.announces is not None:
             upstream = introduced_to(pool, cluster, self)  # type: ignore[assignment]  # see below
             any_idle = False
+            changes = upstream is not None and not endpoint.mix.settled
+            if changes and not cluster.switch.admits(upstream, self.plane.now):  # type: ignore[arg-type]
+                upstream = None
         if cluster.limits is not None:
             found = upstream is not None or (any_idle and len(pool) > 0)
             excess = cluster.limits.admit(self, dials=not found)
@@ -72,7 +75,9 @@ class Exchange(Ending):
         if upstream is not None:
             pool.discard(upstream)
         elif any_idle:  # an http1 listener's pools hold nothing else
-            upstream = pool.acquire()  # type: ignore[assignment]
+            settled = endpoint.mix.settled
+            idle = pool.acquire() if settled else cluster.switch.acquire(endpoint, self.plane.now)
+            upstream = idle  # type: ignore[assignment]
         if upstream is not None:
             upstream.take(self)
             self._send_held(upstream)

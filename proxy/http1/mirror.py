@@ -109,6 +109,7 @@ class Mirror(Upstream):
 
     def detached(self) -> None:
         """And no longer."""
+        super().detached()
         self.endpoint.end()
 
     def begin_secure(self) -> None:
@@ -122,7 +123,7 @@ class Mirror(Upstream):
 
     def connected(self) -> None:
         """The outbox goes out."""
-        self.endpoint.connected()
+        self.endpoint.connected(secure=self.tls is not None)
         if self.whole:
             self._await()
         elif self.source is not None:

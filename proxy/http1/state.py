@@ -98,6 +98,8 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     """The PROXY protocol header it began with."""
     age: float = 0.0
     """Seconds since it was taken for the request under way."""
+    spare: bool = False
+    """It is to take the place of another, and does not serve yet."""
 
 
 def save_chunks(chunks: Chunks | None) -> ChunksState | None:

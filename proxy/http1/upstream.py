@@ -1,6 +1,6 @@
 """Protocol ``http1``, the endpoint's side: one request at a time, and the response cut out of the stream.
 
-    pool --take--> HEAD --head--> BODY --end of the response--> pool, if both sides keep the connection
+    HEAD --head--> BODY --end of the response--> the pool of its endpoint, see `proxy.http1.pooled`
 
 It reads the response for the exchange that it was taken for (`peer`), forwards it there as it comes, and goes
 back to the pool of its endpoint. It closes itself when its upstream does, or sends what nobody asked for.
@@ -16,18 +16,19 @@ import msgspec
 from hotswap.errors import CannotRestore
 from hotswap.swappable import Schema
 from proxy.connection import HIGH
-from proxy.http1.download import MAX_FIELDS, MAX_HEAD, Download
+from proxy.http1.download import MAX_FIELDS, MAX_HEAD
 from proxy.http1.errors import BadMessage
 from proxy.http1.head import UNTIL_CLOSE
 from proxy.http1.parser import find_end, parse_response
+from proxy.http1.pooled import Pooled
 from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
+from proxy.sides import TOO_SLOW
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.endpoint import Endpoint
     from proxy.http1.exchange import Exchange
     from proxy.plane import Places, Plane
 
@@ -38,76 +39,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
 
 
-class Http1Upstream(Download):
+class Http1Upstream(Pooled):
     """A connection to an endpoint."""
 
-    __slots__ = ("answered", "counted", "deadline", "inbox", "scanned", "since", "use", "uses")
+    __slots__ = ("answered", "inbox", "scanned")
 
     kind: ClassVar[str] = "http1.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
 
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
-        self.use = DIAL
         self.inbox = b""  # a part of a response head
         self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
-        self.since = 0.0  # when it was taken for the request under way
-        self.uses = 0  # requests that went this way
-        self.deadline = inf  # of the dial
         self.answered = False  # an interim response came: the request is not sent again
-        self.counted = False  # its endpoint counts it as in use. Derived from `use`
-
-    @property
-    def idle(self) -> bool:
-        """In the pool."""
-        return self.use is IDLE
-
-    # ---- for the exchange ----
-
-    def dial_for(self, exchange: Exchange, endpoint: Endpoint, timeout: float) -> None:
-        """Connect; `Exchange.dialled` or `Exchange.try_next` follows."""
-        self.endpoint = endpoint
-        self._join(exchange)
-        self.deadline = self.plane.now + timeout
-        self.plane.dial(self, endpoint.address)
-        self.announce(exchange)
-        self.wake(self.deadline)
-
-    def take(self, exchange: Exchange) -> None:
-        """Use this idle connection for the next request."""
-        self.peer = exchange  # `_join` spelled out, as is `_part` in `_complete`: 0.4 us. What is idle is not counted
-        exchange.peer = self
-        self.counted = True
-        self.endpoint.begin()
-        self.use = HEAD
-        self.uses += 1
-        self.since = self.plane.now
-
-    def drop(self) -> None:
-        """Nobody wants the response any more."""
-        self._part()
-        self.close()
-
-    def _join(self, exchange: Exchange) -> None:
-        self.peer = exchange
-        exchange.peer = self
-        self._count(in_use=True)
-
-    def _part(self) -> None:
-        exchange = self.peer
-        if exchange is not None:
-            exchange.peer = None
-            exchange.changes += 1
-            self.peer = None
-        self._count(in_use=False)
-
-    def _count(self, *, in_use: bool) -> None:
-        if in_use != self.counted:
-            self.counted = in_use
-            if in_use:
-                self.endpoint.begin()
-            else:
-                self.endpoint.end()
 
     # ---- what comes from the upstream ----
 
@@ -120,6 +64,8 @@ class Http1Upstream(Download):
             self._take_body(data)
         elif use is TUNNEL:
             self._pass_on(data)
+        elif self.spare:
+            self._unfit("it spoke unasked")
         else:
             self.close()
 
@@ -197,6 +143,7 @@ class Http1Upstream(Download):
             return
         (self.endpoint.meters.codes or self.endpoint.meters.http())[1].inc()
         self.use = TUNNEL
+        self.recount()
         if data:
             self._pass_on(data)
 
@@ -211,7 +158,9 @@ class Http1Upstream(Download):
         self.answered = False
         self.left = 0
         pool = endpoint.pool
-        if keep and not plane.draining and pool.release(self):
+        if keep and not endpoint.mix.settled and endpoint.cluster.switch.leaves(self, plane.now):
+            self.relieve()
+        elif keep and not plane.draining and pool.release(self):
             self.use = IDLE
             if self.paused:
                 self.resume()
@@ -234,7 +183,10 @@ class Http1Upstream(Download):
         """Send the request."""
         exchange = self.peer
         self.deadline = inf
-        self.endpoint.connected()
+        self.endpoint.connected(secure=self.tls is not None)
+        if self.spare:
+            self._there()
+            return
         if exchange is None:
             self.close()
             return
@@ -244,8 +196,10 @@ class Http1Upstream(Download):
         exchange.dialled(self)
 
     def connect_failed(self, errno: int) -> None:
-        """Let the exchange try another endpoint."""
+        """Let the exchange try another endpoint. Nobody waits for a successor."""
         exchange = self.peer
+        if self.spare:
+            return
         self.endpoint.unreachable(self.plane.now)
         self._part()
         if exchange is not None:
@@ -267,6 +221,9 @@ class Http1Upstream(Download):
 
     def _gone(self, *, fin: bool) -> None:
         exchange = self.peer
+        if self.spare:
+            self._unfit("it was closed before it was used")
+            return
         if exchange is not None and not (fin and self.left == UNTIL_CLOSE):
             self.endpoint.lost(self.plane.now)
         if exchange is None:
@@ -295,16 +252,6 @@ class Http1Upstream(Download):
         if self.use is TUNNEL:
             super().finished()
 
-    def detached(self) -> None:
-        """It ended, or lives elsewhere now."""
-        self.endpoint.pool.discard(self)
-        self._count(in_use=False)
-
-    def drain(self) -> None:
-        """End if idle."""
-        if self.use is IDLE:
-            self.close()
-
     # ---- deadlines ----
 
     def due(self) -> float:
@@ -316,7 +263,14 @@ class Http1Upstream(Download):
     def expired(self, now: float) -> None:
         """Give up the dial, or the idle connection."""
         exchange = self.peer
-        if self.use is DIAL:
+        if self.spare and not self.connecting:
+            self._succeeds()
+            return
+        if self.use is DIAL and self.plane.in_plaintext(self, TOO_SLOW):
+            self.deadline = now + self.endpoint.cluster.config.connect_timeout
+            self.wake(self.deadline)
+            return
+        if self.use is DIAL and not self.spare:
             self.endpoint.unreachable(now, late=True)
         self.drop()
         if exchange is not None:
@@ -342,6 +296,7 @@ class Http1Upstream(Download):
                 save_chunks(self.chunks),
                 self.announced,
                 0.0 if self.use is IDLE else now - self.since,
+                self.spare,
             )
         )
 
@@ -351,8 +306,6 @@ class Http1Upstream(Download):
         endpoint = places.endpoint(saved.cluster, saved.endpoint)
         self.endpoint = endpoint
         self.load_announced(saved.announced)
-        if saved.use is not DIAL and (saved.transport.tls is None) is not (endpoint.cluster.tls is None):
-            raise CannotRestore("whether it is encrypted is not what its cluster says any more")
         if endpoint.source and not endpoint.cluster.config.transparent_source:
             raise CannotRestore("it comes from a client's address, and its cluster has no transparent_source any more")
         self.load_transport(saved.transport, now, places)
@@ -364,6 +317,7 @@ class Http1Upstream(Download):
         self.answered = saved.answered
         self.left = saved.left
         self.since = now - saved.age
+        self.spare = saved.spare
         self.chunks = load_chunks(saved.chunks)
         self._count(in_use=self.use is not IDLE)
         endpoint.pool.restore(self, idle=self.use is IDLE)

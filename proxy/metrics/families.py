@@ -75,8 +75,28 @@ class Families:
         )
         self.upstream_now = one.gauge(
             f"{up}_connections_active",
-            "Connections to endpoints now: connecting, active, or idle in the pool.",
+            "Connections to endpoints now: connecting, active, idle in the pool, or retiring.",
             (*ENDPOINT, "encryption", "state"),
+        )
+        self.retired = one.counter(
+            f"{up}_retired_total",
+            "Connections that were replaced by encrypted ones or by plaintext, and ended: closed by the endpoint "
+            "(peer), by us when nothing was under way any more (own) or when it did not close it (deadline); else cut.",
+            (*ENDPOINT, "how"),
+        )
+        self.retiring_requests = one.gauge(
+            f"{up}_retiring_requests_active", "Requests under way on connections that are retiring.", ENDPOINT
+        )
+        self.encryption_wanted = one.gauge(
+            f"{up}_encryption_wanted", "1: connections to the endpoint are to be encrypted; 0: not.", ENDPOINT
+        )
+        self.encryption_failures = one.counter(
+            f"{up}_encryption_failures_total",
+            "Attempts to replace a connection, or to have one encrypted, that failed.",
+            ENDPOINT,
+        )
+        self.fallbacks = one.counter(
+            f"{up}_encryption_fallbacks_total", "Connections in plaintext where encryption is wanted.", ENDPOINT
         )
         self.connect_failures = one.counter(
             f"{up}_connect_failures_total", "Connections to endpoints that could not be made.", (*ENDPOINT, "reason")

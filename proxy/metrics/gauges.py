@@ -64,6 +64,7 @@ class Gauges:
         downstream: Counter[tuple[str, ...]] = Counter()
         upstream: Counter[tuple[str, ...]] = Counter()
         requests: Counter[tuple[str, ...]] = Counter()
+        retiring: Counter[tuple[str, ...]] = Counter()
         for number, connection in enumerate(list(self._server.values().values()), start=1):
             if not number % SLICE:
                 yield
@@ -79,13 +80,16 @@ class Gauges:
             elif isinstance(connection, Upstream) and not isinstance(connection, Probe):
                 for name, under_way in connection.under_way().items():
                     requests[name,] += under_way
-                state = "connecting" if connection.connecting else "idle" if connection.idle else "active"
-                upstream[(*connection.endpoint.meters.where, secure, state)] += 1
+                where = connection.endpoint.meters.where
+                upstream[(*where, secure, _state(connection))] += 1
+                if connection.retires:
+                    retiring[where] += connection.in_flight()
         yield
         if not owns:
             _publish(families.downstream_now, downstream)
             _publish(families.requests_now, requests)
             _publish(families.upstream_now, upstream)
+            _publish(families.retiring_requests, retiring)
             return
         if not self._build_shown:
             self._build_shown = True
@@ -98,15 +102,21 @@ class Gauges:
         _publish(families.requests_now, requests)
         at_endpoints: Counter[tuple[str, ...]] = Counter()
         healthy: Counter[tuple[str, ...]] = Counter()
+        encrypted: Counter[tuple[str, ...]] = Counter()
         for endpoint, used in self._endpoints():
             where = endpoint.meters.where
             at_endpoints[where] += endpoint.in_flight
             healthy[where] += used
-            secure = encryption(tls=endpoint.cluster.tls is not None)
+            wanted = endpoint.cluster.switch.wishes.wants(endpoint)
+            encrypted[where] |= wanted
+            retiring[where] += 0
+            secure = encryption(tls=wanted)
             for state in ("active", "idle"):
                 upstream[(*where, secure, state)] += 0
         _publish(families.upstream_now, upstream)
         _publish(families.upstream_requests_now, at_endpoints)
+        _publish(families.retiring_requests, retiring)
+        _publish(families.encryption_wanted, encrypted)
         _publish(families.healthy, healthy)
 
     def _endpoints(self) -> Iterator[tuple[Endpoint, bool]]:
@@ -143,6 +153,12 @@ class Gauges:
         labels = dict(zip(shape.labels, values, strict=True))
         things = ((names[-1], *(labels[name] for name in names)) for names in THINGS if names[-1] in labels)
         return all(thing in self._known for thing in things)
+
+
+def _state(connection: Upstream) -> str:
+    if connection.connecting:
+        return "connecting"
+    return "retiring" if connection.retires else "idle" if connection.idle else "active"
 
 
 def _publish(family: Family[Gauge], counts: Counter[tuple[str, ...]]) -> None:

@@ -114,9 +114,9 @@ class EndpointMeters:
 
     __slots__ = (
         "_families",
+        "_made",
         "calls",
         "codes",
-        "connections",
         "durations",
         "ejections",
         "received",
@@ -131,7 +131,8 @@ class EndpointMeters:
     def __init__(self, families: Families, cluster: str, endpoint: str, *, tls: bool) -> None:
         self._families = families
         self.where = where = cluster, endpoint if families.per_endpoint else ""
-        self.connections = families.upstream.labels(*where, encryption(tls=tls))
+        self._made: dict[bool, Counter] = {}
+        self.made(secure=tls)  # what is usual there is seen from the start
         self.refused = families.connect_failures.labels(*where, "refused")
         self.timed_out = families.connect_failures.labels(*where, "timeout")
         self.received: Callable[[float], None] = families.upstream_received.labels(*where).inc
@@ -144,6 +145,25 @@ class EndpointMeters:
         self.timeouts = families.upstream_timeouts.labels(*where)
         self.resets = families.upstream_resets.labels(*where)
         self.ejections = families.ejections.labels(*where)
+
+    def made(self, *, secure: bool) -> Counter:
+        """Connections that were made, encrypted or not."""
+        found = self._made.get(secure)
+        if found is None:
+            found = self._made[secure] = self._families.upstream.labels(*self.where, encryption(tls=secure))
+        return found
+
+    def retired(self, how: str) -> Counter:
+        """Connections that were replaced, by how they ended: only where encryption changes there are any."""
+        return self._families.retired.labels(*self.where, how)
+
+    def encryption_failures(self) -> Counter:
+        """TLS could not be had."""
+        return self._families.encryption_failures.labels(*self.where)
+
+    def fallbacks(self) -> Counter:
+        """Connections in plaintext for want of TLS."""
+        return self._families.fallbacks.labels(*self.where)
 
     def http(self) -> list[Counter]:
         """Its `codes`: only endpoints that speak HTTP have them."""

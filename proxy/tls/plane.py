@@ -56,9 +56,12 @@ class TlsPlane:
 
     def begin(self, connection: Connection) -> bool:
         """It was dialled. False if no TLS is wanted there."""
-        if not isinstance(connection, Upstream) or connection.endpoint.cluster.tls is None:
+        if not isinstance(connection, Upstream):
             return False
-        contexts = connection.endpoint.cluster.tls
+        cluster = connection.endpoint.cluster
+        contexts = cluster.tls
+        if contexts is None or not cluster.switch.secures(connection, self._reactor.now):
+            return False
         connection.begin_secure()
         ssl = contexts.connection(connection.endpoint.host)
         handshake = Handshake(ssl, server=False, refusal=contexts.refusal, identity=contexts.identity)
@@ -90,12 +93,17 @@ class TlsPlane:
                 self._reactor.acceptor.secured(connection)
         elif isinstance(connection, Upstream):
             connection.endpoint.cluster.handshakes.succeed()
+            connection.endpoint.cluster.switch.proven(connection.endpoint)
             connection.connecting = False
             connection.active = self._reactor.now
+            connection.recount()
             connection.connected()
 
     def failed(self, connection: Connection, error: TlsError) -> None:
-        """The connection cannot go on: send the alert that is sealed, if it can be sent, and end."""
+        """The connection cannot go on: send the alert that is sealed, if it can be sent, and end.
+
+        Or go on without TLS, if this was the handshake and nobody insists.
+        """
         reactor = self._reactor
         tls, now, connecting = connection.tls, reactor.now, connection.connecting
         if tls is not None and tls.sealed and connection.fd >= 0:
@@ -110,7 +118,7 @@ class TlsPlane:
             tally = endpoint.cluster.handshakes
             tell = tally.fail if connecting else tally.break_off
             tell(now, str(error), cluster=endpoint.cluster.name, endpoint=endpoint.name)
-        reactor.lose(connection, errno.EPROTO)
+        reactor.lose(connection, errno.EPROTO, str(error))
 
     def may_finish(self, connection: Connection) -> bool:
         """A FIN is to go out: whether our close_notify went before it. If not, it is on its way now."""

@@ -15,6 +15,8 @@ import yaml
 from hotswap.control_client import ControlClient
 from hotswap.errors import HotswapError
 from hotswap.faults import VARIABLE as FAULTS
+from shm_metrics.exposition import CONTENT_TYPES
+from shm_metrics.plain import parsed
 from tests.kit.companion import ROOT
 from tests.kit.offspring import Offspring, kill, run_state, wait_for_end
 from tests.kit.waiting import eventually
@@ -155,6 +157,17 @@ class Instance:
         except HotswapError:
             return None
         return msgspec.convert(answer, Status)
+
+    def figures(self, metric: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """The members of a counter or gauge, by their labels."""
+        client = ControlClient(self.runtime_dir, self.name, timeout=PATIENCE)
+        families = parsed(client.fetch("/metrics", CONTENT_TYPES["json"]))
+        return {
+            tuple(zip(shape.labels, one.values, strict=True)): one.cells[0]
+            for shape, members in families
+            if shape.name == metric
+            for one in members
+        }
 
     def connections(self) -> list[dict[str, Any]]:
         """The live ones, as `hotswap connections --json` shows them."""

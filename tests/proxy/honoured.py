@@ -15,6 +15,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HONOURED = {"listener.original_dst", "cluster.transparent_source", "cluster.mark"}  # tests/proxy/test_transparent.py
 HONOURED |= {"listener.tls_mode", "listener.first_bytes_timeout", "match.sni"}  # tests/proxy/tls/test_first_bytes.py
 HONOURED |= {"listener.tls", "cluster.tls", "listener tls.handshake_timeout"}  # tests/proxy/tls/test_playbooks.py
+HONOURED |= {"endpoint.encryption", "endpoint.announces", "cluster.encryption"}  # tests/proxy/encryption
+HONOURED |= {f"encryption.{key}" for key in ("wanted", "strict", "percent", "ramp", "announcements")}
+HONOURED |= {f"encryption.{key}" for key in ("retry", "max_retry", "retire_timeout")}
 
 
 def honours(*keys: str) -> Callable[[F], F]:

@@ -149,13 +149,15 @@ def points(role: str) -> list[str]:
     return [point for point in fault_points() if point.startswith(role)]
 
 
+def marks(point: str, *, tls: bool) -> tuple[pytest.MarkDecorator, ...]:
+    """Before every action, and where it tells most, each time; the rest, which takes two minutes, in test-all."""
+    return () if point in TELLING or (point.endswith(".before") and not tls) else (pytest.mark.all,)
+
+
 @pytest.mark.parametrize(
     ("point", "tls"),
-    [pytest.param(point, False, id=point) for point in fault_points()]
-    + [
-        pytest.param(point, True, id=f"{point}-tls", marks=() if point in TELLING else pytest.mark.all)
-        for point in fault_points()
-    ],
+    [pytest.param(point, False, id=point, marks=marks(point, tls=False)) for point in fault_points()]
+    + [pytest.param(point, True, id=f"{point}-tls", marks=marks(point, tls=True)) for point in fault_points()],
 )
 def test_a_process_is_killed(ground: Ground, point: str, tls: bool) -> None:
     trial = Trial(ground, point, "kill", outcome_of(KILLED, point))

@@ -349,18 +349,26 @@ def test_rounds_bring_a_session_up_to_date(play: Scene) -> None:
 # -- another configuration ------------------------------------------------------------------------------------
 
 
-def test_pooled_connections_that_are_not_as_the_cluster_wants_them_stay_behind(outwards: Scene) -> None:
+def test_pooled_connections_that_do_not_fit_serve_until_they_are_replaced(outwards: Scene) -> None:
     client = outwards.socket()
     client.send(GET)
-    outwards.secure_server().send(OK)
+    secure = outwards.secure_server()
+    secure.send(OK)
     assert client.take().endswith(b"ok")
     plain = msgspec.structs.replace(outwards.config.clusters[0], tls=None)
     config = msgspec.structs.replace(outwards.config, clusters=(plain, outwards.config.clusters[1]))
     outwards.world.move(config)
+    outwards.world.wait(0.3)
+    successor = outwards.server()
     client.send(GET)
-    server = outwards.server()
-    assert server.take().startswith(b"GET / HTTP/1.1\r\n")
-    server.send(OK)
+    secure.pull()
+    secure.send(OK)
+    assert client.take().endswith(b"ok")
+    outwards.world.wait(0.5)
+    assert secure.socket.ended
+    client.send(GET)
+    assert successor.take().startswith(b"GET / HTTP/1.1\r\n")
+    successor.send(OK)
     assert client.take().endswith(b"ok")
 
 
