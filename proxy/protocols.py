@@ -21,6 +21,7 @@ from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.receiving import Introduction
 from proxy.sides import Downstream
 from proxy.tcp import TcpDownstream, TcpUpstream
+from proxy.tls.farewell import Farewell
 from proxy.tls.handshaking import Handshaking
 from proxy.tls.undecided import Undecided
 
@@ -51,6 +52,7 @@ KINDS: dict[str, type[Connection]] = {
         Introduction,
         Undecided,
         Handshaking,
+        Farewell,
     )
 }
 """State kind -> the class that restores it."""

@@ -294,8 +294,8 @@ class Reactor:
     def close(self, connection: Connection, *, reset: bool) -> None:
         """End the connection now. A reset first writes what the socket takes at once."""
         fd = connection.fd
-        if fd >= 0 and not connection.connecting:
-            self.tls.last_words(connection, reset=reset)
+        if fd >= 0 and not connection.connecting and self.tls.last_words(connection, reset=reset):
+            return
         if reset and fd >= 0:
             self.kernel.send_reset(fd)
         self._detach(connection)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.cluster import Cluster
     from proxy.connection import Connection
     from proxy.dns.names import Names
+    from proxy.encryption.announcements import Announcements
     from proxy.listener import Listener
     from proxy.metrics.home import Home
     from proxy.reactor import Reactor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Telling:
     """The telling half of `proxy.server.ProxyServer`."""
 
+    announcements: Announcements
     app: App
     clusters: dict[str, Cluster]
     listeners: dict[str, Listener]
@@ -81,6 +83,7 @@ class Telling:
             "dns": self.names.status(),
             "access_logs": self.sinks.status(),
             "certificates": self.renewal.status(self.reactor.kernel.wall()),
+            "announcements": self.announcements.problems(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
             "accepting": self.reactor.acceptor.accepting,

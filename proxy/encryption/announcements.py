@@ -48,7 +48,9 @@ class Announcements:
     def follow(self, clusters: Iterable[Cluster]) -> None:
         """These are the clusters now."""
         self._clusters = tuple(clusters)
-        self._watch.follow(path for path in map(_path, self._clusters) if path is not None)
+        paths = [path for path in map(_path, self._clusters) if path is not None]
+        self._watch.follow(paths)
+        self._refused = {path: reason for path, reason in self._refused.items() if path in paths}
         for cluster in self._clusters:
             if _path(cluster) is None and cluster.switch.wishes.file:
                 cluster.switch.read({})
@@ -139,7 +141,10 @@ def announced(text: str) -> dict[str, Announced]:
     for key, (line, value) in node.entries.items():
         try:
             what = document.text_of(value, " or ".join(WORDS))
-            found[str(Address.parse(key))] = _word(what)
+            name = str(Address.parse(key))
+            if name in found:
+                raise Unfit(f"{shown(key)} is {name}, which stands above already; keep one of them")
+            found[name] = _word(what)
         except (Unfit, ConfigError) as error:
             raise ValueError(f"line {line}: {error}") from None
     return found

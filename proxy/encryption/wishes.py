@@ -140,7 +140,8 @@ class Wishes:
     def refused(self, name: str, reason: str, now: float) -> None:
         """TLS to that endpoint could not be had."""
         if name not in self.troubles and len(self.troubles) >= MOST_TROUBLES:
-            self.troubles = {key: one for key, one in self.troubles.items() if one.not_before > now}
+            resting = [(key, one) for key, one in self.troubles.items() if one.not_before > now]
+            self.troubles = dict(resting[-MOST_TROUBLES // 2 :])
         trouble = self.troubles.setdefault(name, Trouble())
         if trouble.not_before > now:  # one of several attempts at a time
             return
@@ -174,6 +175,7 @@ class Wishes:
             self.order, self._base, self._began = saved.order, saved.base, now - saved.began
         else:
             self._base, self._began = saved.share, None
+        self._reached = saved.share
         self.announced = dict(saved.announced)
         self.troubles = {
             name: Trouble(one.failures, deadline(one.left, now), one.reason) for name, one in saved.troubles.items()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from hotswap.errors import CannotRestore
 from proxy.sides import Downstream, Upstream
 from proxy.tls.errors import NotOwner, TlsError
+from proxy.tls.farewell import Farewell
 from proxy.tls.handshake import Handshake
 from proxy.tls.handshaking import Handshaking
 from proxy.tls.layer import Permit, Vault
@@ -134,10 +135,11 @@ class TlsPlane:
         session.closed_out = True  # also without a close_notify: nothing can be sent behind the FIN
         return True
 
-    def last_words(self, connection: Connection, *, reset: bool) -> None:
+    def last_words(self, connection: Connection, *, reset: bool) -> bool:
         """It ends now. Write what the socket takes at once: for a reset all that is there, else a close_notify.
 
-        Behind bytes that are dropped there is none: they must not look like all.
+        Behind bytes that are dropped there is none: they must not look like all. True if the peer's is awaited: the
+        layer is done with it then, and a `Farewell` has its descriptor.
         """
         session, write = connection.tls, self._reactor.kernel.write
         with suppress(OSError, NotOwner):
@@ -149,6 +151,16 @@ class TlsPlane:
             elif isinstance(session, Session) and connection.flushed and not (reset or session.cut):
                 session.close()
                 session.write(write, connection.fd, b"")
+                if not (session.sealed or session.closed_in or connection.eof or self._reactor.draining):
+                    self._part_with(connection)
+                    return True
+        return False
+
+    def _part_with(self, connection: Connection) -> None:
+        connection.over()
+        farewell = Farewell(self._reactor)
+        self._reactor.replace(connection, farewell)
+        farewell.begin()
 
     # ---- who owns ----
 

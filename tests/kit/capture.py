@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 FIN, RST = 1, 4
 SEEN = 160  # bytes of a segment that are kept: the headers
-SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module does not name it
+LARGEST = 1 << 16
+SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h; the socket module does not name them
 SOL_PACKET, PACKET_STATISTICS = 263, 6  # linux/socket.h, linux/if_packet.h
 ETH_P_ALL = 3
 PKTTYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE, linux/filter.h
@@ -56,17 +57,7 @@ class Capture:
 
     def __init__(self, ports: Iterable[int], device: str = "lo") -> None:
         self.ports = sorted(set(ports))
-        try:
-            # Protocol 0 receives nothing: the filter is in place before the bind that starts it.
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-        except PermissionError:
-            raise Unpermitted("packet sockets need CAP_NET_RAW: FIN and RST segments were not counted") from None
-        program = _program(self.ports)
-        buffer = ctypes.create_string_buffer(program)
-        filter_argument = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_argument)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.bind((device, ETH_P_ALL))
+        self._socket = packet_socket(self.ports, device)
 
     def begin(self) -> None:
         """Forget everything up to now."""
@@ -75,8 +66,7 @@ class Capture:
     def end(self) -> list[Segment]:
         """The segments since `begin`. Raises `AssertionError` if the kernel had to drop any."""
         segments = self._drain()
-        _, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
-        assert not dropped, f"{dropped} segments overflowed the capture's queue"
+        nothing_dropped(self._socket)
         return segments
 
     def close(self) -> None:
@@ -92,6 +82,28 @@ class Capture:
                 return segments
 
 
+def packet_socket(ports: list[int], device: str = "lo", *, whole: bool = False) -> socket.socket:
+    """One that gets the ends of connections of these ports, or `whole` every segment. Raises `Unpermitted`."""
+    try:
+        # Protocol 0 receives nothing: the filter is in place before the bind that starts it.
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+    except PermissionError:
+        raise Unpermitted("packet sockets need CAP_NET_RAW: segments were not looked at") from None
+    program = _program(ports, whole=whole)
+    buffer = ctypes.create_string_buffer(program)
+    filter_argument = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_argument)
+    made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+    made.bind((device, ETH_P_ALL))
+    return made
+
+
+def nothing_dropped(watching: socket.socket) -> None:
+    """Raises `AssertionError` if the kernel had to drop any."""
+    _, dropped = struct.unpack("II", watching.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+    assert not dropped, f"{dropped} segments overflowed the capture's queue"
+
+
 def _segment(packet: bytes) -> Segment:
     start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
     source, target = struct.unpack_from("!HH", packet, start)
@@ -99,9 +111,9 @@ def _segment(packet: bytes) -> Segment:
     return Segment("RST" if flags & RST else "FIN", source, target)
 
 
-def _program(ports: list[int]) -> bytes:
+def _program(ports: list[int], *, whole: bool = False) -> bytes:
     """The filter as struct sock_filter[]. Jumps count the instructions they skip: on equal or set, on the contrary."""
-    keep, drop = (_RETURN, 0, 0, SEEN), (_RETURN, 0, 0, 0)
+    keep, drop = (_RETURN, 0, 0, LARGEST if whole else SEEN), (_RETURN, 0, 0, 0)
     six = [(_LOAD_BYTE, 0, 0, 6), (_IF_EQUAL, 1, 0, socket.IPPROTO_TCP), drop, (_X_IMMEDIATE, 0, 0, 40)]
     four = [
         (_LOAD_BYTE, 0, 0, 9),
@@ -115,7 +127,7 @@ def _program(ports: list[int]) -> bytes:
     ]
     received = [(_LOAD_BYTE, 0, 0, PKTTYPE), (_IF_EQUAL, 0, 1, PACKET_OUTGOING), drop]
     version = [(_LOAD_BYTE, 0, 0, 0), (_AND, 0, 0, 0xF0), (_IF_EQUAL, 0, len(four), 0x40)]
-    flags = [(_LOAD_BYTE_X, 0, 0, 13), (_IF_SET, 1, 0, FIN | RST), drop]
+    flags = [] if whole else [(_LOAD_BYTE_X, 0, 0, 13), (_IF_SET, 1, 0, FIN | RST), drop]
     watched: list[tuple[int, int, int, int]] = []
     for offset in (0, 2):
         watched.append((_LOAD_HALF_X, 0, 0, offset))

@@ -48,6 +48,11 @@ class Opposites:
         """Those between both."""
         return [port_of(address) for address in self.addresses]
 
+    @property
+    def near_ports(self) -> list[int]:
+        """Those of the clients."""
+        return [port_of(address) for address in (self.web, self.rpc)]
+
     def order(self, wanted: str, *options: str, clusters: tuple[str, ...] = SERVICES) -> None:
         """`hotswap tls near --cluster ... WANTED`."""
         for cluster in clusters:
@@ -100,11 +105,12 @@ def far(behind: list[str], authority: Authority, idle: float) -> Config:
 def near(behind: list[str], authority: Authority, idle: float, encryption: Config) -> Config:
     """The configuration of the proxy on the side of the clients."""
     tls = {"tls": {"ca": str(authority.file), "sni": "edge.test"}, "encryption": encryption}
+    patient = {"keepalive_timeout": "2h"}
     return {
         "name": "near",
         "listeners": [
-            {"name": "web", "address": loopback(), "protocol": "http1", "cluster": "app"},
-            {"name": "rpc", "address": loopback(), "protocol": "bolt", "cluster": "calls"},
+            {"name": "web", "address": loopback(), "protocol": "http1", "cluster": "app"} | patient,
+            {"name": "rpc", "address": loopback(), "protocol": "bolt", "cluster": "calls"} | patient,
         ],
         "clusters": [
             {"name": "app", "endpoints": behind[:1], "keepalive_timeout": f"{idle / 2:g}s", "max_idle": 1000} | tls,

@@ -210,8 +210,12 @@ class Instance:
 
     def start_upgrade(self, *options: str) -> subprocess.Popen[str]:
         """The same without waiting for its end; give it to `finish_upgrade`."""
+        return self.start_command("upgrade", self.name, "--json", *options)
+
+    def start_command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command of the `hotswap` program, which is ended with the instance if it is not done by then."""
         attempt = subprocess.Popen(
-            [*hotswap(), "upgrade", self.name, "--json", *options],
+            [*hotswap(), *arguments],
             env={**self.environment, **self.offspring.environment} | self._own_environment(),
             cwd=self.directory,
             stdin=subprocess.DEVNULL,

@@ -2,26 +2,117 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from itertools import cycle
+
 import pytest
 
+from tests.kit.bolt import REQUEST_CLASS
+from tests.kit.capture import Unpermitted
 from tests.kit.certificates import Authority
 from tests.kit.load import Plan
 from tests.kit.opposite import IDLE, Opposites
+from tests.kit.processes import PATIENCE, finish_upgrade
 from tests.kit.stage import Stage
+from tests.kit.wiretap import Wiretap
 
-BREEZE = Plan(busy=20, idle=2, streams=2, uploads=2, bolt=10, bolt_calls=8, rate=200, bolt_rate=300, stream_seconds=1)
+# Two hundred downstream connections.
+STORM = Plan(busy=110, idle=10, streams=15, uploads=15, bolt=50, rate=400, bolt_rate=600, bolt_calls=8)
+STORM_SECONDS = {"stream_seconds": 2.0, "upload_pause": 1.0}
+ROUNDS = 10
+LONGEST = 4.0
+"""Seconds: the longest request, and what a loaded machine takes for everything else."""
+IN_THE_CLEAR = (b" HTTP/1.1\r\n", b"HTTP/1.1 200 ", REQUEST_CLASS)
+"""What every request has, and many answers."""
 
 
-@pytest.mark.timeout(300)
-def test_switched_on_and_off_under_load(stage: Stage, authority: Authority) -> None:
+def storm(share: float = 1.0) -> Plan:
+    plan = STORM if share == 1.0 else STORM.scaled(share)
+    for name, seconds in STORM_SECONDS.items():
+        setattr(plan, name, seconds)
+    return plan
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("share", "rounds"), [(0.15, 1), pytest.param(1.0, ROUNDS, marks=pytest.mark.all)], ids=["once", "ten times"]
+)
+def test_nobody_notices_that_it_is_switched_on_and_off(
+    stage: Stage, authority: Authority, share: float, rounds: int
+) -> None:
+    """With an upgrade of either proxy in the middle of each change."""
     pair = Opposites(stage, authority)
-    load = pair.load(BREEZE)
-    for wanted in ("on", "off"):
+    load = pair.load(storm(share))
+    try:
+        capture = stage.capture([*pair.ports, *pair.near_ports])
+    except Unpermitted as reason:
+        pytest.skip(str(reason))
+    capture.begin()
+    upgraded = cycle([pair.near, pair.far])
+    replaced: dict[str, dict[str, int]] = {}
+    for wanted in ["on", "off"] * rounds:
         pair.order(wanted)
-        pair.wait_settled(within=IDLE + 10)
+        upgrade = finish_upgrade(next(upgraded).start_upgrade("--require-all"))
+        assert upgrade.exit_code == 0, upgrade.text
+        pair.wait_settled(within=IDLE + LONGEST)
         assert load.turn().failures == []
-        print(pair.entry("app"), pair.entry("calls"), pair.retired())
+        before, replaced = replaced, pair.retired()
+        assert all(replaced[cluster] != before.get(cluster) for cluster in replaced), "both were replaced"
     report = load.finish()
-    print(report.summary())
+    print(report.summary(), replaced)
     assert report.failures == []
     assert pair.behind.record().wrong == []
+    assert [str(segment) for segment in capture.end() if segment.flags == "RST"] == []
+    assert set(replaced["app"]) == {"own"}, "http1: by us, after a complete exchange"
+    assert set(replaced["calls"]) == {"peer"}, "bolt: by the server, which heard nothing any more"
+
+
+def test_no_request_goes_in_plaintext_once_it_is_switched_on(stage: Stage, authority: Authority) -> None:
+    pair = Opposites(stage, authority)
+    load = pair.load(storm(0.15))
+    with ExitStack() as exits:
+        try:
+            before = exits.enter_context(Wiretap(pair.ports, IN_THE_CLEAR))
+        except Unpermitted as reason:
+            pytest.skip(str(reason))
+        assert load.turn().failures == []
+    assert all(before.seen[text] for text in IN_THE_CLEAR), "it would be seen"
+    pair.order("on")
+    pair.wait_settled(within=IDLE + LONGEST)
+    with Wiretap(pair.ports, IN_THE_CLEAR) as after:
+        assert load.turn().failures == []
+        assert pair.near.upgrade("--require-all").exit_code == 0
+        assert load.turn().failures == []
+    assert after.bytes > 100_000
+    assert after.seen.total() == 0
+    assert load.finish().failures == []
+
+
+def test_watching_ends_when_all_is_done(stage: Stage, authority: Authority) -> None:
+    pair = Opposites(stage, authority)
+    load = pair.load(storm(0.1))
+    command = pair.near.start_command("tls", "near", "--cluster", "calls", "on", "--watch", "--timeout", "20s")
+    output, _ = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 0, output
+    assert "0 plaintext" in output
+    assert "done" in output.splitlines()[-1]
+    assert pair.entry("calls")["retiring"] == 0
+    assert load.finish().failures == []
+
+
+def test_order_and_share_survive_an_upgrade(stage: Stage, authority: Authority) -> None:
+    pair = Opposites(stage, authority)
+    load = pair.load(storm(0.15))
+    pair.order("on", "--percent", "50", clusters=("calls",))
+    pair.wait_settled(within=IDLE + LONGEST, clusters=("calls",))
+    (before,) = pair.entry("calls")["endpoints"]
+    assert before["plaintext"] == before["tls"] == 4
+    assert pair.near.upgrade("--require-all").exit_code == 0
+    about = pair.entry("calls")
+    assert (about["wanted"], about["by"], about["percent"]) == ("on", "order", 50)
+    (after,) = about["endpoints"]
+    assert (after["plaintext"], after["tls"]) == (4, 4)
+    pair.order("configured", clusters=("calls",))
+    pair.wait_settled(within=IDLE + LONGEST, clusters=("calls",))
+    assert pair.entry("calls")["endpoints"][0]["tls"] == 0
+    assert load.finish().failures == []

@@ -30,10 +30,11 @@ class Absent(Exception):
 
 
 class Report(msgspec.Struct):
-    """What a client saw."""
+    """What a client saw, or a server. `idle`: connections that a server closed for their silence."""
 
     calls: int
     failures: list[str]
+    idle: int = 0
 
 
 def node() -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.config.loader import loads
 from proxy.encryption.control import TlsOrder, carry_out
 from tests.kit import bolt
-from tests.proxy.simulation import World
+from tests.proxy.metrics.scene import Counted
 from tests.proxy.tls.far import Far, server_context
 
 if TYPE_CHECKING:
@@ -76,13 +76,15 @@ class Changing:
         endpoints: str = "127.0.0.1:9000",
         encryption: str = "off",
         cluster: str = "",
+        shared: int = 1,
         tls: bool = True,
     ) -> None:
         """`encryption` and further keys of the `cluster` as they are written in the configuration."""
         self.context = server_context(authority.issue("edge"))
         self.trust = authority.file
         self._settings = {"endpoints": endpoints, "encryption": encryption, "cluster": cluster, "tls": tls}
-        self.world = World(loads(self._text()).config, moving=moving)
+        self._settings["shared"] = shared
+        self.world = Counted(loads(self._text()).config, moving=moving)
 
     def _text(self, **changes: Any) -> str:
         settings = self._settings = {**self._settings, **changes}
@@ -94,7 +96,7 @@ listeners:
   - {{name: web, address: 127.0.0.1:80, protocol: http1, cluster: app}}
   - {{name: rpc, address: 127.0.0.1:82, protocol: bolt, cluster: app}}
 clusters:
-  - {{name: app, shared_connections: 1, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}
+  - {{name: app, shared_connections: {settings["shared"]}, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}
     {settings["cluster"]}}}
 """
 
@@ -161,6 +163,12 @@ clusters:
         successor = self.accepted()
         self.world.wait(QUIET)
         return successor
+
+    @property
+    def retired(self) -> dict[str, int]:
+        """How the connections ended that were replaced, in all generations."""
+        found = self.world.only("upstream_retired")
+        return {name.rpartition(" ")[2]: int(value) for name, value in found.items()}
 
     @property
     def about(self) -> dict[str, Any]:
