@@ -62,15 +62,13 @@ def tls(
     """
     client = client_of(runtime_dir, name)
     order = _order(wanted, cluster, percent, ramp, endpoint, announce)
-    if order:
-        client.post("/tls", order)
-    if watch:
+    found = [client.post("/tls", order)] if order else _look(client, cluster)
+    if watch and found:
         try:
             _watch(client, cluster, timeout, as_json=as_json)
         except KeyboardInterrupt:
             click.echo(f"hotswap: {name}: no longer watched; it goes on", err=True)
         return
-    found = _look(client, cluster)
     if as_json:
         print_json({"clusters": found})
     elif order:

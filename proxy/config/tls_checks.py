@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.config.reach import named
+from proxy.config.tls_model import EncryptionConfig
 from proxy.tls.policy import has_short_tag, is_13, is_forward_secret
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _wanted(cluster: Part, problems: Problems) -> None:
     encryption: Part | None = cluster.value("encryption")
     own = [endpoint for endpoint in cluster.parts("endpoints") if "encryption" in endpoint.fields]
     asking = [(one, "encryption", one.value("encryption")) for one in own]
-    if encryption is not None:
+    if encryption is not None and ("wanted" not in encryption.written or "wanted" in encryption.fields):
         asking.append((encryption, "wanted", encryption.value("wanted") or "on"))
     for part, key, wanted in asking:
         if wanted != "off" and "tls" not in cluster.written:
@@ -139,5 +140,10 @@ def _wanted(cluster: Part, problems: Problems) -> None:
         problems.warn(*announcing[0].place("announces"), "nobody follows this; write encryption: follow")
     if not follows and told and encryption is not None:
         problems.warn(*encryption.place("announcements"), "nobody follows these; write wanted: follow")
-    if encryption is not None and encryption.value("percent") == 0:
+    if encryption is None:
+        return
+    shortest, longest = encryption.value("retry"), encryption.value("max_retry")
+    if longest is not None and longest < (shortest if shortest is not None else EncryptionConfig().retry):
+        problems.warn(*encryption.place("max_retry"), "every pause is as short as this; write one above retry")
+    if encryption.value("percent") == 0 and encryption.value("wanted") != "off":
         problems.warn(*encryption.place("percent"), "no connection is encrypted; write wanted: off, or a share")

@@ -52,8 +52,8 @@ class Announcements:
         self._watch.follow(paths)
         self._refused = {path: reason for path, reason in self._refused.items() if path in paths}
         for cluster in self._clusters:
-            if _path(cluster) is None and cluster.switch.wishes.file:
-                cluster.switch.read({})
+            if _path(cluster) is None and cluster.switch.wishes.file is not None:
+                cluster.switch.read(None)
         self.read()  # also before it owns: a handover waits for no file
 
     def start(self) -> None:

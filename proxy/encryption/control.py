@@ -80,6 +80,8 @@ def carry_out(server: ProxyServer, order: TlsOrder) -> None:
     cluster = server.clusters.get(order.cluster)
     if cluster is None:
         raise UsageError(f"there is no cluster {order.cluster!r}; there are {', '.join(server.clusters)}")
+    if not cluster.switch.concerned:
+        raise Refused(f"cluster {cluster.name} knows no TLS: add tls: {{ca: FILE}} to it, then reload")
     if (order.wanted is None) is (order.announces is None):
         raise UsageError("order either what is wanted of a cluster or what an endpoint announces")
     if order.announces is not None:
@@ -95,7 +97,7 @@ def _want(cluster: Cluster, order: TlsOrder) -> None:
     if order.endpoint:
         raise UsageError("a single endpoint announces; what is wanted of it alone stands in the configuration")
     if order.wanted not in {"off", "configured"} and not cluster.switch.wishes.possible:
-        raise Refused(f"cluster {cluster.name} has no tls: add tls: {{ca: FILE}} to it, then reload")
+        raise Refused(f"cluster {cluster.name} has no tls any more: add it again, then reload")
     wanted = None if order.wanted == "configured" else order.wanted
     log.info("encryption was ordered", extra=fields(cluster=cluster.name, wanted=order.wanted, percent=order.percent))
     cluster.switch.obey(None if wanted is None else Order(wanted, order.percent, order.ramp))
@@ -103,7 +105,7 @@ def _want(cluster: Cluster, order: TlsOrder) -> None:
 
 def _announce(cluster: Cluster, order: TlsOrder) -> None:
     name = str(Address.parse(order.endpoint))
-    known = [one.name for one in cluster.endpoints]
+    known = [one.name for one in cluster.endpoints] + [*cluster.switch.wishes.announced]
     if not cluster.config.original_dst and name not in known:
         raise UsageError(f"cluster {cluster.name} has no endpoint {name}; it has {', '.join(known[:10])}")
     log.info("an endpoint announces", extra=fields(cluster=cluster.name, endpoint=name, what=order.announces))

@@ -41,3 +41,5 @@ class WishesState(msgspec.Struct, array_like=True, frozen=True):
     share: int = 0
     """That which it has reached."""
     troubles: dict[str, TroubleState] = {}
+    file: dict[str, Announced] = {}
+    """What the file of announcements said."""

@@ -72,10 +72,11 @@ class Switch:
         self.wishes.proven(endpoint)  # at least it is worth a try
         self.changed()
 
-    def read(self, file: Mapping[str, Announced]) -> None:
-        """The file of announcements says this."""
-        for name, what in file.items():
-            if self.wishes.file.get(name) != what:
+    def read(self, file: Mapping[str, Announced] | None) -> None:
+        """The file of announcements says this; None: there is none any more."""
+        before = self.wishes.file or {}
+        for name, what in (file or {}).items():
+            if before.get(name) != what:
                 self.wishes.proven(name)
         self.wishes.file = file
         self.changed()

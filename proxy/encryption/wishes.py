@@ -52,8 +52,8 @@ class Wishes:
         """That of the control socket, if there is one."""
         self.announced: dict[str, Announced] = {}
         """On the control socket, by endpoint."""
-        self.file: Mapping[str, Announced] = {}
-        """In the file, by endpoint."""
+        self.file: Mapping[str, Announced] | None = None
+        """In the file, by endpoint; None if there is none, or nobody could read it yet."""
         self.troubles: dict[str, Trouble] = {}
         """By endpoint."""
         self._base = 0
@@ -113,7 +113,7 @@ class Wishes:
     def announces(self, endpoint: Endpoint) -> Announced:
         """What it says that it accepts."""
         name = endpoint.name
-        return self.announced.get(name) or self.file.get(name) or endpoint.announces or "plaintext"
+        return self.announced.get(name) or (self.file or {}).get(name) or endpoint.announces or "plaintext"
 
     def share(self, now: float) -> int:
         """Percent of the connections that are to be encrypted now."""
@@ -133,7 +133,7 @@ class Wishes:
 
     def grows(self, now: float) -> bool:
         """The share has not reached what is wanted."""
-        return self.share(now) < self.current.percent
+        return self.current.wanted != "off" and self.share(now) < self.current.percent
 
     # ---- what became of them ----
 
@@ -167,7 +167,16 @@ class Wishes:
         }
         self.share(now)
         age = now - (now if self._began is None else self._began)
-        return WishesState(self.order, self._configured, self.announced, age, self._base, self._reached, troubles)
+        return WishesState(
+            self.order,
+            self._configured,
+            self.announced,
+            age,
+            self._base,
+            self._reached,
+            troubles,
+            dict(self.file or {}),
+        )
 
     def load(self, saved: WishesState, now: float) -> None:
         """The counterpart of `save`."""
@@ -177,6 +186,8 @@ class Wishes:
             self._base, self._began = saved.share, None
         self._reached = saved.share
         self.announced = dict(saved.announced)
+        if self.file is None and self.config.announcements is not None and saved.file:
+            self.file = saved.file  # it has a mistake by now: what it said before stays
         self.troubles = {
             name: Trouble(one.failures, deadline(one.left, now), one.reason) for name, one in saved.troubles.items()
         }

@@ -96,8 +96,8 @@ listeners:
   - {{name: web, address: 127.0.0.1:80, protocol: http1, cluster: app}}
   - {{name: rpc, address: 127.0.0.1:82, protocol: bolt, cluster: app}}
 clusters:
-  - {{name: app, shared_connections: {settings["shared"]}, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}
-    {settings["cluster"]}}}
+  - {{name: app, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}{settings["cluster"]},
+     shared_connections: {settings["shared"]}}}
 """
 
     def configured(self, **changes: Any) -> Any:
