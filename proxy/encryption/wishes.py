@@ -153,6 +153,10 @@ class Wishes:
         """TLS to that endpoint works."""
         self.troubles.pop(name, None)
 
+    def blame(self) -> str:
+        """What to say of endpoints that could not be reached, if that is for want of TLS."""
+        return " by TLS, and its cluster allows nothing else" if self.troubles and self.config.strict else ""
+
     def resting_until(self, name: str) -> float:
         """When TLS to it may be tried, monotonic seconds."""
         trouble = self.troubles.get(name)

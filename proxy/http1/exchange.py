@@ -54,7 +54,7 @@ class Exchange(Ending):
         if endpoint is None:
             status = 504 if self.timed_out else 503
             self.step = MOVES[event][self.step]
-            self._reply(status, "no endpoint could be reached", late=self.timed_out)
+            self._reply(status, f"no endpoint could be reached{cluster.switch.wishes.blame()}", late=self.timed_out)
             return
         pool = endpoint.pool
         upstream: Http1Upstream | None = None

@@ -10,10 +10,12 @@ import pytest
 from tests.kit.bolt import REQUEST_CLASS
 from tests.kit.capture import Unpermitted
 from tests.kit.certificates import Authority
+from tests.kit.client import Client
 from tests.kit.load import Plan
-from tests.kit.opposite import IDLE, Opposites
+from tests.kit.opposite import IDLE, SERVICES, Opposites
 from tests.kit.processes import PATIENCE, finish_upgrade
 from tests.kit.stage import Stage
+from tests.kit.waiting import eventually
 from tests.kit.wiretap import Wiretap
 
 # Two hundred downstream connections.
@@ -100,6 +102,7 @@ def test_watching_ends_when_all_is_done(stage: Stage, authority: Authority) -> N
     assert load.finish().failures == []
 
 
+@pytest.mark.all
 def test_order_and_share_survive_an_upgrade(stage: Stage, authority: Authority) -> None:
     pair = Opposites(stage, authority)
     load = pair.load(storm(0.15))
@@ -115,4 +118,107 @@ def test_order_and_share_survive_an_upgrade(stage: Stage, authority: Authority) 
     pair.order("configured", clusters=("calls",))
     pair.wait_settled(within=IDLE + LONGEST, clusters=("calls",))
     assert pair.entry("calls")["endpoints"][0]["tls"] == 0
+    assert load.finish().failures == []
+
+
+# ---- servers whose TLS is broken, or missing ----
+
+
+def broken(pair: Opposites, kind: str, stranger: Authority) -> None:
+    """Let the TLS of `far` be unacceptable from now on."""
+    for listener in pair.far.config["listeners"]:
+        if kind == "refuses":
+            del listener["tls"], listener["tls_mode"]
+        else:
+            listener["tls"] = {"certificates": [stranger.issue("stranger").config]}
+    pair.far.write_config()
+    assert pair.far.upgrade("--require-all").exit_code == 0
+
+
+def mended(pair: Opposites, authority: Authority) -> None:
+    for listener in pair.far.config["listeners"]:
+        listener |= {"tls": {"certificates": [authority.issue("edge").config]}, "tls_mode": "permissive"}
+    pair.far.write_config()
+    assert pair.far.upgrade("--require-all").exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Nobody trusts it."""
+    return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        pytest.param("wrong certificate", "certificate of the peer is not accepted", id="wrong certificate"),
+        pytest.param("refuses", "", id="refuses", marks=pytest.mark.all),
+    ],
+)
+def test_no_request_is_lost_to_broken_tls_and_the_reason_is_told(
+    stage: Stage, authority: Authority, stranger: Authority, kind: str, reason: str
+) -> None:
+    pair = Opposites(stage, authority, retry="0.2s", max_retry="0.5s")
+    broken(pair, kind, stranger)
+    load = pair.load(storm(0.1))
+    pair.order("on")
+
+    def tried() -> bool:
+        return all(pair.entry(cluster)["endpoints"][0].get("failures", 0) >= 2 for cluster in SERVICES)
+
+    eventually(tried, within=PATIENCE, what="TLS was tried again and again")
+    assert load.turn().failures == []
+    for cluster in SERVICES:
+        (endpoint,) = pair.entry(cluster)["endpoints"]
+        assert endpoint["tls"] == 0
+        assert reason in endpoint["reason"], endpoint
+        assert endpoint["reason"]
+    failures = pair.near.figures("hotswap_upstream_encryption_failures_total")
+    assert all(count >= 2 for count in failures.values())
+    mended(pair, authority)
+    pair.wait_settled(within=IDLE + LONGEST)
+    assert all(pair.entry(cluster)["endpoints"][0]["plaintext"] == 0 for cluster in SERVICES)
+    assert load.finish().failures == []
+
+
+def test_strict_cluster_fails_requests_with_a_clear_error(
+    stage: Stage, authority: Authority, stranger: Authority
+) -> None:
+    pair = Opposites(stage, authority, strict=True)
+    broken(pair, "wrong certificate", stranger)
+    pair.order("on")
+    with Wiretap(pair.ports, IN_THE_CLEAR) as wire, Client(pair.web) as client:
+        client.get("/echo")
+        answer = client.response()
+        assert answer.status == 503
+        assert b"TLS" in answer.body
+    assert wire.seen.total() == 0
+    (endpoint,) = pair.entry("app")["endpoints"]
+    assert "certificate of the peer is not accepted" in endpoint["reason"]
+    pair.order("off")
+    with Client(pair.web) as client:
+        client.get("/echo")
+        assert client.response().status == 200
+
+
+def test_clients_follow_each_server_as_it_announces(stage: Stage, authority: Authority) -> None:
+    """In the file, and through an upgrade of the client's side; then back."""
+    pair = Opposites(stage, authority, wanted="follow", announcements="announced.yaml")
+    load = pair.load(storm(0.1))
+    file = pair.near.config_file.with_name("announced.yaml")
+    web, rpc = pair.addresses
+    file.write_text(f"{rpc}: tls\n")
+    eventually(lambda: pair.entry("calls")["endpoints"][0]["tls"], within=PATIENCE, what="it follows")
+    pair.wait_settled(within=IDLE + LONGEST)
+    assert pair.near.upgrade("--require-all").exit_code == 0
+    file.write_text(f"{rpc}: tls\n{web}: tls\n")
+    eventually(lambda: pair.entry("app")["endpoints"][0]["tls"], within=PATIENCE, what="the other one does, too")
+    pair.wait_settled(within=IDLE + LONGEST)
+    assert [pair.entry(cluster)["endpoints"][0]["plaintext"] for cluster in SERVICES] == [0, 0]
+    file.unlink()
+    eventually(
+        lambda: [pair.entry(cluster)["endpoints"][0]["tls"] for cluster in SERVICES] == [0, 0],
+        within=IDLE + LONGEST,
+        what="nobody announces it any more",
+    )
     assert load.finish().failures == []

@@ -28,8 +28,10 @@ FEW = 64  # too few to take over, and just enough for the breeze after a start f
 AMPLE = "30s"  # for an attempt whose end no deadline decides
 SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the new generation does not matter
 
-# By TLS, the destination owns in the end, the source does, and the destination has it and is gone.
+# The destination owns in the end, the source does, and the destination has it and is gone.
 TELLING = {"source.send_final.after", "destination.take_byte.after", "destination.send_owned.after"}
+# Both are gone, which the command finds out after some seconds.
+GONE = "source.thaw.before"
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +152,9 @@ def points(role: str) -> list[str]:
 
 
 def marks(point: str, *, tls: bool) -> tuple[pytest.MarkDecorator, ...]:
-    """Before every action, and where it tells most, each time; the rest, which takes two minutes, in test-all."""
-    return () if point in TELLING or (point.endswith(".before") and not tls) else (pytest.mark.all,)
+    """Before every action, and where it tells most, each time; the rest, which takes three minutes, in test-all."""
+    tells = point == GONE or (point.endswith(".before") and outcome_of(KILLED, point) is not Outcome.NOBODY)
+    return () if point in TELLING or (tells and not tls) else (pytest.mark.all,)
 
 
 @pytest.mark.parametrize(

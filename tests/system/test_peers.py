@@ -49,6 +49,7 @@ def test_curl_keeps_its_one_connection(edge: Edge) -> None:
     assert output.splitlines() == [f"200 1 {size}", *[f"200 0 {size}"] * 5]
 
 
+@pytest.mark.all
 def test_curl_uploads_slowly(edge: Edge, tmp_path: Path) -> None:
     body = os.urandom(3_000_000)
     (tmp_path / "body").write_bytes(body)
@@ -75,6 +76,7 @@ def assert_all_succeeded(output: str) -> None:
     assert "3200 2xx, 0 3xx, 0 4xx, 0 5xx" in output, output
 
 
+@pytest.mark.all
 def test_h2load_sees_no_error(edge: Edge) -> None:
     assert_all_succeeded(edge.run_through_upgrades(h2load(edge.web, "/bytes?n=1000"), UPGRADES))
 
@@ -129,7 +131,10 @@ def start_server(stage: Stage, argv: list[str], address: str) -> None:
     eventually(answers, within=PATIENCE, what=f"{argv[0]} listens")
 
 
-@pytest.mark.parametrize("start", [start_nginx, start_haproxy], ids=["nginx", "haproxy"])
+@pytest.mark.parametrize(
+    "start",
+    [pytest.param(start_nginx, id="nginx"), pytest.param(start_haproxy, id="haproxy", marks=pytest.mark.all)],
+)
 def test_a_foreign_upstream_serves_every_request(stage: Stage, start: object) -> None:
     address = loopback()
     assert callable(start)

@@ -137,6 +137,7 @@ def update_keys(clients: list[OpensslClient], conversations: list[Conversation],
     turn_all(conversations)
 
 
+@pytest.mark.all
 def test_clients_of_every_library_notice_nothing(
     stage: Stage, authority: Authority, upstreams: Upstreams, tmp_path: Path
 ) -> None:
@@ -261,6 +262,7 @@ def behind(protocol: str, authority: Authority, *addresses: str) -> tuple[Config
     return config, listeners
 
 
+@pytest.mark.all
 def test_openssl_and_python_servers_notice_nothing(stage: Stage, authority: Authority, tmp_path: Path) -> None:
     """s_server of 1.3 sends key updates in between, which only it can ask for."""
     pair = authority.issue()
@@ -314,7 +316,8 @@ def test_a_node_server_notices_nothing(stage: Stage, authority: Authority, tmp_p
         assert server.told() == ""
 
 
-@pytest.mark.parametrize("version", ["1.2", pytest.param("1.3", marks=pytest.mark.all)])
+@pytest.mark.all
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_nginx_server_notices_nothing(stage: Stage, authority: Authority, tmp_path: Path, version: Version) -> None:
     pair, address = authority.issue(), loopback()
     server = f"""
