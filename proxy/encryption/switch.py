@@ -212,6 +212,9 @@ class Switch:
         """Dial a successor, unless enough are under way or one failed a moment ago."""
         mix, limits = old.endpoint.mix, self._cluster.limits
         enough = len(mix.spares) >= min(MOST_SPARES, mix.plain if old.tls is None else mix.secure)
+        if not old.exclusive and not enough:  # shared ones wait for no idleness: never more of a version than go
+            coming = sum(one.replaces(old) for one in mix.spares.values())
+            enough = coming >= sum(one.replaces(old) for one in self._unfit(old.endpoint, now))
         if enough or old.plane.draining or self.wishes.resting_until(old.endpoint.name) > now:
             return
         if limits is None or not limits.excess(dials=True):

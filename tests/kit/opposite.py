@@ -28,8 +28,11 @@ SERVICES = ("app", "calls")
 class Opposites:
     """Both, serving."""
 
-    def __init__(self, stage: Stage, authority: Authority, *, idle: float = IDLE, **encryption: Any) -> None:
-        """`encryption` as in the configuration of both clusters; `wanted: off` unless it says something else."""
+    def __init__(self, stage: Stage, authority: Authority, *, idle: float | None = IDLE, **encryption: Any) -> None:
+        """`encryption` as in the configuration of both clusters; `wanted: off` unless it says something else.
+
+        No `idle`: as nobody configured anything, 75 seconds.
+        """
         self.stage = stage
         self.behind: Upstreams = stage.upstreams(("http", "127.0.0.1:0"), ("bolt", "127.0.0.1:0"))
         self.far = stage.instance(far(self.behind.addresses, authority, idle))
@@ -86,26 +89,26 @@ def entry(instance: Instance, cluster: str) -> dict[str, Any]:
     return next(one for one in clusters if one["name"] == cluster)
 
 
-def far(behind: list[str], authority: Authority, idle: float) -> Config:
+def far(behind: list[str], authority: Authority, idle: float | None) -> Config:
     """The configuration of the proxy on the side of the servers."""
     both = {"tls": {"certificates": [authority.issue("edge").config]}, "tls_mode": "permissive"}
-    seconds = f"{idle:g}s"
+    both |= {} if idle is None else {"keepalive_timeout": f"{idle:g}s"}
     return {
         "name": "far",
         "listeners": [
-            {"name": "web", "address": loopback(), "protocol": "http1", "cluster": "app", "keepalive_timeout": seconds}
-            | both,
-            {"name": "rpc", "address": loopback(), "protocol": "bolt", "cluster": "calls", "keepalive_timeout": seconds}
-            | both,
+            {"name": "web", "address": loopback(), "protocol": "http1", "cluster": "app"} | both,
+            {"name": "rpc", "address": loopback(), "protocol": "bolt", "cluster": "calls"} | both,
         ],
         "clusters": [{"name": "app", "endpoints": behind[:1]}, {"name": "calls", "endpoints": behind[1:]}],
     }
 
 
-def near(behind: list[str], authority: Authority, idle: float, encryption: Config) -> Config:
+def near(behind: list[str], authority: Authority, idle: float | None, encryption: Config) -> Config:
     """The configuration of the proxy on the side of the clients."""
     tls = {"tls": {"ca": str(authority.file), "sni": "edge.test"}, "encryption": encryption}
     patient = {"keepalive_timeout": "2h"}
+    app = {} if idle is None else {"keepalive_timeout": f"{idle / 2:g}s"}
+    calls = {} if idle is None else {"heartbeat_interval": f"{idle / 4:g}s"}
     return {
         "name": "near",
         "listeners": [
@@ -113,7 +116,7 @@ def near(behind: list[str], authority: Authority, idle: float, encryption: Confi
             {"name": "rpc", "address": loopback(), "protocol": "bolt", "cluster": "calls"} | patient,
         ],
         "clusters": [
-            {"name": "app", "endpoints": behind[:1], "keepalive_timeout": f"{idle / 2:g}s", "max_idle": 1000} | tls,
-            {"name": "calls", "endpoints": behind[1:], "heartbeat_interval": f"{idle / 4:g}s"} | tls,
+            {"name": "app", "endpoints": behind[:1], "max_idle": 1000} | app | tls,
+            {"name": "calls", "endpoints": behind[1:]} | calls | tls,
         ],
     }

@@ -22,6 +22,7 @@ from tests.kit.wiretap import Wiretap
 STORM = Plan(busy=110, idle=10, streams=15, uploads=15, bolt=50, rate=400, bolt_rate=600, bolt_calls=8)
 STORM_SECONDS = {"stream_seconds": 2.0, "upload_pause": 1.0}
 ROUNDS = 10
+USUAL_IDLE = 75.0
 LONGEST = 4.0
 """Seconds: the longest request, and what a loaded machine takes for everything else."""
 IN_THE_CLEAR = (b" HTTP/1.1\r\n", b"HTTP/1.1 200 ", REQUEST_CLASS)
@@ -37,13 +38,18 @@ def storm(share: float = 1.0) -> Plan:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("share", "rounds"), [(0.15, 1), pytest.param(1.0, ROUNDS, marks=pytest.mark.all)], ids=["once", "ten times"]
+    ("share", "rounds", "idle"),
+    [
+        pytest.param(0.15, 1, IDLE, id="once"),
+        pytest.param(1.0, ROUNDS, IDLE, id="ten times", marks=pytest.mark.all),
+        pytest.param(1.0, 2, None, id="by the defaults", marks=pytest.mark.soak),
+    ],
 )
 def test_nobody_notices_that_it_is_switched_on_and_off(
-    stage: Stage, authority: Authority, share: float, rounds: int
+    stage: Stage, authority: Authority, share: float, rounds: int, idle: float | None
 ) -> None:
     """With an upgrade of either proxy in the middle of each change."""
-    pair = Opposites(stage, authority)
+    pair = Opposites(stage, authority, idle=idle)
     load = pair.load(storm(share))
     try:
         capture = stage.capture([*pair.ports, *pair.near_ports])
@@ -56,7 +62,7 @@ def test_nobody_notices_that_it_is_switched_on_and_off(
         pair.order(wanted)
         upgrade = finish_upgrade(next(upgraded).start_upgrade("--require-all"))
         assert upgrade.exit_code == 0, upgrade.text
-        pair.wait_settled(within=IDLE + LONGEST)
+        pair.wait_settled(within=(idle or USUAL_IDLE) + LONGEST)
         assert load.turn().failures == []
         before, replaced = replaced, pair.retired()
         assert all(replaced[cluster] != before.get(cluster) for cluster in replaced), "both were replaced"

@@ -238,6 +238,25 @@ def test_versions_are_replaced_each_by_its_own(changing: Build) -> None:
     assert sorted(one.id for one in bolt.FrameReader().feed(client.take())) == [7, 9]
 
 
+def test_change_leaves_no_more_connections_than_may_be_shared(changing: Build) -> None:
+    scene = changing()
+    clients = [scene.world.connect("rpc") for _ in range(2)]
+    for client, dialect in zip(clients, (V1, V2), strict=True):
+        client.send(bolt.call(dialect, 7, b"first"))
+        scene.accepted()
+    scene.order("on")
+    for number in (8, 9, 10):  # of one version alone, a pick each
+        clients[0].send(bolt.call(V1, number, b"more"))
+    successors = []
+    while scene.world.dials:
+        successors.append(scene.accepted())
+    for one in successors:
+        one.beat()
+    while scene.world.dials:
+        scene.accepted().beat()
+    assert scene.counts == (0, 2)
+
+
 def test_way_back_before_the_change_is_over(changing: Build) -> None:
     scene = changing()
     client, plain, frame = scene.rpc()
