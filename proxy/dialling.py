@@ -73,12 +73,15 @@ class Dials:
         """See `Plane.in_plaintext`. Of a connection that is lost before it was there this is asked, whatever it is."""
         if not isinstance(connection, Upstream):
             return False
-        handshaking = isinstance(connection.tls, Handshake)
-        if not handshaking and not connection.spare:
+        if isinstance(connection.tls, Handshake):
+            connection.secured = True
+        if not connection.secured and not connection.spare:
             return False
         reason = reason or os.strerror(code).lower()
         if not connection.endpoint.cluster.switch.refused(connection, reason, self._reactor.now):
             return False
+        connection.secured = False
+        connection.give_time(self._reactor.now + connection.endpoint.cluster.config.connect_timeout)
         self._again(connection)
         return True
 

@@ -107,6 +107,11 @@ class Endpoint:
         """What it accepts, by the configuration."""
         self.mix = Mix()
 
+    @property
+    def whole(self) -> Endpoint:
+        """The member of the cluster that this is, or is a guise of."""
+        return self
+
     def begin(self) -> None:
         """One more stream uses this endpoint."""
         self.in_flight += 1
@@ -164,7 +169,7 @@ class Endpoint:
         """In use, being made, idle, shared."""
         if self.shared:
             return sum(len(pool) for pool in self.shared.values())
-        return self.in_flight + len(self.pool)
+        return self.in_flight + len(self.pool) + len(self.mix.spares)
 
     def pooled(self) -> list[Upstream]:
         """What may be picked for the next stream: those in the pool, oldest first, and those that are shared."""
@@ -179,6 +184,8 @@ class Endpoint:
     def leave(self) -> bool:
         """Close what is idle, and what will be. True while something is under way."""
         self.pool.limit = 0
+        for spare in self.mix.spares:
+            spare.close()
         for connection in self.pool.connections():
             connection.close()
         for pool in self.shared.values():
@@ -218,6 +225,11 @@ class Guise(Endpoint):
         self.key = key
         self.pool = Corner(whole.pool)
         self.encryption, self.announces, self.mix = whole.encryption, whole.announces, whole.mix
+
+    @property
+    def whole(self) -> Endpoint:
+        """See `Endpoint`."""
+        return self._whole
 
     @property
     def watch(self) -> Watch | None:

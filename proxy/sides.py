@@ -6,6 +6,7 @@ from errno import ECANCELED, EPROTO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from proxy.connection import Connection
+from proxy.tls.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ class Downstream(Connection):
 class Upstream(Connection):
     """A connection that we opened to an endpoint."""
 
-    __slots__ = ("_counted", "endpoint", "preface", "spare")
+    __slots__ = ("_counted", "endpoint", "preface", "secured", "spare", "spurned")
 
     pooled: ClassVar[bool] = False
     """It serves one use after the other: whether it is encrypted counts, and it may be replaced."""
@@ -79,6 +80,10 @@ class Upstream(Connection):
         """What goes before the TLS handshake."""
         self.spare = False
         """It is to take the place of another and does not serve yet."""
+        self.secured = False
+        """TLS was begun. Derived."""
+        self.spurned = False
+        """It ended by an alert, and TLS had not brought a byte of the endpoint by then. Derived."""
         self._counted: tuple[Mix, bool] | None = None
         """Where it counts, and whether as encrypted. Derived."""
 
@@ -106,18 +111,29 @@ class Upstream(Connection):
     def detached(self) -> None:
         """It ended, or lives elsewhere now."""
         if self.pooled:
-            self.endpoint.mix.spares.pop(self.serial, None)
+            self.endpoint.mix.coming.pop(self.serial, None)
             self._count_as(None)
+
+    def over(self) -> None:
+        """Remember what its TLS was worth."""
+        tls = self.tls
+        self.spurned = isinstance(tls, Session) and tls.unheard and tls.error is not None
+
+    def accepted(self) -> None:
+        """TLS brought a first byte of the endpoint."""
+        self.endpoint.cluster.switch.proven(self.endpoint)
 
     def recount(self) -> None:
         """Count where it counts now: see `proxy.encryption`."""
+        self.secured |= self.tls is not None
         if not self.pooled:
             return
-        if self.spare:
-            self.endpoint.mix.spares[self.serial] = self
+        coming = self.connecting or self.spare
+        if coming:
+            self.endpoint.mix.coming[self.serial] = self
         else:
-            self.endpoint.mix.spares.pop(self.serial, None)
-        serving = self.fd >= 0 and not self.connecting and not self.spare and self.serves
+            self.endpoint.mix.coming.pop(self.serial, None)
+        serving = self.fd >= 0 and not coming and self.serves
         self._count_as((self.endpoint.mix, self.tls is not None) if serving else None)
 
     def _count_as(self, now: tuple[Mix, bool] | None) -> None:
@@ -147,6 +163,14 @@ class Upstream(Connection):
         """That end came: by the endpoint (``peer``), by us (``own``), or because it took too long (``deadline``)."""
         self.endpoint.meters.retired(how).inc()
 
+    def refused(self) -> bool:
+        """It ended: whether because the endpoint refused us behind the handshake, as servers of TLS 1.3 do.
+
+        Then nothing of what it was sent was looked at. True if it may be sent again, in plaintext.
+        """
+        switch = self.endpoint.cluster.switch
+        return self.spurned and switch.refused(self, "it refused us behind the handshake", self.plane.now)
+
     def under_way(self) -> Mapping[str, int]:
         """Requests that only this connection knows of, by the names of the listeners that they came through."""
         return {}
@@ -166,8 +190,8 @@ class Upstream(Connection):
 
     def renumbered(self, former: int) -> None:
         """It got another serial, so that it is another connection for a destination."""
-        if self.endpoint.mix.spares.pop(former, None) is not None:
-            self.endpoint.mix.spares[self.serial] = self
+        if self.endpoint.mix.coming.pop(former, None) is not None:
+            self.endpoint.mix.coming[self.serial] = self
 
     def begin_secure(self) -> None:
         """It is there, and TLS is next: the header goes before that. Nothing else was sent so far."""
@@ -178,6 +202,9 @@ class Upstream(Connection):
         """It is dialled once more: the counterpart of `begin_secure`, which may not be wanted any more by then."""
         if self.preface:
             self.outbox, self.preface = self.preface + self.outbox, b""
+
+    def give_time(self, when: float) -> None:
+        """It is dialled once more, in plaintext: it may take until then."""
 
     def describe(self) -> dict[str, Any]:
         """With where it goes to."""

@@ -182,10 +182,9 @@ class TcpDownstream(Counted, Downstream):
         upstream = self.peer
         if upstream is None:
             self.close()
-        elif self.connect_by <= now < self.until and self.plane.in_plaintext(upstream, TOO_SLOW):
-            self.connect_by = now + self.cluster.config.connect_timeout
-            self.changes += 1
         elif self.connect_by <= now < self.until:
+            if self.plane.in_plaintext(upstream, TOO_SLOW):
+                return
             upstream.endpoint.unreachable(now, late=True)
             self.part()
             upstream.close()
@@ -263,6 +262,13 @@ class TcpUpstream(Counted, Upstream):
         """And no longer."""
         super().detached()
         self.endpoint.end()
+
+    def give_time(self, when: float) -> None:
+        """See `Upstream`. The downstream has the deadline."""
+        downstream: TcpDownstream = self.peer
+        downstream.connect_by = when
+        downstream.changes += 1
+        downstream.wake(when)
 
     def connected(self) -> None:
         """Start to relay."""

@@ -59,6 +59,7 @@ class Ledger(Framed, Upstream):
         "feeders_awaited",
         "heard",
         "inbox",
+        "kept",
         "last_id",
         "retire_by",
         "retiring",
@@ -102,7 +103,9 @@ class Ledger(Framed, Upstream):
         self.retire_by = inf
         """Another took its place: it ends by then at the latest, once nothing is under way."""
         self.unsent: bytes | bytearray = b""
-        """At the end: frames of which not a byte was sent."""
+        """At the end: frames of which not a byte was sent, or looked at."""
+        self.kept: bytes | bytearray = b""
+        """Sent by TLS that has not brought an answer yet, and may be refused still."""
         self.awaited: dict[int, list[int]] = {}
         """While being restored: the downstreams, by serial, that are still to come, with their calls."""
         self.caller_awaited = 0
@@ -207,6 +210,8 @@ class Ledger(Framed, Upstream):
                 self.plane.io_failed(self, failure)
             else:
                 self.active = self.spoke = now
+                if tls is not None and tls.unheard:
+                    self.kept += out[:count]
                 count_out = self.count_out  # see `Connection.readable`
                 count_out(count)
                 if count == len(out):
@@ -218,24 +223,6 @@ class Ledger(Framed, Upstream):
                     self.torn = torn_by(out, self.torn, count)
                     self.outbox = out[count:]
         self.plane.follow(self)
-
-    def renumbered(self, former: int) -> None:
-        """See `Upstream`."""
-        super().renumbered(former)
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None and pool.members.pop(former, None) is not None:
-            pool.add(self)
-
-    def begin_secure(self) -> None:
-        """See `Upstream`. Calls wait behind the header."""
-        if self.torn:
-            self.preface, self.outbox = bytes(self.outbox[: self.torn]), self.outbox[self.torn :]
-            self.torn = 0
-
-    def begin_anew(self) -> None:
-        """See `Upstream`."""
-        self.torn += len(self.preface)
-        super().begin_anew()
 
     # ---- the value ----
 
@@ -282,6 +269,7 @@ class Ledger(Framed, Upstream):
                 self.retiring,
                 self.spare,
                 remaining(self.retire_by, now),
+                bytes(self.kept),
             )
         )
 
@@ -306,6 +294,7 @@ class Ledger(Framed, Upstream):
         self.torn = saved.torn
         self.retiring, self.spare = saved.retiring, saved.spare
         self.retire_by = deadline(saved.retire_left, now)
+        self.kept = saved.kept
         under_way = [call for call in saved.calls if call.caller]  # the others are oneway
         serials = {call.caller for call in under_way}
         serials.update(saved.feeders)

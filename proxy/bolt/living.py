@@ -60,6 +60,28 @@ class Living(Ledger):
             self.send(heartbeat(self.version, self.next_id()))
         self.wake(self.due())
 
+    def renumbered(self, former: int) -> None:
+        """See `Upstream`."""
+        super().renumbered(former)
+        pool = self.endpoint.shared.get(self.version)
+        if pool is not None and pool.members.pop(former, None) is not None:
+            pool.add(self)
+
+    def begin_secure(self) -> None:
+        """See `Upstream`. Calls wait behind the header."""
+        if self.torn:
+            self.preface, self.outbox = bytes(self.outbox[: self.torn]), self.outbox[self.torn :]
+            self.torn = 0
+
+    def begin_anew(self) -> None:
+        """See `Upstream`."""
+        self.torn += len(self.preface)
+        super().begin_anew()
+
+    def give_time(self, when: float) -> None:
+        """See `Upstream`."""
+        self.connect_by = when
+
     # ---- replaced: see `Upstream` ----
 
     @property
@@ -93,6 +115,11 @@ class Living(Ledger):
         pool.add(self)
         self.recount()
         self.endpoint.cluster.switch.succeeded(self, self.plane.now)
+
+    def accepted(self) -> None:
+        """See `Upstream`. What was sent so far was looked at."""
+        super().accepted()
+        self.kept = b""
 
     def relieve(self) -> None:
         """See `Upstream`. Its calls finish, then it is silent until the server closes it."""
@@ -160,12 +187,16 @@ class Living(Ledger):
 
     def over(self) -> None:
         """Count how it went, if another took its place."""
+        super().over()
         if self.retires:
-            self.retired("cut" if self.calls or not self.eof else "peer")
+            self.retired("cut" if self.calls else "peer")
             self.retire_by = inf
 
-    def lost(self, status: int, unreachable: str = "") -> None:
-        """The connection is closed. Calls that never left go elsewhere, the others fail with this status."""
+    def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
+        """The connection is closed. Calls that never left go elsewhere, the others fail with this status.
+
+        `unseen`: nothing that left was looked at, so that is no attempt.
+        """
         raise NotImplementedError
 
     def not_connected(self) -> None:
@@ -183,7 +214,8 @@ class Living(Ledger):
         if pool is not None:
             pool.discard(self)
         self.endpoint.in_flight -= len(self.calls)
-        self.unsent = self.outbox[self.torn :]
+        self.unsent = self.kept + self.outbox if self.spurned else self.outbox[self.torn :]
+        self.kept = b""
 
     # ---- deadlines ----
 
@@ -202,7 +234,7 @@ class Living(Ledger):
             self._time_out(now)
         if self.connecting or self.spare:
             if self.connect_by <= now:
-                self._too_slow(now)
+                self._too_slow()
             return
         if self.silent:
             if self.retire_by <= now:
@@ -223,10 +255,8 @@ class Living(Ledger):
         self.beaten = now
         self.send(heartbeat(self.version, self.next_id()))
 
-    def _too_slow(self, now: float) -> None:
+    def _too_slow(self) -> None:
         if self.plane.in_plaintext(self, TOO_SLOW):
-            self.connect_by = now + self.endpoint.cluster.config.connect_timeout
-            self.wake(self.connect_by)
             return
         self.close()
         self.not_connected()

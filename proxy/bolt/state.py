@@ -111,3 +111,5 @@ class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
     """It is to take the place of another and has not proven itself yet."""
     retire_left: float | None = None
     """Another took its place: seconds until it is closed if the server does not."""
+    kept: bytes = b""
+    """Sent by TLS that the server may still refuse."""

@@ -180,7 +180,7 @@ class BoltUpstream(Living):
             raise BadFrame("the CRC is wrong")
         if head.type and head.command == HEARTBEAT:
             self.send(heartbeat_answer(head))
-        elif self.spare and head.command == HEARTBEAT:
+        elif self.spare and head.command == HEARTBEAT and not self.closed:  # a GOAWAY may have gone before it
             self.proven()
         elif head.type and head.command == CALL:
             self._pushed(buffer[at:end], head)
@@ -238,6 +238,9 @@ class BoltUpstream(Living):
 
     def cut(self) -> None:
         """See `Living`."""
+        if self.refused():
+            self.lost(CLOSED, unseen=True)
+            return
         if self.calls:
             self.endpoint.lost(self.plane.now)
         self.lost(CLOSED)
@@ -247,9 +250,9 @@ class BoltUpstream(Living):
         self.close()
         self.lost(CLOSED)
 
-    def lost(self, status: int, unreachable: str = "") -> None:
+    def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
         """See `Living`."""
-        if self.spare:
+        if self.spare and not unseen:
             self.endpoint.cluster.switch.refused(self, "it was closed before it answered", self.plane.now)
         calls, again, unsent = self.calls, self.again, self.unsent
         self.calls, self.again, self.unsent = {}, {}, b""
@@ -263,7 +266,7 @@ class BoltUpstream(Living):
             attempts, tried = again.get(head.id, (0, ()))
             if unreachable:
                 tried = (*tried, unreachable)
-            else:
+            elif not unseen:
                 attempts += 1
             if call is None:
                 call = (None, 0, inf, head.codec, head.ver1, None, self.plane.now, "")

@@ -133,6 +133,9 @@ def _wanted(cluster: Part, problems: Problems) -> None:
             problems.error(
                 *part.place(key), f"{key} is {wanted} and needs tls; add tls: {{ca: FILE}} to the cluster, or write off"
             )
+    if cluster.value("endpoints") == () and any(wanted == "follow" for _, _, wanted in asking):
+        part, key, _ = next(one for one in asking if one[2] == "follow")
+        problems.error(*part.place(key), "with endpoints: original_dst nobody announces anything; write on or off")
     follows = any(wanted == "follow" for _, _, wanted in asking)
     told = encryption is not None and "announcements" in encryption.written
     announcing = [one for one in cluster.parts("endpoints") if "announces" in one.fields]

@@ -6,7 +6,9 @@ A connection is plaintext or TLS for its whole life, so the change is one of con
                                                   ^---failed, again after a pause
 
 wishes          what is wanted of each endpoint, from configuration, orders, announcements, shares and failures
-switch          compares that with the connections of one cluster, replaces and retires them
+mix             how many of an endpoint's connections are encrypted
+measure         holds that against what is wanted
+switch          replaces and retires what does not fit
 announcements   the files in which endpoints announce what they accept
 control         what the control socket shows, and the orders it takes
 state           what moves with an upgrade

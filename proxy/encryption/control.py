@@ -98,6 +98,8 @@ def _want(cluster: Cluster, order: TlsOrder) -> None:
         raise UsageError("a single endpoint announces; what is wanted of it alone stands in the configuration")
     if order.wanted not in {"off", "configured"} and not cluster.switch.wishes.possible:
         raise Refused(f"cluster {cluster.name} has no tls any more: add it again, then reload")
+    if order.wanted == "follow" and cluster.config.original_dst:
+        raise Refused(f"cluster {cluster.name} has endpoints: original_dst, of which none announces; order on or off")
     wanted = None if order.wanted == "configured" else order.wanted
     log.info("encryption was ordered", extra=fields(cluster=cluster.name, wanted=order.wanted, percent=order.percent))
     cluster.switch.obey(None if wanted is None else Order(wanted, order.percent, order.ramp))
@@ -106,7 +108,7 @@ def _want(cluster: Cluster, order: TlsOrder) -> None:
 def _announce(cluster: Cluster, order: TlsOrder) -> None:
     name = str(Address.parse(order.endpoint))
     known = [one.name for one in cluster.endpoints] + [*cluster.switch.wishes.announced]
-    if not cluster.config.original_dst and name not in known:
+    if name not in known:
         raise UsageError(f"cluster {cluster.name} has no endpoint {name}; it has {', '.join(known[:10])}")
     log.info("an endpoint announces", extra=fields(cluster=cluster.name, endpoint=name, what=order.announces))
     cluster.switch.announce(name, None if order.announces == "configured" else order.announces)

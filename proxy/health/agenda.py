@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from proxy.encryption.switch import Switch
     from proxy.health.healing import Healing
     from proxy.plane import Plane
+
+
+PAUSE = 1.0
+"""Seconds until somebody is looked at again that raised."""
+
+log = logging.getLogger("proxy")
 
 
 class Agenda:
@@ -43,4 +50,8 @@ class Agenda:
                 healing.alarm(now, self._plane)
         for switch in self._switches:
             if switch.due <= now and not self._plane.draining:
-                switch.alarm(now)
+                try:
+                    switch.alarm(now)
+                except Exception as bug:
+                    log.exception("a bug in changing connections over", exc_info=bug)
+                    switch.due = now + PAUSE

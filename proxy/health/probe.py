@@ -105,8 +105,14 @@ class Probe(Upstream):
         """The endpoint cannot be reached."""
         self._tell(os.strerror(errno).lower())
 
+    def give_time(self, when: float) -> None:
+        """See `Upstream`."""
+        self.deadline = when
+
     def failed(self, errno: int) -> None:
-        """It hung up."""
+        """It hung up. One that refuses TLS alone is asked in plaintext next time."""
+        if self.refused():
+            return
         self._tell(os.strerror(errno).lower())
 
     def due(self) -> float:
@@ -116,9 +122,6 @@ class Probe(Upstream):
     def expired(self, now: float) -> None:
         """It takes too long: the endpoint, or its TLS, which it may do without."""
         if self.connecting and self.plane.in_plaintext(self, TOO_SLOW):
-            check = None if self.endpoint.watch is None else self.endpoint.watch.check
-            self.deadline = now + (check.timeout if check is not None else 0.0)
-            self.wake(self.deadline)
             return
         self._tell("no answer in time")
 

@@ -65,19 +65,20 @@ class Exchange(Ending):
             changes = upstream is not None and not endpoint.mix.settled
             if changes and not cluster.switch.admits(upstream, self.plane.now):  # type: ignore[arg-type]
                 upstream = None
-        if cluster.limits is not None:
-            found = upstream is not None or (any_idle and len(pool) > 0)
-            excess = cluster.limits.admit(self, dials=not found)
-            if excess:
-                self.step = MOVES[event][self.step]
-                self._reply(503, excess)
-                return
         if upstream is not None:
             pool.discard(upstream)
         elif any_idle:  # an http1 listener's pools hold nothing else
             settled = endpoint.mix.settled
             idle = pool.acquire() if settled else cluster.switch.acquire(endpoint, self.plane.now)
             upstream = idle  # type: ignore[assignment]
+        if cluster.limits is not None:
+            excess = cluster.limits.admit(self, dials=upstream is None)
+            if excess:
+                if upstream is not None:
+                    pool.restore(upstream, idle=True)
+                self.step = MOVES[event][self.step]
+                self._reply(503, excess)
+                return
         if upstream is not None:
             upstream.take(self)
             self._send_held(upstream)
@@ -100,7 +101,7 @@ class Exchange(Ending):
             self.wake(self.due())
         else:
             self._sent()
-        if self.method not in IDEMPOTENT:
+        if self.method not in IDEMPOTENT and not (upstream.tls is not None and upstream.tls.unheard):
             self.held = b""
 
     def _sent(self) -> None:
@@ -139,6 +140,15 @@ class Exchange(Ending):
                 self.cluster.meters.retries.inc()
         else:
             self._reply(502, "the upstream closed the connection without an answer")
+        if self.peer is None:
+            self._proceed()
+
+    def refused(self) -> None:
+        """TLS was refused before anything was looked at: send it again, whatever it is, in plaintext."""
+        if not self.held:  # its body was read meanwhile
+            self.lost()
+            return
+        self._dispatch(Event.LOST)
         if self.peer is None:
             self._proceed()
 

@@ -19,7 +19,7 @@ from hotswap.swappable import Schema
 from proxy.http1.state import MirrorState
 from proxy.proxy_protocol.header import LONGEST, BadHeader, parse
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import Upstream
+from proxy.sides import TOO_SLOW, Upstream
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class Mirror(Upstream):
         if header is not None:
             self.preface, self.outbox = bytes(self.outbox[: header.size]), self.outbox[header.size :]
 
+    def give_time(self, when: float) -> None:
+        """See `Upstream`."""
+        self.deadline = when
+
     def connected(self) -> None:
         """The outbox goes out."""
         self.endpoint.connected(secure=self.tls is not None)
@@ -160,6 +164,8 @@ class Mirror(Upstream):
 
     def expired(self, now: float) -> None:
         """It is not worth the wait."""
+        if self.connecting and self.plane.in_plaintext(self, TOO_SLOW):
+            return
         if self.connecting and (self.whole or self.source is not None):  # else it was given up for want of a body
             self.endpoint.unreachable(now, late=True)
         if self._sent:

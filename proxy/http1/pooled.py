@@ -126,14 +126,18 @@ class Pooled(Download):
         self.spare = False
         self.changes += 1
         self.deadline = inf
-        if self.plane.draining or not self.endpoint.pool.release(self):
+        pool = self.endpoint.pool
+        if self.plane.draining or not pool.limit:
             self.close()
             return
+        pool.restore(self, idle=True)  # also into a full one: another goes for it
         self.use = IDLE
         self.active = now = self.plane.now
         self.recount()
-        self.wake(now + self.endpoint.pool.keepalive)
+        self.wake(now + pool.keepalive)
         self.endpoint.cluster.switch.succeeded(self, now)
+        if len(pool) > pool.limit:
+            pool.connections()[0].close()
 
     def _unfit(self, reason: str) -> None:
         """A successor that is none."""
@@ -144,6 +148,10 @@ class Pooled(Download):
         """See `Upstream`. It is idle."""
         self.retired("own")
         self.close()
+
+    def give_time(self, when: float) -> None:
+        """See `Upstream`."""
+        self.deadline = when
 
     def detached(self) -> None:
         """It ended, or lives elsewhere now."""

@@ -224,6 +224,10 @@ class Http1Upstream(Pooled):
         if self.spare:
             self._unfit("it was closed before it was used")
             return
+        if self.refused() and exchange is not None:
+            self.drop()
+            exchange.refused()
+            return
         if exchange is not None and not (fin and self.left == UNTIL_CLOSE):
             self.endpoint.lost(self.plane.now)
         if exchange is None:
@@ -267,8 +271,6 @@ class Http1Upstream(Pooled):
             self._succeeds()
             return
         if self.use is DIAL and self.plane.in_plaintext(self, TOO_SLOW):
-            self.deadline = now + self.endpoint.cluster.config.connect_timeout
-            self.wake(self.deadline)
             return
         if self.use is DIAL and not self.spare:
             self.endpoint.unreachable(now, late=True)
@@ -319,7 +321,7 @@ class Http1Upstream(Pooled):
         self.since = now - saved.age
         self.spare = saved.spare
         self.chunks = load_chunks(saved.chunks)
-        self._count(in_use=self.use is not IDLE)
+        self._count(in_use=self.use is not IDLE and not self.spare)
         endpoint.pool.restore(self, idle=self.use is IDLE)
 
     def describe(self) -> dict[str, Any]:

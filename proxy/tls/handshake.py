@@ -97,6 +97,7 @@ class Handshake:
     )
 
     dialling = False
+    unheard = False
     waiting = False
     closed_in = False
 
@@ -296,6 +297,7 @@ class Anew:
     __slots__ = ("preface",)
 
     dialling = True
+    unheard = False
     waiting = False
     closed_in = False
     sealed = b""

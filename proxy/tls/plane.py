@@ -63,6 +63,7 @@ class TlsPlane:
         contexts = cluster.tls
         if contexts is None or not cluster.switch.secures(connection, self._reactor.now):
             return False
+        connection.secured = True
         connection.begin_secure()
         ssl = contexts.connection(connection.endpoint.host)
         handshake = Handshake(ssl, server=False, refusal=contexts.refusal, identity=contexts.identity)
@@ -94,11 +95,15 @@ class TlsPlane:
                 self._reactor.acceptor.secured(connection)
         elif isinstance(connection, Upstream):
             connection.endpoint.cluster.handshakes.succeed()
-            connection.endpoint.cluster.switch.proven(connection.endpoint)
             connection.connecting = False
             connection.active = self._reactor.now
             connection.recount()
             connection.connected()
+
+    def heard(self, connection: Connection) -> None:
+        """The first byte came by TLS: whom we dialled has accepted us."""
+        if isinstance(connection, Upstream):
+            connection.accepted()
 
     def failed(self, connection: Connection, error: TlsError) -> None:
         """The connection cannot go on: send the alert that is sealed, if it can be sent, and end.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.errors import CannotRestore
 from proxy.tls import layer
 from proxy.tls.errors import CLOSE_NOTIFY, DECODE_ERROR, NO_RENEGOTIATION, UNEXPECTED_MESSAGE, USER_CANCELED, TlsError
-from proxy.tls.state import ANSWERED, CLOSED_IN, CLOSED_OUT, CUT, WAITING, About, TlsState
+from proxy.tls.state import ANSWERED, CLOSED_IN, CLOSED_OUT, CUT, UNHEARD, WAITING, About, TlsState
 from proxy.tls.suites import TLS13, named
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Session:
         "layer",
         "partial",
         "sealed",
+        "unheard",
         "updates",
         "waiting",
     )
@@ -79,6 +80,8 @@ class Session:
         """There will be none of ours: what goes this way was cut off where it came from."""
         self.waiting = False
         """`inbox` may hold whole records, or an end is to be told: once the connection is read again."""
+        self.unheard = not records.server
+        """Of a client: it has brought no byte yet. Until then the peer may refuse us, RFC 8446 section 4.4.2.4."""
         self.error: TlsError | None = None
         """Why it cannot go on."""
 
@@ -88,6 +91,9 @@ class Session:
         """Bytes of the wire came. Calls `received` and `ended`; a broken one is closed, and `failed` is called."""
         plain = self.receive(data)
         if plain:
+            if self.unheard:
+                self.unheard = False
+                connection.plane.tls.heard(connection)
             count_in = connection.count_in  # see `Connection.readable`
             count_in(len(plain))
             connection.received(plain)
@@ -288,7 +294,7 @@ class Session:
     def save(self, vault: Vault) -> TlsState:
         """See `proxy.tls.state.TlsState`. No side effects."""
         flags = self.closed_in * CLOSED_IN | self.closed_out * CLOSED_OUT | self.waiting * WAITING
-        flags |= self.cut * CUT | self.answered * ANSWERED
+        flags |= self.cut * CUT | self.answered * ANSWERED | self.unheard * UNHEARD
         about = None if self.about is _UNKNOWN else self.about
         return TlsState(
             flags, self.layer.save(vault), bytes(self.inbox), self.partial, self.sealed, self.updates, about
@@ -309,7 +315,7 @@ class Session:
         self.about = saved.about or _UNKNOWN
         self.closed_in, self.closed_out = bool(saved.flags & CLOSED_IN), bool(saved.flags & CLOSED_OUT)
         self.waiting, self.cut = bool(saved.flags & WAITING), bool(saved.flags & CUT)
-        self.answered = bool(saved.flags & ANSWERED)
+        self.answered, self.unheard = bool(saved.flags & ANSWERED), bool(saved.flags & UNHEARD)
 
     def describe(self) -> dict[str, Any]:
         """For people."""

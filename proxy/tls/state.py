@@ -18,6 +18,7 @@ CLOSED_OUT: Final = 4
 WAITING: Final = 8
 CUT: Final = 16
 ANSWERED: Final = 32
+UNHEARD: Final = 64
 
 
 class About(msgspec.Struct, array_like=True, frozen=True):

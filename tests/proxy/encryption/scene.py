@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.loader import loads
@@ -181,3 +182,23 @@ clusters:
         """Connections that serve: plaintext, TLS."""
         endpoints = self.about["endpoints"]
         return sum(one["plaintext"] for one in endpoints), sum(one["tls"] for one in endpoints)
+
+
+def refuse(scene: Changing, demanding: ssl.SSLContext) -> Server | None:
+    """The oldest dial is to a server of TLS 1.3 that wants a certificate: it says no behind the handshake.
+
+    In plaintext it serves: then it is returned.
+    """
+    socket = scene.world.dialled()
+    socket.accept()
+    if socket.outbox[:1] != bytes((TLS_HANDSHAKE,)):
+        return Server(socket, None)
+    far = Far(socket, demanding, server=True)
+    try:
+        while not far.step():
+            pass
+    except ssl.SSLError:
+        far.push()
+        socket.fin()
+        return None
+    raise AssertionError("it was content without a certificate")

@@ -163,13 +163,16 @@ def test_connections_follow_an_endpoint_that_announces(changing: Build) -> None:
     assert not scene.succeed().secure
 
 
-def test_any_destination_may_announce_where_clients_choose_them(authority: Authority) -> None:
-    scene = Transparent(authority, encryption="follow")
-    scene.announce("127.0.0.1:9007", "tls")
-    for destination, expected in (("127.0.0.1:9007", True), ("127.0.0.1:9008", False)):
-        client = scene.world.connect("web", destination=destination)
-        client.send(GET)
-        assert scene.accepted().secure is expected
+def test_nobody_announces_where_clients_choose_the_destination(authority: Authority) -> None:
+    scene = Transparent(authority, encryption="off")
+    with pytest.raises(Refused, match="original_dst"):
+        scene.order("follow")
+    with pytest.raises(UsageError, match="has no endpoint"):
+        scene.announce("127.0.0.1:9007", "tls")
+    scene.order("on")
+    client = scene.world.connect("web", destination="127.0.0.1:9007")
+    client.send(GET)
+    assert scene.accepted().secure
 
 
 # ---- what is shown ----

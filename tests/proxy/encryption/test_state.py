@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,10 +33,10 @@ WISHES = WishesState(
 QUIET = Transport(0, 0, 0.5)
 
 
-def bolt(*, spare: bool, retire_left: float | None) -> BoltState:
+def bolt(*, spare: bool = False, **new: Any) -> BoltState:
     """A connection without calls."""
     return BoltState(
-        QUIET, "rpc", ENDPOINT, 1, b"", 0, 9, (), 0, (), None, 0.5, 0.5, 0.5, 0, 0, not spare, spare, retire_left
+        QUIET, "rpc", ENDPOINT, 1, b"", 0, 9, (), 0, (), None, 0.5, 0.5, 0.5, 0, 0, not spare, spare, **new
     )
 
 
@@ -44,7 +45,8 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "wishes-of-nobody": WishesState(),
     "shared-with-wishes": SharedState(7, switches={"rpc": WISHES}),
     "bolt-silent": bolt(spare=False, retire_left=299.5),
-    "bolt-spare": bolt(spare=True, retire_left=None),
+    "bolt-spare": bolt(spare=True),
+    "bolt-kept": bolt(spare=True, kept=b"a call"),
     "http1-spare": Http1State(
         QUIET, "app", ENDPOINT, Use.DIAL, b"", 0, 0.75, False, False, 0, None, age=0.25, spare=True
     ),

@@ -1,0 +1,134 @@
+"""Servers of TLS 1.3 that refuse us behind the handshake: nobody loses a request by it, and nobody is ejected."""
+
+# mypy: disable-error-code="unreachable"
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kit import bolt
+from tests.proxy.encryption.scene import GET, OK, POST, V1, refuse
+from tests.proxy.tls.far import server_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.kit.certificates import Authority
+    from tests.proxy.encryption.scene import Changing
+
+    Build = Callable[..., Changing]
+
+LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+PUT_SLOWLY = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"
+
+
+@pytest.fixture
+def demanding(authority: Authority) -> ssl.SSLContext:
+    context = server_context(authority.issue("edge"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.file)
+    return context
+
+
+@pytest.mark.parametrize("request_", [GET, POST], ids=["GET", "POST"])
+def test_request_goes_in_plaintext_then(changing: Build, demanding: ssl.SSLContext, request_: bytes) -> None:
+    scene = changing(encryption="on")
+    client = scene.world.connect("web")
+    client.send(request_)
+    assert refuse(scene, demanding) is None
+    plain = refuse(scene, demanding)
+    assert plain is not None
+    assert plain.take().startswith(request_[:14])
+    plain.send(OK)
+    assert client.take().startswith(b"HTTP/1.1 200 ")
+    assert scene.about["endpoints"][0]["reason"] == "it refused us behind the handshake"
+
+
+def test_request_whose_body_is_on_its_way_cannot_be_sent_again(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing(encryption="on")
+    client = scene.world.connect("web")
+    client.send(PUT_SLOWLY)
+    socket = scene.world.dials[0]
+    assert refuse(scene, demanding) is None or socket.ended
+    client.send(b"dy")
+    server = refuse(scene, demanding) if scene.world.dials else None
+    if server is not None:  # the refusal came before the rest of the body
+        assert server.take().endswith(b"body")
+        server.send(OK)
+        assert client.take().startswith(b"HTTP/1.1 200 ")
+    else:
+        assert client.take().startswith(b"HTTP/1.1 502 ")
+
+
+def test_calls_go_in_plaintext_then(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing(encryption="on")
+    client = scene.world.connect("rpc")
+    client.send(bolt.call(V1, 7, b"first") + bolt.call(V1, 8, b"second") + bolt.call(V1, 9, b"", oneway=True))
+    assert refuse(scene, demanding) is None
+    plain = refuse(scene, demanding)
+    assert plain is not None
+    frames = plain.frames()
+    assert len(frames) == 3
+    for frame in frames[:2]:
+        plain.send(bolt.answer(V1, frame.id, b"fine"))
+    answers = bolt.FrameReader().feed(client.take())
+    assert {one.id: one.timeout for one in answers} == {7: 0, 8: 0}
+
+
+def test_strict_cluster_sends_nothing_again(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing(encryption="{wanted: on, strict: true}", cluster=", retries: 0")
+    client = scene.world.connect("web")
+    client.send(GET)
+    assert refuse(scene, demanding) is None
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert scene.world.dials == []
+    assert scene.about["endpoints"][0]["failures"] == 1
+
+
+def test_pauses_grow_although_every_handshake_succeeds(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing()
+    client, plain = scene.web()
+    scene.order("on")
+    tries = 0
+    for _ in range(60):
+        while scene.world.dials:
+            assert refuse(scene, demanding) is None
+            tries += 1
+        scene.world.wait(0.25)
+    assert tries <= 5, "at 0, 1, 3 and 7 seconds"
+    scene.ask(client, plain)
+
+
+def test_endpoint_is_not_ejected_for_it(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing(
+        encryption="{wanted: on, retry: 1ms, max_retry: 1ms}",
+        endpoints="127.0.0.1:9000, 127.0.0.1:9001",
+        cluster=", outlier: {lost: 2, connect_failures: 2, max_ejected: 100}",
+    )
+    for _ in range(6):
+        client = scene.world.connect("web")
+        client.send(POST)
+        server = None
+        while server is None:
+            server = refuse(scene, demanding)
+        assert server.take().startswith(b"POST ")
+        server.send(LAST)
+        scene.world.wait(0.01)
+    endpoints = scene.world.proxy.status()["clusters"][0]["endpoints"]
+    assert [one["health"]["ejections"] for one in endpoints] == [0, 0], endpoints
+
+
+def test_first_byte_by_tls_ends_the_trouble(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing()
+    client, plain = scene.web()
+    scene.order("on")
+    assert refuse(scene, demanding) is None
+    scene.ask(client, plain)
+    assert scene.about["endpoints"][0]["failures"] == 1
+    scene.world.wait(1.1)
+    secure = scene.succeed()
+    scene.ask(client, secure)
+    assert "failures" not in scene.about["endpoints"][0]
