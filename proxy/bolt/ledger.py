@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 LAST_ID: Final = 0x7FFFFFFF
 """Ids are signed numbers to many peers."""
 
+MOST_KEPT: Final = 1 << 20
+"""Bytes; a server that does not answer at all may be sent oneway calls without end."""
+
 Call = tuple["Client | None", int, float, int, int, "About | None", float, str]
 """Who called, with what id, deadline, codec, ver1, what else is to be known of it, when it came, its route's label."""
 
@@ -150,6 +153,13 @@ class Ledger(Framed, Upstream):
                     self.clogged = self.stale = True
                 caller.block(self)
 
+    def keep(self, sent: bytes | bytearray) -> None:
+        """The server may still refuse TLS, and with it this. What came to so much it has accepted."""
+        self.kept = bytearray(self.kept) + sent
+        if self.tls is not None and len(self.kept) > MOST_KEPT:
+            self.tls.unheard = False
+            self.kept = b""
+
     def disown(self, client: Client) -> None:
         """This client is gone: nobody waits for the answers to its calls."""
         if self.closed:
@@ -211,7 +221,7 @@ class Ledger(Framed, Upstream):
             else:
                 self.active = self.spoke = now
                 if tls is not None and tls.unheard:
-                    self.kept += out[:count]
+                    self.keep(out[:count])
                 count_out = self.count_out  # see `Connection.readable`
                 count_out(count)
                 if count == len(out):

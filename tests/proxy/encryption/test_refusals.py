@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.bolt.living import Living
 from tests.kit import bolt
 from tests.proxy.encryption.scene import GET, OK, POST, V1, refuse
 from tests.proxy.tls.far import server_context
@@ -132,3 +133,18 @@ def test_first_byte_by_tls_ends_the_trouble(changing: Build, demanding: ssl.SSLC
     secure = scene.succeed()
     scene.ask(client, secure)
     assert "failures" not in scene.about["endpoints"][0]
+
+
+def test_what_may_have_to_be_sent_again_is_bounded(changing: Build) -> None:
+    """Oneway calls are answered by nothing: after a megabyte the server is taken to have accepted us."""
+    scene = changing(encryption="on")
+    client = scene.world.connect("rpc")
+    client.send(bolt.call(V1, 1, b"first", oneway=True))
+    secure = scene.accepted()
+    for number in range(2, 22):
+        client.send(bolt.call(V1, number, bytes(60_000), oneway=True))
+        secure.take()
+    (upstream,) = [one for one in scene.world.proxy.values().values() if isinstance(one, Living)]
+    assert len(upstream.kept) < 1 << 17
+    assert upstream.tls is not None
+    assert not upstream.tls.unheard
