@@ -21,6 +21,7 @@ from hotswap.log import fields
 from proxy.config import document
 from proxy.config.problems import Unfit, shown
 from proxy.config.tls_model import Announced
+from proxy.tls.renewal import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,17 +34,16 @@ WORDS = get_args(Announced)
 log = logging.getLogger("proxy")
 
 
-class Announcements:
+class Announcements(Watching):
     """Those of all clusters of one server. A part of the control plane, like `proxy.tls.renewal.Renewal`."""
 
     def __init__(self, watch: Callable[[Callable[[], None]], Watch], changed: Callable[[], None]) -> None:
         """`changed` is called after a cluster was told something new."""
-        self._watch = watch(self.read)
+        super().__init__(watch(self.read))
         self._changed = changed
         self._clusters: tuple[Cluster, ...] = ()
         self._refused: dict[str, str] = {}
         """What is wrong with a file, so that it is told once."""
-        self._running = False
 
     def follow(self, clusters: Iterable[Cluster]) -> None:
         """These are the clusters now."""
@@ -55,18 +55,6 @@ class Announcements:
             if _path(cluster) is None and cluster.switch.wishes.file is not None:
                 cluster.switch.read(None)
         self.read()  # also before it owns: a handover waits for no file
-
-    def start(self) -> None:
-        """This generation owns and ticks."""
-        if not self._running:
-            self._running = True
-            self._watch.start()
-
-    def stop(self) -> None:
-        """It does not, or not now."""
-        if self._running:
-            self._running = False
-            self._watch.stop()
 
     def read(self) -> None:
         """Files may have changed: tell the clusters what is new."""

@@ -36,20 +36,12 @@ class Watch(Protocol):
         """No call from here on."""
 
 
-class Renewal:
-    """The contexts of all listeners and clusters. Without TLS it costs nothing."""
+class Watching:
+    """Has files watched while this generation owns and ticks."""
 
-    def __init__(self, watch: Callable[[Callable[[], None]], Watch]) -> None:
-        self._watch = watch(self.changed)
-        self._listeners: tuple[Listener, ...] = ()
-        self._clusters: tuple[Cluster, ...] = ()
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._running = False
-
-    def follow(self, listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> None:
-        """These are the listeners and clusters now."""
-        self._listeners, self._clusters = tuple(listeners), tuple(clusters)
-        contexts = [*(one.tls for one in self._listeners), *(one.tls for one in self._clusters)]
-        self._watch.follow(path for one in contexts if one is not None for path in one.files)
 
     def start(self) -> None:
         """This generation owns and ticks."""
@@ -62,6 +54,21 @@ class Renewal:
         if self._running:
             self._running = False
             self._watch.stop()
+
+
+class Renewal(Watching):
+    """The contexts of all listeners and clusters. Without TLS it costs nothing."""
+
+    def __init__(self, watch: Callable[[Callable[[], None]], Watch]) -> None:
+        super().__init__(watch(self.changed))
+        self._listeners: tuple[Listener, ...] = ()
+        self._clusters: tuple[Cluster, ...] = ()
+
+    def follow(self, listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> None:
+        """These are the listeners and clusters now."""
+        self._listeners, self._clusters = tuple(listeners), tuple(clusters)
+        contexts = [*(one.tls for one in self._listeners), *(one.tls for one in self._clusters)]
+        self._watch.follow(path for one in contexts if one is not None for path in one.files)
 
     def changed(self) -> None:
         """Something may have: take what is new and good."""
