@@ -287,3 +287,38 @@ clusters:
     again.accept()
     assert again.take().startswith(b"GET ")
     assert world.only("connect_failures") == {}
+
+
+# ---- another configuration ----
+
+
+def test_reload_changes_over_as_an_order_does(changing: Build) -> None:
+    scene = changing(tls=False, encryption="")
+    client, plain = scene.web()
+    apply(scene.world, scene.configured(tls=True, encryption="on"))
+    scene.world.settle()
+    secure = scene.succeed()
+    assert not plain.open
+    scene.ask(client, secure)
+    apply(scene.world, scene.configured(tls=False, encryption=""))
+    scene.world.settle()
+    again = scene.succeed()
+    assert not secure.open
+    assert not secure.socket.reset
+    scene.ask(client, again)
+    assert scene.retired == {"own": 2}
+
+
+def test_order_holds_until_the_configuration_wants_something_new(changing: Build) -> None:
+    scene = changing()
+    client, _ = scene.web()
+    scene.order("on")
+    secure = scene.succeed()
+    apply(scene.world, scene.configured(cluster=", request_timeout: 7s"))
+    scene.world.wait(STEP)
+    scene.ask(client, secure)
+    apply(scene.world, scene.configured(encryption="{wanted: off, percent: 50}"))
+    scene.world.wait(STEP)
+    plain = scene.succeed()
+    assert not plain.secure
+    scene.ask(client, plain)
