@@ -75,6 +75,8 @@ class Dials:
             return False
         if isinstance(connection.tls, Handshake):
             connection.secured = True
+        elif code and connection.tls is None:
+            connection.secured = False
         if not connection.secured and not connection.spare:
             return False
         reason = reason or os.strerror(code).lower()

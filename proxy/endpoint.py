@@ -167,9 +167,10 @@ class Endpoint:
     @property
     def connections(self) -> int:
         """In use, being made, idle, shared."""
+        spares = len(self.mix.spares)
         if self.shared:
-            return sum(len(pool) for pool in self.shared.values())
-        return self.in_flight + len(self.pool) + len(self.mix.spares)
+            return sum(len(pool) for pool in self.shared.values()) + spares
+        return self.in_flight + len(self.pool) + spares
 
     def pooled(self) -> list[Upstream]:
         """What may be picked for the next stream: those in the pool, oldest first, and those that are shared."""
@@ -230,6 +231,11 @@ class Guise(Endpoint):
     def whole(self) -> Endpoint:
         """See `Endpoint`."""
         return self._whole
+
+    @property
+    def connections(self) -> int:
+        """Its own, so that it is not forgotten meanwhile."""
+        return self.in_flight + len(self.pool) + sum(one.endpoint is self for one in self.mix.spares)
 
     @property
     def watch(self) -> Watch | None:

@@ -83,7 +83,7 @@ class Upstream(Connection):
         self.secured = False
         """TLS was begun. Derived."""
         self.spurned = False
-        """It ended by an alert, and TLS had not brought a byte of the endpoint by then. Derived."""
+        """It ended because the endpoint refused us behind the handshake. Derived."""
         self._counted: tuple[Mix, bool] | None = None
         """Where it counts, and whether as encrypted. Derived."""
 
@@ -117,10 +117,10 @@ class Upstream(Connection):
     def over(self) -> None:
         """Remember what its TLS was worth."""
         tls = self.tls
-        self.spurned = isinstance(tls, Session) and tls.unheard and tls.error is not None
+        self.spurned = isinstance(tls, Session) and tls.rejected
 
     def accepted(self) -> None:
-        """TLS brought a first byte of the endpoint."""
+        """The endpoint does not refuse us by TLS."""
         self.endpoint.cluster.switch.proven(self.endpoint)
 
     def recount(self) -> None:
@@ -164,7 +164,7 @@ class Upstream(Connection):
         self.endpoint.meters.retired(how).inc()
 
     def refused(self) -> bool:
-        """It ended: whether because the endpoint refused us behind the handshake, as servers of TLS 1.3 do.
+        """It ended: note it if the endpoint refused us behind the handshake, as servers of TLS 1.3 do.
 
         Then nothing of what it was sent was looked at. True if it may be sent again, in plaintext.
         """

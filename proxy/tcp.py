@@ -289,7 +289,8 @@ class TcpUpstream(Counted, Upstream):
 
     def failed(self, errno: int) -> None:
         """The endpoint is gone."""
-        self.endpoint.lost(self.plane.now)
+        if not self.refused():
+            self.endpoint.lost(self.plane.now)
         super().failed(errno)
 
     def save(self, now: float) -> bytes:

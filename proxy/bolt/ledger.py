@@ -155,7 +155,9 @@ class Ledger(Framed, Upstream):
 
     def keep(self, sent: bytes | bytearray) -> None:
         """The server may still refuse TLS, and with it this. What came to so much it has accepted."""
-        self.kept = bytearray(self.kept) + sent
+        if not self.kept:
+            self.kept = bytearray()
+        self.kept += sent
         if self.tls is not None and len(self.kept) > MOST_KEPT:
             self.tls.unheard = False
             self.kept = b""

@@ -195,7 +195,7 @@ class Living(Ledger):
     def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
         """The connection is closed. Calls that never left go elsewhere, the others fail with this status.
 
-        `unseen`: nothing that left was looked at, so that is no attempt.
+        `unseen`: nothing that left was looked at, so one attempt more is granted.
         """
         raise NotImplementedError
 
@@ -214,7 +214,8 @@ class Living(Ledger):
         if pool is not None:
             pool.discard(self)
         self.endpoint.in_flight -= len(self.calls)
-        self.unsent = self.kept + self.outbox if self.spurned else self.outbox[self.torn :]
+        again = self.spurned and not self.endpoint.cluster.switch.wishes.strict
+        self.unsent = self.kept + self.outbox if again else self.outbox[self.torn :]
         self.kept = b""
 
     # ---- deadlines ----

@@ -252,7 +252,7 @@ class BoltUpstream(Living):
 
     def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
         """See `Living`."""
-        if self.spare and not unseen:
+        if self.spare and not unseen and not self.spurned:
             self.endpoint.cluster.switch.refused(self, "it was closed before it answered", self.plane.now)
         calls, again, unsent = self.calls, self.again, self.unsent
         self.calls, self.again, self.unsent = {}, {}, b""
@@ -266,7 +266,7 @@ class BoltUpstream(Living):
             attempts, tried = again.get(head.id, (0, ()))
             if unreachable:
                 tried = (*tried, unreachable)
-            elif not unseen:
+            else:
                 attempts += 1
             if call is None:
                 call = (None, 0, inf, head.codec, head.ver1, None, self.plane.now, "")
@@ -274,7 +274,7 @@ class BoltUpstream(Living):
                 continue
             other = None
             terms = call[5].terms if call[5] is not None else None
-            if attempts <= (terms or cluster.config).retries:
+            if attempts <= (terms or cluster.config).retries + unseen:
                 other = connect(self.plane, cluster, self.version, tried, terms.subset if terms is not None else ())
             if other is not None:
                 if not unreachable:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STEP: Final = 0.25
 """Seconds between two looks at what is not settled."""
 PAUSE: Final = 1.0
-"""Seconds after a successor that failed for another reason than its TLS."""
+"""Seconds after a successor that failed for another reason than its TLS, or was not needed."""
 ALL: Final = 1 << 30
 
 
@@ -75,13 +75,17 @@ class Measure:
         if mix.settled:
             mix.owed = 0
 
-    def lack(self, now: float) -> int:
-        """See the module."""
+    def lack(self, now: float, without: Upstream | None = None) -> int:
+        """See the module. `without` a connection: as if it were not there."""
         if self.wishes.share(now) >= WHOLE:
             return ALL
         mixes = [one.mix for one in self._cluster.every() if self.wishes.wants(one)]
         have = sum(mix.secure for mix in mixes)
-        return self.wishes.quota(have + sum(mix.plain for mix in mixes), now) - have
+        total = have + sum(mix.plain for mix in mixes)
+        if without is not None and self.wishes.wants(without.endpoint):
+            total -= 1
+            have -= without.tls is not None
+        return self.wishes.quota(total, now) - have
 
     def fits(self, connection: Upstream, now: float) -> bool:
         """See the module."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from proxy.encryption.measure import STEP, Measure
+from proxy.encryption.measure import PAUSE, STEP, Measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class Switch(Measure):
         if self.concerned:
             self.due = -inf
             for endpoint in self._cluster.every():
-                endpoint.mix.settled = False
+                endpoint.mix.settled, endpoint.mix.not_before = False, 0.0
 
     # ---- a pick ----
 
@@ -140,21 +140,24 @@ class Switch(Measure):
     def succeeded(self, successor: Upstream, now: float) -> None:
         """It serves from now on: one that does not fit goes, the next to become idle if none is."""
         endpoint = successor.endpoint
-        if successor.tls is not None:
-            self.wishes.proven(endpoint.name)
         kin = [one for one in endpoint.pooled() if one is not successor and successor.replaces(one)]
-        lack = self.lack(now)
+        lack = self.lack(now, successor)  # else a share would seem reached by what is one too many
         old = next((one for one in kin if not one.connecting and not self.within(one, lack)), None)
         if not self.within(successor, lack) or endpoint.whole not in self._cluster.endpoints:
             if kin or endpoint.whole not in self._cluster.endpoints:
-                successor.relieve()  # something else is wanted by now
+                self._superfluous(successor, now)  # something else is wanted by now
         elif old is not None:
             old.relieve()
         elif not successor.exclusive and len(kin) >= self._cluster.config.shared_connections:
-            successor.relieve()  # what it was to replace is gone, and another took its place
+            self._superfluous(successor, now)  # what it was to replace is gone, and another took its place
         elif successor.exclusive and not endpoint.mix.settled:
             endpoint.mix.owed += 1
         self._go_on(endpoint, now)
+
+    def _superfluous(self, successor: Upstream, now: float) -> None:
+        """It replaces none: it goes, and the next one takes its time, whatever it is good for."""
+        successor.endpoint.mix.not_before = now + PAUSE
+        successor.relieve()
 
     def _unfit(self, endpoint: Endpoint, now: float) -> list[Upstream]:
         """Those that wait for their next use and do not fit, oldest first."""

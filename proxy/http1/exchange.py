@@ -144,10 +144,15 @@ class Exchange(Ending):
             self._proceed()
 
     def refused(self) -> None:
-        """TLS was refused before anything was looked at: send it again, whatever it is, in plaintext."""
-        if not self.held:  # its body was read meanwhile
+        """TLS was refused before anything was looked at: send it again, whatever it is, in plaintext.
+
+        That is one attempt that does not count, but not more.
+        """
+        spent = self.attempts > (self.terms or self.cluster.config).retries
+        if spent or not self.held:  # its body was read meanwhile
             self.lost()
             return
+        self.attempts += 1
         self._dispatch(Event.LOST)
         if self.peer is None:
             self._proceed()

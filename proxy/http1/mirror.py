@@ -147,6 +147,8 @@ class Mirror(Upstream):
         if self.counted:
             return
         self.counted = True
+        super().over()
+        self.refused()
         cluster = self.endpoint.cluster
         if self._sent:
             cluster.meters.mirrored.inc()
@@ -164,9 +166,10 @@ class Mirror(Upstream):
 
     def expired(self, now: float) -> None:
         """It is not worth the wait."""
-        if self.connecting and self.plane.in_plaintext(self, TOO_SLOW):
-            return
-        if self.connecting and (self.whole or self.source is not None):  # else it was given up for want of a body
+        wanted = self.whole or self.source is not None  # else it was given up for want of a body
+        if wanted and self.connecting:
+            if self.plane.in_plaintext(self, TOO_SLOW):
+                return
             self.endpoint.unreachable(now, late=True)
         if self._sent:
             self.close()

@@ -126,8 +126,8 @@ class Pooled(Download):
         self.spare = False
         self.changes += 1
         self.deadline = inf
-        pool = self.endpoint.pool
-        if self.plane.draining or not pool.limit:
+        pool, whole = self.endpoint.pool, self.endpoint.whole.pool
+        if self.plane.draining or not whole.limit:
             self.close()
             return
         pool.restore(self, idle=True)  # also into a full one: another goes for it
@@ -136,8 +136,8 @@ class Pooled(Download):
         self.recount()
         self.wake(now + pool.keepalive)
         self.endpoint.cluster.switch.succeeded(self, now)
-        if len(pool) > pool.limit:
-            pool.connections()[0].close()
+        if len(whole) > whole.limit:
+            whole.connections()[0].close()
 
     def _unfit(self, reason: str) -> None:
         """A successor that is none."""

@@ -98,6 +98,8 @@ class TlsPlane:
             connection.connecting = False
             connection.active = self._reactor.now
             connection.recount()
+            if not session.unheard:
+                connection.accepted()
             connection.connected()
 
     def heard(self, connection: Connection) -> None:
@@ -156,7 +158,8 @@ class TlsPlane:
             elif isinstance(session, Session) and connection.flushed and not (reset or session.cut):
                 session.close()
                 session.write(write, connection.fd, b"")
-                if not (session.sealed or session.closed_in or connection.eof or self._reactor.draining):
+                over = session.closed_in or connection.eof or connection.fin_sent  # after our FIN it was waited for
+                if not (over or session.sealed or self._reactor.draining):
                     self._part_with(connection)
                     return True
         return False

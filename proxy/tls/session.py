@@ -37,6 +37,9 @@ MOST_UPDATES: Final = 64
 LONGEST: Final = {HELLO_REQUEST: 0, CLIENT_HELLO: 1 << 14, NEW_TICKET: 1 << 17, KEY_UPDATE: 1}
 """Bytes of the handshake messages that may come: a part of one is kept until the rest is there."""
 
+REFUSALS: Final = frozenset((40, 42, 43, 44, 45, 46, 48, 49, 51, 116))
+"""Alerts by which a server says no to a client or its certificate, handshake_failure to certificate_required (RFC 8446
+section 6.2). Others may come after it has worked."""
 _WARNING, _FATAL = 1, 2
 _UNKNOWN = About()
 
@@ -54,6 +57,7 @@ class Session:
         "inbox",
         "layer",
         "partial",
+        "rejected",
         "sealed",
         "unheard",
         "updates",
@@ -80,8 +84,11 @@ class Session:
         """There will be none of ours: what goes this way was cut off where it came from."""
         self.waiting = False
         """`inbox` may hold whole records, or an end is to be told: once the connection is read again."""
-        self.unheard = not records.server
-        """Of a client: it has brought no byte yet. Until then the peer may refuse us, RFC 8446 section 4.4.2.4."""
+        self.unheard = not records.server and records.version == TLS13
+        """Of a client of TLS 1.3: the peer has sent nothing that follows our Finished, neither data nor a ticket. Until
+        then it may refuse us, RFC 8446 section 4.4.2.4."""
+        self.rejected = False
+        """It did: it has looked at nothing."""
         self.error: TlsError | None = None
         """Why it cannot go on."""
 
@@ -89,11 +96,12 @@ class Session:
 
     def arrived(self, connection: Connection, data: bytes) -> None:
         """Bytes of the wire came. Calls `received` and `ended`; a broken one is closed, and `failed` is called."""
+        unheard = self.unheard
         plain = self.receive(data)
+        if unheard and (plain or not self.unheard):
+            self.unheard = False
+            connection.plane.tls.heard(connection)
         if plain:
-            if self.unheard:
-                self.unheard = False
-                connection.plane.tls.heard(connection)
             count_in = connection.count_in  # see `Connection.readable`
             count_in(len(plain))
             connection.received(plain)
@@ -171,6 +179,7 @@ class Session:
         if number == CLOSE_NOTIFY:
             self.closed_in = True
         elif number != USER_CANCELED and (self.layer.version == TLS13 or level != _WARNING):
+            self.rejected = self.unheard and number in REFUSALS
             self.closed_out = True  # nothing is answered to a fatal alert
             raise TlsError(number, f"the peer sent alert {number}")
         else:
@@ -215,6 +224,8 @@ class Session:
             # No renegotiation (RFC 5246 section 7.2.2). To one that does not read it is said once: it would pile up.
             if not self.closed_out and not self.sealed:
                 self.sealed += records.seal(ALERT, bytes((_WARNING, NO_RENEGOTIATION)))
+        elif kind == NEW_TICKET:
+            self.unheard = False
         elif kind == KEY_UPDATE:
             if not last or len(body) != 1 or body[0] > 1:
                 raise TlsError(DECODE_ERROR if last else UNEXPECTED_MESSAGE, "a malformed KeyUpdate")

@@ -67,7 +67,7 @@ class Server:
 
 
 class Changing:
-    """Listeners "web" (http1) and "rpc" (bolt) before the cluster "app", which knows TLS."""
+    """Listeners "web" (http1) and "rpc" (bolt), perhaps "raw" (tcp), before the cluster "app", which knows TLS."""
 
     def __init__(
         self,
@@ -79,23 +79,25 @@ class Changing:
         cluster: str = "",
         shared: int = 1,
         tls: bool = True,
+        raw: bool = False,
     ) -> None:
         """`encryption` and further keys of the `cluster` as they are written in the configuration."""
         self.context = server_context(authority.issue("edge"))
         self.trust = authority.file
         self._settings = {"endpoints": endpoints, "encryption": encryption, "cluster": cluster, "tls": tls}
-        self._settings["shared"] = shared
+        self._settings |= {"shared": shared, "raw": raw}
         self.world = Counted(loads(self._text()).config, moving=moving)
 
     def _text(self, **changes: Any) -> str:
         settings = self._settings = {**self._settings, **changes}
         tls = f", tls: {{ca: {self.trust}}}" if settings["tls"] else ""
         encryption = f", encryption: {settings['encryption']}" if settings["encryption"] else ""
+        more = "\n  - {name: raw, address: 127.0.0.1:81, protocol: tcp, cluster: app}" if settings["raw"] else ""
         return f"""\
 name: edge
 listeners:
   - {{name: web, address: 127.0.0.1:80, protocol: http1, cluster: app}}
-  - {{name: rpc, address: 127.0.0.1:82, protocol: bolt, cluster: app}}
+  - {{name: rpc, address: 127.0.0.1:82, protocol: bolt, cluster: app}}{more}
 clusters:
   - {{name: app, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}{settings["cluster"]},
      shared_connections: {settings["shared"]}}}

@@ -155,6 +155,19 @@ def test_handshake_that_moved_late_gets_its_time(changing: Build) -> None:
     assert frame.content == b"first"
 
 
+def test_dial_that_is_refused_after_a_move_says_nothing_of_tls(changing: Build) -> None:
+    scene = changing(encryption="on")
+    client = scene.world.connect("rpc")
+    client.send(bolt.call(V1, 7, b"first"))
+    scene.world.dialled().accept()
+    scene.world.move()
+    scene.world.settle()
+    scene.world.dialled().refuse()
+    assert scene.world.dials == []
+    assert "failures" not in scene.about["endpoints"][0]
+    assert client.take()
+
+
 # ---- http1 ----
 
 
@@ -258,8 +271,9 @@ def test_successor_goes_with_its_endpoint(changing: Build) -> None:
     assert not plain.open
 
 
-def test_mirror_without_tls_is_served_in_plaintext(authority: Authority) -> None:
-    world = Counted(
+def mirrored(authority: Authority) -> Counted:
+    """Requests are copied to the cluster "shadow", which wants TLS."""
+    return Counted(
         loads(f"""\
 name: edge
 listeners:
@@ -278,6 +292,10 @@ clusters:
     outlier: {{connect_failures: 1, max_ejected: 100}}
 """).config
     )
+
+
+def test_mirror_without_tls_is_served_in_plaintext(authority: Authority) -> None:
+    world = mirrored(authority)
     world.connect("web").send(GET)
     for socket in world.dials:
         socket.accept()
@@ -287,6 +305,31 @@ clusters:
     again.accept()
     assert again.take().startswith(b"GET ")
     assert world.only("connect_failures") == {}
+
+
+def test_client_that_goes_says_nothing_of_the_mirrors_tls(authority: Authority) -> None:
+    world = mirrored(authority)
+    client = world.connect("web")
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
+    for socket in world.dials:
+        socket.accept()
+    world.dials.clear()
+    client.fin()
+    world.wait(0.1)
+    assert world.dials == []
+    assert world.only("encryption") == {}
+
+
+def test_end_by_tls_waits_for_the_peer_and_not_for_ever(changing: Build) -> None:
+    scene = changing(encryption="on", cluster=", keepalive_timeout: 10s")
+    _, secure = scene.web()
+    scene.world.wait(10.1)
+    assert secure.socket.ended
+    assert not secure.socket.closed
+    scene.world.wait(2.1)
+    assert secure.socket.closed
+    kinds = {one.kind for one in scene.world.proxy.values().values()}
+    assert kinds == {"http1.downstream"}
 
 
 # ---- another configuration ----

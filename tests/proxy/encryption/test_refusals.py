@@ -11,14 +11,13 @@ import pytest
 
 from proxy.bolt.living import Living
 from tests.kit import bolt
-from tests.proxy.encryption.scene import GET, OK, POST, V1, refuse
+from tests.proxy.encryption.scene import GET, OK, POST, V1, Changing, refuse
 from tests.proxy.tls.far import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.kit.certificates import Authority
-    from tests.proxy.encryption.scene import Changing
 
     Build = Callable[..., Changing]
 
@@ -148,3 +147,62 @@ def test_what_may_have_to_be_sent_again_is_bounded(changing: Build) -> None:
     assert len(upstream.kept) < 1 << 17
     assert upstream.tls is not None
     assert not upstream.tls.unheard
+
+
+SPOILED = b"\x17\x03\x03\x00\x20" + bytes(32)
+"""A record that does not open."""
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_broken_record_is_no_refusal(changing: Build, authority: Authority, version: str) -> None:
+    """The server may have done what it was asked for; and anybody on the way can spoil a record."""
+    scene = changing(encryption="on")
+    scene.context = server_context(authority.issue("edge"), version)
+    client = scene.world.connect("web")
+    client.send(POST)
+    secure = scene.accepted()
+    assert secure.take().startswith(b"POST ")
+    secure.socket.send(SPOILED)
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert scene.world.dials == []
+    caller = scene.world.connect("rpc")
+    caller.send(bolt.call(V1, 7, b"first"))
+    shared = scene.accepted()
+    assert shared.frames()
+    shared.socket.send(SPOILED)
+    assert [one.timeout for one in bolt.FrameReader().feed(caller.take())] != [0]
+    assert scene.world.dials == []
+
+
+def test_request_is_not_sent_again_without_end(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing(encryption="{wanted: on, retry: 1ms, max_retry: 1ms}")
+    client = scene.world.connect("web")
+    client.send(POST)
+    dials = 0
+    while scene.world.dials:
+        scene.world.wait(0.01)
+        assert refuse(scene, demanding) is None
+        dials += 1
+    assert dials <= 3
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+
+
+def test_refused_successor_counts_once(changing: Build, demanding: ssl.SSLContext) -> None:
+    scene = changing()
+    client, plain, frame = scene.rpc()
+    plain.send(bolt.answer(V1, frame.id, b"fine"))
+    assert client.take()
+    scene.order("on")
+    assert refuse(scene, demanding) is None
+    assert list(scene.world.only("encryption_failures").values()) == [1]
+
+
+def test_relayed_connections_go_in_plaintext_from_then_on(authority: Authority, demanding: ssl.SSLContext) -> None:
+    """What the first one sent is gone with it: a relay keeps nothing."""
+    scene = Changing(authority, encryption="on", raw=True)
+    scene.world.connect("raw").send(b"hello")
+    assert refuse(scene, demanding) is None
+    scene.world.connect("raw").send(b"hello")
+    plain = refuse(scene, demanding)
+    assert plain is not None
+    assert plain.take() == b"hello"
