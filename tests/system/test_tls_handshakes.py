@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.kit.processes import PATIENCE, Config, finish_upgrade
 from tests.kit.stage import Edge, Stage
 from tests.kit.tls import NEWEST_FIRST, VERSIONS, TlsClient, Version, client_context, server_context
 from tests.kit.upstreams import Upstreams
-from tests.kit.waiting import eventually
+from tests.kit.waiting import eventually, readable
 
 GREETING = b"220 the server speaks first\r\n"
 
@@ -302,7 +301,7 @@ def test_a_server_may_speak_first_to_a_client_that_waits(stage: Stage, authority
         with Client(edge.raw) as client:
             accepted(edge, 1)
             assert edge.instance.upgrade("--require-all").exit_code == 0
-            assert not select.select([server], [], [], 0)[0]
+            assert not readable(server.fileno(), within=0)
             with server.accept()[0] as behind:
                 behind.sendall(GREETING)
                 assert client.take(len(GREETING)) == GREETING
