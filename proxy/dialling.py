@@ -7,6 +7,7 @@ import os
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxy.encryption.reasons import LOST
 from proxy.sides import Upstream
 from proxy.tls.handshake import Anew, Handshake
 
@@ -70,7 +71,10 @@ class Dials:
             connection.connected()
 
     def in_plaintext(self, connection: Connection, reason: str, code: int = 0) -> bool:
-        """See `Plane.in_plaintext`. Of a connection that is lost before it was there this is asked, whatever it is."""
+        """See `Plane.in_plaintext`. This is asked of every connection that is lost before it was there.
+
+        Of a successor it only notes the failure: the old one serves on.
+        """
         if not isinstance(connection, Upstream):
             return False
         if isinstance(connection.tls, Handshake):
@@ -79,7 +83,7 @@ class Dials:
             connection.secured = False
         if not connection.secured and not connection.spare:
             return False
-        reason = reason or os.strerror(code).lower()
+        reason = reason or f"{LOST}: {os.strerror(code).lower()}"
         if not connection.endpoint.cluster.switch.refused(connection, reason, self._reactor.now):
             return False
         connection.secured = False

@@ -6,6 +6,7 @@ from errno import ECANCELED, EPROTO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from proxy.connection import Connection
+from proxy.encryption.reasons import REFUSED
 from proxy.tls.session import Session
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 _OWN: Final = frozenset({EPROTO, ECANCELED})
 """Errors that the plane makes itself, of TLS that broke and of time that is over: neither client nor network."""
-
-TOO_SLOW: Final = "it took too long"
-"""A dial with its handshake."""
 
 
 class Downstream(Connection):
@@ -169,7 +167,7 @@ class Upstream(Connection):
         Then nothing of what it was sent was looked at. True if it may be sent again, in plaintext.
         """
         switch = self.endpoint.cluster.switch
-        return self.spurned and switch.refused(self, "it refused us behind the handshake", self.plane.now)
+        return self.spurned and switch.refused(self, REFUSED, self.plane.now)
 
     def under_way(self) -> Mapping[str, int]:
         """Requests that only this connection knows of, by the names of the listeners that they came through."""

@@ -18,9 +18,10 @@ import msgspec
 
 from hotswap.swappable import Schema
 from proxy.accesslog.record import Record, load_record, save_record
+from proxy.encryption.reasons import TOO_SLOW
 from proxy.proxy_protocol.sending import announcement
 from proxy.relay import Relay
-from proxy.sides import TOO_SLOW, Downstream, Upstream
+from proxy.sides import Downstream, Upstream
 from proxy.state import TcpDownstreamState, TcpUpstreamState
 from proxy.timers import deadline, remaining
 

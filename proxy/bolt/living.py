@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from proxy.bolt.frame import NOT_SENT, TIMEOUT, heartbeat
 from proxy.bolt.ledger import Ledger
 from proxy.bolt.pool import SharedPool
+from proxy.encryption.reasons import TOO_SLOW
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import TOO_SLOW
 
 if TYPE_CHECKING:
     from proxy.endpoint import Endpoint

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.encryption.reasons import label
 from proxy.encryption.wishes import WHOLE, Wishes
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Measure:
     def refused(self, connection: Upstream, reason: str, now: float) -> bool:
         """TLS could not be had, or a successor. True if the same connection may be made anew in plaintext."""
         endpoint = connection.endpoint
-        endpoint.meters.encryption_failures().inc()
+        endpoint.meters.encryption_failures(label(reason)).inc()
         if connection.secured:
             self.wishes.refused(endpoint.name, reason, now)
         else:

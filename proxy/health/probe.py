@@ -16,8 +16,9 @@ import msgspec
 from hotswap.swappable import Schema
 from proxy.app import answer, question
 from proxy.config.model import AppConfig
+from proxy.encryption.reasons import TOO_SLOW
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import TOO_SLOW, Upstream
+from proxy.sides import Upstream
 from proxy.state import ProbeState
 from proxy.timers import deadline, remaining
 

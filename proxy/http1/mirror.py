@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from hotswap.swappable import Schema
+from proxy.encryption.reasons import TOO_SLOW
 from proxy.http1.state import MirrorState
 from proxy.proxy_protocol.header import LONGEST, BadHeader, parse
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import TOO_SLOW, Upstream
+from proxy.sides import Upstream
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import msgspec
 from hotswap.errors import CannotRestore
 from hotswap.swappable import Schema
 from proxy.connection import HIGH
+from proxy.encryption.reasons import ENDED, TOO_SLOW, UNASKED
 from proxy.http1.download import MAX_FIELDS, MAX_HEAD
 from proxy.http1.errors import BadMessage
 from proxy.http1.head import UNTIL_CLOSE
@@ -23,7 +24,6 @@ from proxy.http1.parser import find_end, parse_response
 from proxy.http1.pooled import Pooled
 from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
-from proxy.sides import TOO_SLOW
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Http1Upstream(Pooled):
         elif use is TUNNEL:
             self._pass_on(data)
         elif self.spare:
-            self._unfit("it spoke unasked")
+            self._unfit(UNASKED)
         else:
             self.close()
 
@@ -222,7 +222,7 @@ class Http1Upstream(Pooled):
     def _gone(self, *, fin: bool) -> None:
         exchange = self.peer
         if self.spare:
-            self._unfit("it was closed before it was used")
+            self._unfit(ENDED)
             return
         if self.refused() and exchange is not None:
             self.drop()

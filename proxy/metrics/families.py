@@ -92,8 +92,9 @@ class Families:
         )
         self.encryption_failures = one.counter(
             f"{up}_encryption_failures_total",
-            "Attempts to replace a connection, or to have one encrypted, that failed.",
-            ENDPOINT,
+            "Attempts to have a connection encrypted, or to replace one, that failed: certificate, handshake, refused, "
+            "timeout, or lost.",
+            (*ENDPOINT, "reason"),
         )
         self.fallbacks = one.counter(
             f"{up}_encryption_fallbacks_total", "Connections in plaintext where encryption is wanted.", ENDPOINT

@@ -157,9 +157,9 @@ class EndpointMeters:
         """Connections that were replaced, by how they ended: only where encryption changes there are any."""
         return self._families.retired.labels(*self.where, how)
 
-    def encryption_failures(self) -> Counter:
-        """TLS could not be had."""
-        return self._families.encryption_failures.labels(*self.where)
+    def encryption_failures(self, reason: str) -> Counter:
+        """TLS could not be had, or a successor: `proxy.encryption.reasons`."""
+        return self._families.encryption_failures.labels(*self.where, reason)
 
     def fallbacks(self) -> Counter:
         """Connections in plaintext for want of TLS."""

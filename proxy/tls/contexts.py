@@ -17,6 +17,7 @@ from OpenSSL import SSL
 from hotswap.errors import ConfigError
 from hotswap.log import fields
 from proxy.tls.certificates import Shown, fingerprint, names_of
+from proxy.tls.errors import NOT_ACCEPTED
 from proxy.tls.names import admitted, expected, is_name, names_host
 from proxy.tls.openssl import clean, load_pair, load_roots, new_context, verdict, words
 
@@ -248,7 +249,7 @@ def _accepted(connection: SSL.Connection, certificate: X509, error: int, depth: 
 def failure(connection: SSL.Connection, error: SSL.Error) -> str:
     """Why a handshake failed, in words."""
     problem = connection.problem if isinstance(connection, Handshaking) else ""
-    return f"the certificate of the peer is not accepted: {problem}" if problem else words(error)
+    return f"{NOT_ACCEPTED}: {problem}" if problem else words(error)
 
 
 def _listed(names: Sequence[str]) -> str:

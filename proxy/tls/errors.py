@@ -20,6 +20,9 @@ INTERNAL_ERROR: Final = 80
 USER_CANCELED: Final = 90
 NO_RENEGOTIATION: Final = 100
 
+NOT_ACCEPTED: Final = "the certificate of the peer is not accepted"
+"""How the reason begins of a handshake that we ended for that."""
+
 
 class TlsError(Exception):
     """The connection cannot go on. `alert` is sent to the peer if that is still possible (RFC 8446 section 6.2)."""

@@ -65,7 +65,7 @@ def test_nobody_notices_that_it_is_switched_on_and_off(
         pair.wait_settled(within=(idle or USUAL_IDLE) + LONGEST)
         assert load.turn().failures == []
         before, replaced = replaced, pair.retired()
-        assert all(replaced[cluster] != before.get(cluster) for cluster in replaced), "both were replaced"
+        assert all(replaced[cluster] != before.get(cluster) for cluster in SERVICES), "both were replaced"
     report = load.finish()
     print(report.summary(), replaced)
     assert report.failures == []
@@ -96,6 +96,7 @@ def test_no_request_goes_in_plaintext_once_it_is_switched_on(stage: Stage, autho
     assert load.finish().failures == []
 
 
+@pytest.mark.all
 def test_watching_ends_when_all_is_done(stage: Stage, authority: Authority) -> None:
     pair = Opposites(stage, authority)
     load = pair.load(storm(0.1))
@@ -155,14 +156,15 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "metric"),
     [
-        pytest.param("wrong certificate", "certificate of the peer is not accepted", id="wrong certificate"),
-        pytest.param("refuses", "", id="refuses", marks=pytest.mark.all),
+        pytest.param("wrong certificate", "certificate of the peer is not accepted", "certificate", id="certificate"),
+        pytest.param("refuses", "", "handshake", id="no TLS"),
     ],
 )
+@pytest.mark.all
 def test_no_request_is_lost_to_broken_tls_and_the_reason_is_told(
-    stage: Stage, authority: Authority, stranger: Authority, kind: str, reason: str
+    stage: Stage, authority: Authority, stranger: Authority, kind: str, reason: str, metric: str
 ) -> None:
     pair = Opposites(stage, authority, retry="0.2s", max_retry="0.5s")
     broken(pair, kind, stranger)
@@ -180,6 +182,8 @@ def test_no_request_is_lost_to_broken_tls_and_the_reason_is_told(
         assert reason in endpoint["reason"], endpoint
         assert endpoint["reason"]
     failures = pair.near.figures("hotswap_upstream_encryption_failures_total")
+    told = {(dict(labels)["cluster"], dict(labels)["reason"]) for labels in failures}
+    assert told == {(cluster, metric) for cluster in SERVICES}
     assert all(count >= 2 for count in failures.values())
     mended(pair, authority)
     pair.wait_settled(within=IDLE + LONGEST)

@@ -255,5 +255,5 @@ def test_endpoint_without_tls_is_a_handshake_that_failed(authority: Authority) -
     assert scene.world.only("handshakes", "failures", "upstream_connections") == {
         "upstream_handshakes app failed": 1,
         f"upstream_connect_failures {AT} refused": 1,
-        f"upstream_encryption_failures {AT}": 1,
+        f"upstream_encryption_failures {AT} handshake": 1,
     }
