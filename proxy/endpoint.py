@@ -174,8 +174,7 @@ class Endpoint:
 
     def pooled(self) -> list[Upstream]:
         """What may be picked for the next stream: those in the pool, oldest first, and those that are shared."""
-        idle: list[Upstream] = self.pool.connections()  # type: ignore[assignment]  # it holds nothing else
-        return [*idle, *(one for pool in self.shared.values() for one in pool.members.values())]
+        return [*self.pool.connections(), *(one for pool in self.shared.values() for one in pool.members.values())]
 
     def describe(self, now: float) -> dict[str, Any]:
         """For people: what is under way, and how it does where that is watched."""

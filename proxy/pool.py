@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.connection import Connection
+    from proxy.sides import Upstream
 
 
 class Pool:
@@ -19,7 +19,7 @@ class Pool:
     __slots__ = ("_idle", "keepalive", "limit")
 
     def __init__(self, limit: int, keepalive: float) -> None:
-        self._idle: dict[int, Connection] = {}
+        self._idle: dict[int, Upstream] = {}
         self.limit = limit
         """Connections kept idle at most; further ones are closed on release."""
         self.keepalive = keepalive
@@ -31,29 +31,29 @@ class Pool:
     def __contains__(self, connection: object) -> bool:
         return getattr(connection, "serial", 0) in self._idle
 
-    def acquire(self) -> Connection | None:
+    def acquire(self) -> Upstream | None:
         """Take the most recently used connection out; None if all must be dialled."""
         return self._idle.popitem()[1] if self._idle else None
 
-    def release(self, connection: Connection) -> bool:
+    def release(self, connection: Upstream) -> bool:
         """Keep a connection for the next request. False if the pool is full: the caller closes it."""
         if len(self._idle) >= self.limit:
             return False
         self._idle[connection.serial] = connection
         return True
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Upstream) -> None:
         """Take out a connection that ended or serves again; no harm if it is not there."""
         self._idle.pop(connection.serial, None)
 
-    def restore(self, connection: Connection, *, idle: bool) -> None:
+    def restore(self, connection: Upstream, *, idle: bool) -> None:
         """Match the membership to a restored state; the limit does not apply to what exists already."""
         if idle:
             self._idle[connection.serial] = connection
         else:
             self._idle.pop(connection.serial, None)
 
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[Upstream]:
         """All idle ones, oldest first."""
         return list(self._idle.values())
 
@@ -71,14 +71,14 @@ class Corner(Pool):
         super().__init__(whole.limit, whole.keepalive)
         self._whole = whole
 
-    def acquire(self) -> Connection | None:
+    def acquire(self) -> Upstream | None:
         """See `Pool`."""
         connection = super().acquire()
         if connection is not None:
             self._whole.discard(connection)
         return connection
 
-    def release(self, connection: Connection) -> bool:
+    def release(self, connection: Upstream) -> bool:
         """See `Pool`. False only if none at all may be kept."""
         whole = self._whole
         if not whole.limit:
@@ -88,12 +88,12 @@ class Corner(Pool):
         self._idle[connection.serial] = connection
         return True
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Upstream) -> None:
         """See `Pool`."""
         super().discard(connection)
         self._whole.discard(connection)
 
-    def restore(self, connection: Connection, *, idle: bool) -> None:
+    def restore(self, connection: Upstream, *, idle: bool) -> None:
         """See `Pool`."""
         super().restore(connection, idle=idle)
         self._whole.restore(connection, idle=idle)

@@ -33,6 +33,7 @@ from proxy.bolt.frame import (
 )
 from proxy.bolt.living import Living
 from proxy.bolt.pool import PAUSE, SharedPool
+from proxy.encryption.reasons import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -71,9 +72,10 @@ def connect(
     if pool is None:
         pool = endpoint.shared[version] = SharedPool()
     chosen = pool.choose()
-    if chosen is not None and not endpoint.mix.settled and not chosen.connecting:  # noqa: SIM102 - nearly always false
-        if not cluster.switch.admits(chosen, plane.now):
-            chosen = pool.choose()
+    if chosen is not None and not (
+        endpoint.mix.settled or chosen.connecting or cluster.switch.admits(chosen, plane.now)
+    ):
+        chosen = pool.choose()
     if chosen is None or (len(pool.members) < cluster.config.shared_connections and pool.grows(chosen, plane.now)):
         added = BoltUpstream(plane)
         added.dial(endpoint, version)
@@ -253,7 +255,7 @@ class BoltUpstream(Living):
     def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
         """See `Living`."""
         if self.spare and not unseen and not self.spurned:
-            self.endpoint.cluster.switch.refused(self, "it was closed before it answered", self.plane.now)
+            self.endpoint.cluster.switch.refused(self, ENDED, self.plane.now)
         calls, again, unsent = self.calls, self.again, self.unsent
         self.calls, self.again, self.unsent = {}, {}, b""
         cluster = self.endpoint.cluster

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from proxy.config.model import ClusterConfig
     from proxy.config.tls_model import Announced
-    from proxy.connection import Connection
     from proxy.encryption.state import Order, WishesState
     from proxy.endpoint import Endpoint
     from proxy.sides import Upstream
@@ -78,12 +77,11 @@ class Switch(Measure):
 
     # ---- a pick ----
 
-    def acquire(self, endpoint: Endpoint, now: float) -> Connection | None:
+    def acquire(self, endpoint: Endpoint, now: float) -> Upstream | None:
         """Take an idle connection out of its pool, rather one that fits: `Pool.acquire` while it is not settled."""
         lack = self.lack(now)
-        idle: list[Upstream] = endpoint.pool.connections()  # type: ignore[assignment]  # it holds nothing else
-        idle.reverse()
-        chosen = next((one for one in idle if self.within(one, lack)), idle[0] if idle else None)
+        idle = endpoint.pool.connections()
+        chosen = next((one for one in reversed(idle) if self.within(one, lack)), idle[-1] if idle else None)
         if chosen is None or not self.admits(chosen, now):
             return None
         endpoint.pool.discard(chosen)
@@ -108,21 +106,21 @@ class Switch(Measure):
         if mix.owed > 0:
             mix.owed -= 1
             return True
-        idle: list[Upstream] = connection.endpoint.pool.connections()  # type: ignore[assignment]
-        waits = any(self.within(one, lack) for one in idle)  # a successor of before the handover
-        return waits or self.must_go(connection, now)
+        others = mix.secure if connection.tls is None else mix.plain  # while TLS cannot be had there are none
+        waits = others and any(self.within(one, lack) for one in connection.endpoint.pool.connections())
+        return bool(waits) or self.must_go(connection, now)  # a successor of before the handover waits
 
     # ---- replacing ----
 
     def _replace(self, old: Upstream, now: float) -> None:
         """Dial a successor, unless enough are under way or one failed a moment ago."""
         mix = old.endpoint.mix
+        resting = self.wishes.resting_until(old.endpoint.name) if old.tls is None else 0.0
+        if max(resting, mix.not_before) > now or old.plane.draining:  # first: so it may be for hours, at every pick
+            return
         spares = mix.spares
         kin = sum(one.replaces(old) for one in spares)
-        if kin >= self._most(old, now) or len(spares) >= MOST_SPARES or old.plane.draining:
-            return
-        resting = self.wishes.resting_until(old.endpoint.name) if old.tls is None else 0.0
-        if max(resting, mix.not_before) > now:
+        if kin >= self._most(old, now) or len(spares) >= MOST_SPARES:
             return
         limits = self._cluster.limits
         if not spares or limits is None or not limits.excess(dials=True):  # one more than the limit, for a moment

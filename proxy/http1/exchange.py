@@ -62,9 +62,8 @@ class Exchange(Ending):
         if any_idle and cluster.announces is not None:
             upstream = introduced_to(pool, cluster, self)  # type: ignore[assignment]  # see below
             any_idle = False
-            changes = upstream is not None and not endpoint.mix.settled
-            if changes and not cluster.switch.admits(upstream, self.plane.now):  # type: ignore[arg-type]
-                upstream = None
+            if upstream is not None and not endpoint.mix.settled:
+                upstream = upstream if cluster.switch.admits(upstream, self.plane.now) else None
         if upstream is not None:
             pool.discard(upstream)
         elif any_idle:  # an http1 listener's pools hold nothing else

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.pool import Pool
 
 if TYPE_CHECKING:
-    from proxy.connection import Connection
+    from proxy.sides import Upstream
 
 
 class Idle:
@@ -17,8 +17,8 @@ class Idle:
         self.serial = serial
 
 
-def idle(serial: int) -> Connection:
-    return cast("Connection", Idle(serial))
+def idle(serial: int) -> Upstream:
+    return cast("Upstream", Idle(serial))
 
 
 def test_most_recently_used_is_taken_first() -> None:
