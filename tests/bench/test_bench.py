@@ -138,6 +138,7 @@ def test_tables_are_aligned() -> None:
     ]
 
 
+@pytest.mark.all
 def test_the_sheet_of_costs_compares_a_feature_with_the_bare_proxy() -> None:
     result = costs.measure(costs.Plan(rounds=1, seconds=0.05, only=("limits",)), lambda _: None)
     assert [(one.feature, one.protocol) for one in result.costs] == [

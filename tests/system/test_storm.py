@@ -18,10 +18,13 @@ FD_SLACK = 40  # pool connections come and go with the load
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "upgrades",
-    [FEW, pytest.param(MANY, marks=pytest.mark.all), pytest.param(VERY_MANY, marks=pytest.mark.soak)],
+    ("protocol", "upgrades"),
+    [
+        ("http1", FEW),
+        *(pytest.param(protocol, MANY, marks=pytest.mark.all) for protocol in ("tcp", "http1")),
+        *(pytest.param(protocol, VERY_MANY, marks=pytest.mark.soak) for protocol in ("tcp", "http1")),
+    ],
 )
-@pytest.mark.parametrize("protocol", ["tcp", "http1"])
 def test_nobody_notices_upgrades_in_a_row(stage: Stage, protocol: str, upgrades: int) -> None:
     """By `tcp` the same clients and upstreams speak HTTP through a plain relay."""
     edge = Edge(stage, stage.upstreams(), relay=protocol == "tcp")
