@@ -7,11 +7,10 @@ reader of the text format knows just what it needs; `prometheus_client`'s parser
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
+from tests.kit.background import Background
 from tests.kit.waiting import eventually
 
 Values = dict[str, float]
@@ -47,11 +46,12 @@ def ask(address: str, path: str = "/metrics", within: float = 10.0) -> str:
         connection.close()
 
 
-class Scraper:
+class Scraper(Background):
     """Scrapes every `interval` seconds in a thread, from entering until leaving. `problems` is to be empty."""
 
     def __init__(self, address: str, interval: float = 0.1, *, forgiving: bool = False) -> None:
         """`forgiving`: somebody may be away, as after a crash; what was counted is not forgiven."""
+        super().__init__()
         self.address = address
         self.interval = interval
         self.problems: list[str] = []
@@ -62,8 +62,6 @@ class Scraper:
         self.checks: list[Callable[[Values], str]] = []
         """Called with what grows, after each scrape; what they return is a problem."""
         self._forgiving = forgiving
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scraper")
 
     def total(self, name: str, **labels: str) -> float:
         """The sum over all series of that name with these labels, in the last scrape."""
@@ -88,20 +86,14 @@ class Scraper:
         self.growing, self.other = growing, other
         self.problems += [found for found in (check(growing) for check in self.checks) if found]
 
-    def _run(self) -> None:
-        while not self._over.wait(self.interval):
+    def run(self) -> None:
+        """See `Background`."""
+        while not self.over.wait(self.interval):
             self.once()
 
     def __enter__(self) -> Self:
         self.once()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(20)
+        return super().__enter__()
 
     def wait(self, count: int, *, within: float = 20) -> None:
         """Until that many more scrapes are done."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-import threading
 from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
 
+from tests.kit.background import Background
 from tests.kit.capture import LARGEST, nothing_dropped, packet_socket
 from tests.kit.waiting import readable
 
@@ -16,34 +15,29 @@ PAUSE = 0.05
 """Seconds after which the thread looks whether it is to end."""
 
 
-class Wiretap:
+class Wiretap(Background):
     """Counts `texts` in what goes over `ports` of the loopback device, in a thread. Raises `Unpermitted`."""
 
     def __init__(self, ports: Iterable[int], texts: Iterable[bytes]) -> None:
+        super().__init__()
         self.texts = tuple(texts)
         self.seen: Counter[bytes] = Counter()
         self.bytes = 0
         """Of TCP, in both directions."""
         self._socket = packet_socket(sorted(set(ports)), whole=True)
         self._tails: dict[bytes, bytes] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wiretap")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """What was sent by now has been looked at."""
-        self._over.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         nothing_dropped(self._socket)
         self._socket.close()
 
-    def _run(self) -> None:
-        while not self._over.is_set():
+    def run(self) -> None:
+        """See `Background`."""
+        while not self.over.is_set():
             if readable(self._socket.fileno(), within=PAUSE):
                 self._drain()
         self._drain()

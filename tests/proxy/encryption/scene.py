@@ -12,6 +12,8 @@ from tests.proxy.metrics.scene import Counted
 from tests.proxy.tls.far import Far, server_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.kit.certificates import Authority
     from tests.proxy.simulation import Socket
 
@@ -142,6 +144,16 @@ clusters:
         self.answer(client, server)
         return client, server
 
+    def crowd(self, number: int) -> tuple[list[Socket], list[Server]]:
+        """So many clients of http1, each with a connection to the endpoint that is idle."""
+        clients = [self.world.connect("web") for _ in range(number)]
+        for client in clients:
+            client.send(GET)
+        servers = [self.accepted() for _ in clients]
+        for client, server in zip(clients, servers, strict=True):
+            self.answer(client, server)
+        return clients, servers
+
     def answer(self, client: Socket, server: Server, request: bytes = b"GET ") -> None:
         """The server gets one request and answers it."""
         assert server.take().startswith(request)
@@ -160,6 +172,24 @@ clusters:
         server = self.accepted()
         (frame,) = server.frames()
         return client, server, frame
+
+    def answered(self, client: Socket, server: Server, frame: bolt.Frame) -> None:
+        """The call that is under way since `rpc`."""
+        server.send(bolt.answer(V1, frame.id, b"fine"))
+        assert [one.id for one in bolt.FrameReader().feed(client.take())] == [7]
+
+    def quiet_rpc(self) -> tuple[Socket, Server]:
+        """A client of bolt whose call was answered."""
+        client, server, frame = self.rpc()
+        self.answered(client, server, frame)
+        return client, server
+
+    def call(self, client: Socket, server: Server, number: int = 8) -> None:
+        """A whole call."""
+        client.send(bolt.call(V1, number, b"more"))
+        (frame,) = (one for one in server.frames() if one.command == bolt.CALL)
+        server.send(bolt.answer(V1, frame.id, b"fine"))
+        assert [one.id for one in bolt.FrameReader().feed(client.take())] == [number]
 
     def succeed(self) -> Server:
         """The successor of an http1 connection is there and was quiet long enough."""
@@ -186,10 +216,12 @@ clusters:
         return sum(one["plaintext"] for one in endpoints), sum(one["tls"] for one in endpoints)
 
 
-def refuse(scene: Changing, demanding: ssl.SSLContext) -> Server | None:
+def refuse(
+    scene: Changing, demanding: ssl.SSLContext, meanwhile: Callable[[], None] = lambda: None
+) -> Server | None:
     """The oldest dial is to a server of TLS 1.3 that wants a certificate: it says no behind the handshake.
 
-    In plaintext it serves: then it is returned.
+    In plaintext it serves: then it is returned. `meanwhile` is what happens while the refusal is on its way.
     """
     socket = scene.world.dialled()
     socket.accept()
@@ -197,6 +229,8 @@ def refuse(scene: Changing, demanding: ssl.SSLContext) -> Server | None:
         return Server(socket, None)
     far = Far(socket, demanding, server=True)
     try:
+        far.step()
+        meanwhile()
         while not far.step():
             pass
     except ssl.SSLError:

@@ -15,9 +15,10 @@ from proxy.config.loader import loads
 from proxy.encryption.announcements import Announcements, announced
 from tests.proxy.encryption.scene import STEP, Changing
 from tests.proxy.metrics.scene import apply
+from tests.proxy.tls.manual_watch import ManualWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.kit.certificates import Authority
@@ -80,26 +81,6 @@ def test_mistake_is_told_with_its_line_and_the_remedy(text: str, reason: str) ->
 
 
 # ---- files that change ----
-
-
-class ManualWatch:
-    """Says that something changed when a test says so."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        self.paths: list[str] = []
-        self.running = False
-
-    def follow(self, paths: Iterable[str]) -> None:
-        self.paths = list(paths)
-
-    def start(self) -> None:
-        assert not self.running, "started once"
-        self.running = True
-
-    def stop(self) -> None:
-        assert self.running, "stopped once"
-        self.running = False
 
 
 class Following:

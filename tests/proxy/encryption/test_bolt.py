@@ -15,26 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.proxy.encryption.scene import Changing, Server
-    from tests.proxy.simulation import Socket
 
     Build = Callable[..., Changing]
 
 BEAT = "heartbeat_interval: 1s"
 V2 = bolt.DIALECTS[1]
-
-
-def call(client: Socket, server: Server, number: int = 8) -> None:
-    """A whole call."""
-    client.send(bolt.call(V1, number, b"more"))
-    (frame,) = (one for one in server.frames() if one.command == bolt.CALL)
-    server.send(bolt.answer(V1, frame.id, b"fine"))
-    assert [one.id for one in bolt.FrameReader().feed(client.take())] == [number]
-
-
-def answered(client: Socket, server: Server, frame: bolt.Frame) -> None:
-    """The call that is under way since `Changing.rpc`."""
-    server.send(bolt.answer(V1, frame.id, b"fine"))
-    assert [one.id for one in bolt.FrameReader().feed(client.take())] == [7]
 
 
 def four_in_use(scene: Changing) -> None:
@@ -58,13 +43,12 @@ def changed(scene: Changing) -> Server:
 
 def test_successor_proves_itself_by_a_heartbeat_before_it_gets_calls(changing: Build) -> None:
     scene = changing()
-    client, plain, frame = scene.rpc()
-    answered(client, plain, frame)
+    client, plain = scene.quiet_rpc()
     scene.order("on")
     secure = scene.accepted()
-    call(client, plain)
+    scene.call(client, plain)
     secure.beat()
-    call(client, secure, 9)
+    scene.call(client, secure, 9)
     assert plain.open
     assert plain.take() == b""
     assert scene.about["settled"]
@@ -78,7 +62,7 @@ def test_calls_under_way_finish_on_the_old_connection_and_heartbeats_go_on_until
     plain.beat()
     scene.world.wait(1.1)
     plain.beat()
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     assert plain.open
 
 
@@ -86,7 +70,7 @@ def test_silence_begins_with_the_last_answer_and_the_server_closes(changing: Bui
     scene = changing(cluster=f", {BEAT}")
     client, plain, frame = scene.rpc()
     secure = changed(scene)
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     for _ in range(20):
         scene.world.wait(1.1)
         secure.beat()
@@ -96,14 +80,14 @@ def test_silence_begins_with_the_last_answer_and_the_server_closes(changing: Bui
     assert not plain.socket.reset
     assert plain.socket.closed
     assert scene.retired == {"peer": 1}
-    call(client, secure)
+    scene.call(client, secure)
 
 
 def test_heartbeats_of_the_server_are_answered_all_the_time(changing: Build) -> None:
     scene = changing()
     client, plain, frame = scene.rpc()
     changed(scene)
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     plain.send(bolt.heartbeat(V1, 77))
     (answer,) = plain.frames()
     assert (answer.type, answer.command, answer.id) == (bolt.RESPONSE, bolt.HEARTBEAT, 77)
@@ -113,7 +97,7 @@ def test_what_no_server_closes_we_close_after_the_deadline(changing: Build) -> N
     scene = changing(encryption="{wanted: off, retire_timeout: 10s}")
     client, plain, frame = scene.rpc()
     secure = changed(scene)
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     scene.world.wait(9.0)
     assert plain.open
     scene.world.wait(1.1)
@@ -121,7 +105,7 @@ def test_what_no_server_closes_we_close_after_the_deadline(changing: Build) -> N
     assert not plain.socket.reset
     assert scene.retired == {"deadline": 1}
     secure.take()
-    call(client, secure)
+    scene.call(client, secure)
 
 
 def test_deadline_cuts_nothing_that_is_under_way(changing: Build) -> None:
@@ -133,7 +117,7 @@ def test_deadline_cuts_nothing_that_is_under_way(changing: Build) -> None:
     changed(scene)
     scene.world.wait(10.0)
     assert plain.open
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     assert not plain.open
     assert scene.retired == {"deadline": 1}
 
@@ -172,7 +156,7 @@ def test_successor_that_does_not_answer_is_none(changing: Build) -> None:
     scene.world.wait(1.1)
     assert not mute.open
     assert scene.about["endpoints"][0]["failures"] == 1
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
     scene.world.wait(1.1)
     scene.accepted().beat()
     assert scene.about["settled"]
@@ -183,8 +167,8 @@ def test_server_without_tls_keeps_its_plaintext(changing: Build) -> None:
     client, plain, frame = scene.rpc()
     scene.order("on")
     scene.spoiled()
-    answered(client, plain, frame)
-    call(client, plain)
+    scene.answered(client, plain, frame)
+    scene.call(client, plain)
     assert plain.open
 
 
@@ -195,7 +179,7 @@ def test_calls_that_waited_for_tls_go_in_plaintext_where_there_is_none(changing:
     scene.spoiled()
     plain = scene.accepted()
     (frame,) = plain.frames()
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
 
 
 def test_calls_of_a_strict_cluster_fail_where_there_is_no_tls(changing: Build) -> None:
@@ -219,7 +203,7 @@ def test_strict_cluster_gives_no_further_call_to_plaintext(changing: Build) -> N
     secure.send(bolt.answer(V1, under_tls.id, b"fine"))
     answers = bolt.FrameReader().feed(client.take())
     assert [one.id for one in answers] == [8]
-    answered(client, plain, frame)
+    scene.answered(client, plain, frame)
 
 
 def test_versions_are_replaced_each_by_its_own(changing: Build) -> None:
@@ -265,8 +249,8 @@ def test_way_back_before_the_change_is_over(changing: Build) -> None:
     again = scene.accepted()
     assert not again.secure
     again.beat()
-    answered(client, plain, frame)
-    call(client, again)
+    scene.answered(client, plain, frame)
+    scene.call(client, again)
     plain.fin()
     secure.fin()
     assert scene.retired == {"peer": 2}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from proxy.config.loader import loads
 from tests.kit import bolt
 from tests.proxy.encryption.scene import GET, STEP, TLS_HANDSHAKE, V1, Server
-from tests.proxy.encryption.test_bolt import answered, call, four_in_use
+from tests.proxy.encryption.test_bolt import four_in_use
 from tests.proxy.metrics.scene import Counted, apply
 
 if TYPE_CHECKING:
@@ -29,30 +29,18 @@ def endpoint(scene: Changing) -> Endpoint:
     return scene.world.proxy.clusters["app"].endpoints[0]
 
 
-def crowd(scene: Changing, number: int) -> list[Server]:
-    """So many idle connections of http1."""
-    clients = [scene.world.connect("web") for _ in range(number)]
-    for client in clients:
-        client.send(GET)
-    servers = [scene.accepted() for _ in clients]
-    for client, server in zip(clients, servers, strict=True):
-        scene.answer(client, server)
-    return servers
-
-
 # ---- bolt ----
 
 
 def test_successor_that_is_sent_away_before_it_serves_gets_no_call(changing: Build) -> None:
     scene = changing()
-    client, plain, frame = scene.rpc()
-    answered(client, plain, frame)
+    client, plain = scene.quiet_rpc()
     scene.order("on")
     successor = scene.accepted()
     (beat,) = successor.frames()
     successor.send(GOAWAY + bolt.heartbeat_answer(V1, beat.id))
     assert not successor.open
-    call(client, plain)
+    scene.call(client, plain)
     scene.world.wait(1.1)
     scene.accepted().beat()
     assert scene.about["settled"]
@@ -72,13 +60,12 @@ def test_changed_mind_leaves_no_connection_over(changing: Build) -> None:
 
 def test_successor_stays_if_what_it_was_to_replace_is_gone(changing: Build) -> None:
     scene = changing()
-    client, plain, frame = scene.rpc()
-    answered(client, plain, frame)
+    client, plain = scene.quiet_rpc()
     scene.order("on")
     secure = scene.accepted()
     plain.fin()
     secure.beat()
-    call(client, secure)
+    scene.call(client, secure)
     assert scene.counts == (0, 1)
 
 
@@ -132,12 +119,11 @@ def test_lost_share_is_made_up_for_at_another_endpoint(changing: Build) -> None:
 
 def test_limit_of_connections_does_not_keep_them_in_plaintext(changing: Build) -> None:
     scene = changing(cluster=", limits: {max_connections: 1}")
-    client, plain, frame = scene.rpc()
-    answered(client, plain, frame)
+    client, _ = scene.quiet_rpc()
     scene.order("on")
     secure = scene.accepted()
     secure.beat()
-    call(client, secure)
+    scene.call(client, secure)
     assert scene.counts == (0, 1)
 
 
@@ -197,7 +183,7 @@ def test_successor_is_no_request_under_way(changing: Build) -> None:
 
 def test_successors_count_as_connections(changing: Build) -> None:
     scene = changing(cluster=", limits: {max_connections: 4}")
-    crowd(scene, 3)
+    scene.crowd(3)
     scene.order("on")
     clients = [scene.world.connect("web") for _ in range(3)]
     for client in clients:
@@ -217,7 +203,7 @@ def test_burst_of_dials_keeps_to_the_share(changing: Build) -> None:
 
 def test_strict_cluster_with_a_share_gives_up_no_plaintext_before_its_successor(changing: Build) -> None:
     scene = changing(encryption="{wanted: off, strict: true}")
-    servers = crowd(scene, 10)
+    _, servers = scene.crowd(10)
     scene.order("on", 10)
     assert all(server.open for server in servers)
     scene.succeed()
@@ -261,8 +247,7 @@ def test_nobody_dials_an_endpoint_that_is_gone(changing: Build) -> None:
 
 def test_successor_goes_with_its_endpoint(changing: Build) -> None:
     scene = changing()
-    client, plain, frame = scene.rpc()
-    answered(client, plain, frame)
+    _, plain = scene.quiet_rpc()
     scene.order("on")
     successor = scene.accepted()
     apply(scene.world, scene.configured(endpoints=SECOND))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kit import bolt
-from tests.proxy.encryption.scene import GET, STEP, V1
+from tests.proxy.encryption.scene import STEP, V1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,12 +86,7 @@ def test_endpoints_share_the_share(changing: Build, percent: int) -> None:
 @pytest.mark.parametrize("percent", [1, 50, 99])
 def test_any_share_of_http1_comes_to_rest(changing: Build, most_idle: int, number: int, percent: int) -> None:
     scene = changing(cluster=f", max_idle: {most_idle}, keepalive_timeout: 1000s")
-    clients = [scene.world.connect("web") for _ in range(number)]
-    for client in clients:
-        client.send(GET)
-    servers = [scene.accepted() for _ in clients]
-    for client, server in zip(clients, servers, strict=True):
-        scene.answer(client, server)
+    scene.crowd(number)
     scene.order("on", percent)
     dials = 0
     for _ in range(STEPS):

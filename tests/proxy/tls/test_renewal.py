@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from proxy.tls.contexts import ClientContexts, ServerContexts, changed_files, re
 from proxy.tls.openssl import load_pair
 from proxy.tls.renewal import Renewal
 from tests.kit.certificates import Authority, Pair
+from tests.proxy.tls.manual_watch import ManualWatch
 from tests.proxy.tls.shaking import client, cluster, config, listener, server, shake
 
 
@@ -151,25 +152,6 @@ def test_files_that_differ_between_two_readings(ca: Authority, pair: Pair) -> No
 
 
 # ---- all of them ----
-
-
-class ManualWatch:
-    """Says that something changed when a test says so."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.changed = changed
-        self.paths: list[str] = []
-        self.running = False
-
-    def follow(self, paths: Iterable[str]) -> None:
-        self.paths = list(paths)
-
-    def start(self) -> None:
-        self.running = True
-
-    def stop(self) -> None:
-        assert self.running, "stopped once"
-        self.running = False
 
 
 def holder(name: str, tls: ServerContexts | ClientContexts | None) -> Any:
