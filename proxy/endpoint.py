@@ -190,7 +190,7 @@ class Endpoint:
             connection.close()
         for pool in self.shared.values():
             for shared in list(pool.members.values()):
-                shared.retire()
+                shared.wind_down()
         return self.in_flight > 0
 
     def seen_by(self, client: Client) -> Endpoint | None:

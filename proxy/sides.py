@@ -153,11 +153,11 @@ class Upstream(Connection):
         """It serves whom the other one serves."""
         return self.endpoint is other.endpoint
 
-    def relieve(self) -> None:
+    def retire(self) -> None:
         """Another one took its place: serve no further use, and end without harm to what is under way."""
         raise NotImplementedError
 
-    def retired(self, how: str) -> None:
+    def count_retired(self, how: str) -> None:
         """That end came: by the endpoint (``peer``), by us (``own``), or because it took too long (``deadline``)."""
         self.endpoint.meters.retired(how).inc()
 

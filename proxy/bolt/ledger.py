@@ -181,7 +181,7 @@ class Ledger(Framed, Upstream):
         """End if it is retiring and the last call is over."""
         raise NotImplementedError
 
-    def retire(self) -> None:
+    def wind_down(self) -> None:
         """Take no further calls and end with the last."""
         raise NotImplementedError
 

@@ -121,15 +121,15 @@ class Living(Ledger):
         super().accepted()
         self.kept = b""
 
-    def relieve(self) -> None:
+    def retire(self) -> None:
         """See `Upstream`. Its calls finish, then it is silent until the server closes it."""
         self.retire_by = self.plane.now + self.endpoint.cluster.switch.wishes.config.retire_timeout
         self._take_no_more()
 
-    def retire(self) -> None:
+    def wind_down(self) -> None:
         """See `Ledger`. No matter what the server does then."""
         if self.retires:
-            self.retired("own")
+            self.count_retired("own")
             self.retire_by = inf
         self._take_no_more()
 
@@ -169,7 +169,7 @@ class Living(Ledger):
             self.retire_by = self.plane.now + AGAIN
             self.wake(self.retire_by)
         elif not self.shutting:
-            self.retired("deadline")
+            self.count_retired("deadline")
             self.retire_by = inf
             self.end_if_done()
 
@@ -183,13 +183,13 @@ class Living(Ledger):
         if self.spare:
             self.close()
         else:
-            self.retire()
+            self.wind_down()
 
     def over(self) -> None:
         """Count how it went, if another took its place."""
         super().over()
         if self.retires:
-            self.retired("cut" if self.calls else "peer")
+            self.count_retired("cut" if self.calls else "peer")
             self.retire_by = inf
 
     def lost(self, status: int, unreachable: str = "", *, unseen: bool = False) -> None:
@@ -247,7 +247,7 @@ class Living(Ledger):
         if self.heard >= self.beaten:
             self.unanswered = 0
         if self.endpoint not in self.endpoint.cluster.endpoints:  # nor in the configuration any more
-            self.retire()
+            self.wind_down()
         if self.unanswered >= UNANSWERED:
             self.close()
             self.cut()

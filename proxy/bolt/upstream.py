@@ -187,7 +187,7 @@ class BoltUpstream(Living):
         elif head.type and head.command == CALL:
             self._pushed(buffer[at:end], head)
         elif head.type and head.command == GOAWAY:
-            self.retire()
+            self.wind_down()
         elif head.type == REQUEST:
             self.send(error(head.id, head.codec, head.ver1, CODEC))
         return end

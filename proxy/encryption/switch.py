@@ -7,7 +7,7 @@
     a successor failed                   --> `Measure.refused`: again after a pause
     nothing is left that does not fit    --> settled, which costs one look at a flag for each pick
 
-The layers do the rest: `Upstream.succeed` dials, `Upstream.relieve` retires. Relayed connections (tcp) cannot be
+The layers do the rest: `Upstream.succeed` dials, `Upstream.retire` ends. Relayed connections (tcp) cannot be
 replaced; new ones follow.
 """
 
@@ -145,7 +145,7 @@ class Switch(Measure):
             if kin or endpoint.whole not in self._cluster.endpoints:
                 self._superfluous(successor, now)  # something else is wanted by now
         elif old is not None:
-            old.relieve()
+            old.retire()
         elif not successor.exclusive and len(kin) >= self._cluster.config.shared_connections:
             self._superfluous(successor, now)  # what it was to replace is gone, and another took its place
         elif successor.exclusive and not endpoint.mix.settled:
@@ -155,7 +155,7 @@ class Switch(Measure):
     def _superfluous(self, successor: Upstream, now: float) -> None:
         """It replaces none: it goes, and the next one takes its time, whatever it is good for."""
         successor.endpoint.mix.not_before = now + PAUSE
-        successor.relieve()
+        successor.retire()
 
     def _unfit(self, endpoint: Endpoint, now: float) -> list[Upstream]:
         """Those that wait for their next use and do not fit, oldest first."""
@@ -169,7 +169,7 @@ class Switch(Measure):
             proven = endpoint.mix.secure if one.tls is None else endpoint.mix.plain
             unused = one.exclusive and proven and now - one.active >= SWEEP
             if (unused or gone) and not self.fits(one, now):
-                one.relieve()
+                one.retire()
         unfit = self._unfit(endpoint, now)
         if unfit and not endpoint.mix.spares and not gone:
             self._replace(unfit[0], now)
@@ -178,7 +178,7 @@ class Switch(Measure):
         """Plaintext serves no longer, whether or not TLS can be had."""
         for one in self._unfit(endpoint, now):
             if self.must_go(one, now):
-                one.relieve()
+                one.retire()
 
     # ---- the alarm ----
 

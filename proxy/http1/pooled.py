@@ -144,9 +144,9 @@ class Pooled(Download):
         self.endpoint.cluster.switch.refused(self, reason, self.plane.now)
         self.close()
 
-    def relieve(self) -> None:
+    def retire(self) -> None:
         """See `Upstream`. It is idle."""
-        self.retired("own")
+        self.count_retired("own")
         self.close()
 
     def give_time(self, when: float) -> None:

@@ -159,7 +159,7 @@ class Http1Upstream(Pooled):
         self.left = 0
         pool = endpoint.pool
         if keep and not endpoint.mix.settled and endpoint.cluster.switch.leaves(self, plane.now):
-            self.relieve()
+            self.retire()
         elif keep and not plane.draining and pool.release(self):
             self.use = IDLE
             if self.paused:
