@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
+from proxy.agenda import Agenda
 from proxy.connection import LOW, Connection
 from proxy.dialling import Dials
-from proxy.health.agenda import Agenda
 from proxy.kernel import ERR, IN, OUT
 from proxy.origins import Origins
 from proxy.timers import Alarms

@@ -20,6 +20,7 @@ from proxy.cluster import Cluster
 from proxy.dns.asker import NetworkAsker
 from proxy.dns.names import Names
 from proxy.encryption.announcements import Announcements
+from proxy.filewatch import FileWatch
 from proxy.heartbeat import Heartbeat
 from proxy.homes import Homes
 from proxy.kernel import Kernel
@@ -37,7 +38,6 @@ from proxy.telling import Telling
 from proxy.ticker import Ticker
 from proxy.tls.renewal import Renewal
 from proxy.tls.secrecy import scrub
-from proxy.tls.watch import FileWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from proxy.config.model import Config
     from proxy.connection import Connection
     from proxy.dns.names import Asker
+    from proxy.filewatch import Watch
     from proxy.reload import Source
-    from proxy.tls.renewal import Watch
 
 APART = 1 << 48
 """Added to the serials of a retired generation, so that it and its successor never give the same twice."""

@@ -21,13 +21,13 @@ from hotswap.log import fields
 from proxy.config import document
 from proxy.config.problems import Unfit, shown
 from proxy.config.tls_model import Announced
-from proxy.tls.renewal import Watching
+from proxy.filewatch import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from proxy.cluster import Cluster
-    from proxy.tls.renewal import Watch
+    from proxy.filewatch import Watch
 
 WORDS = get_args(Announced)
 

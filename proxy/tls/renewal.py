@@ -8,52 +8,21 @@ Who owns does this: a freeze stops it, and whoever owns afterwards compares firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
+from proxy.filewatch import Watching
 from proxy.tls.contexts import renew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from proxy.cluster import Cluster
+    from proxy.filewatch import Watch
     from proxy.listener import Listener
 
 
 MOST_SHOWN: Final = 3
 """Names of a certificate in its line of the status."""
-
-
-class Watch(Protocol):
-    """Calls when files may have changed; what it was made with is the call."""
-
-    def follow(self, paths: Iterable[str]) -> None:
-        """These absolute paths from now on."""
-
-    def start(self) -> None:
-        """Watch. One call comes soon in any case."""
-
-    def stop(self) -> None:
-        """No call from here on."""
-
-
-class Watching:
-    """Has files watched while this generation owns and ticks."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._running = False
-
-    def start(self) -> None:
-        """This generation owns and ticks."""
-        if not self._running:
-            self._running = True
-            self._watch.start()
-
-    def stop(self) -> None:
-        """It does not, or not now."""
-        if self._running:
-            self._running = False
-            self._watch.stop()
 
 
 class Renewal(Watching):

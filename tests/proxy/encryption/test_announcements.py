@@ -14,8 +14,8 @@ from proxy.cluster import Cluster
 from proxy.config.loader import loads
 from proxy.encryption.announcements import Announcements, announced
 from tests.proxy.encryption.scene import STEP, Changing
+from tests.proxy.manual_watch import ManualWatch
 from tests.proxy.metrics.scene import apply
-from tests.proxy.tls.manual_watch import ManualWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

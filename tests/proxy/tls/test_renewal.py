@@ -17,7 +17,7 @@ from proxy.tls.contexts import ClientContexts, ServerContexts, changed_files, re
 from proxy.tls.openssl import load_pair
 from proxy.tls.renewal import Renewal
 from tests.kit.certificates import Authority, Pair
-from tests.proxy.tls.manual_watch import ManualWatch
+from tests.proxy.manual_watch import ManualWatch
 from tests.proxy.tls.shaking import client, cluster, config, listener, server, shake
 
 

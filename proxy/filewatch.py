@@ -21,7 +21,7 @@ import os
 import struct
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hotswap.log import fields
 
@@ -43,11 +43,44 @@ _EVENT: Final = struct.Struct("iIII")
 _CHUNK: Final = 65536
 
 _libc = ctypes.CDLL(None, use_errno=True)
-log = logging.getLogger("proxy.tls")
+log = logging.getLogger("proxy")
+
+
+class Watch(Protocol):
+    """Calls when files may have changed; what it was made with is the call."""
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """These absolute paths from now on."""
+
+    def start(self) -> None:
+        """Watch. One call comes soon in any case."""
+
+    def stop(self) -> None:
+        """No call from here on."""
+
+
+class Watching:
+    """Has files watched while this generation owns and ticks."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._running = False
+
+    def start(self) -> None:
+        """This generation owns and ticks."""
+        if not self._running:
+            self._running = True
+            self._watch.start()
+
+    def stop(self) -> None:
+        """It does not, or not now."""
+        if self._running:
+            self._running = False
+            self._watch.stop()
 
 
 class FileWatch:
-    """Implements `proxy.tls.renewal.Watch`. With nothing to follow it needs no loop."""
+    """Implements `Watch`. With nothing to follow it needs no loop."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from proxy.tls import watch
-from proxy.tls.watch import FileWatch, places
+from proxy import filewatch
+from proxy.filewatch import FileWatch, places
 from tests.kit.descriptors import descriptors
 
 SOON = 10.0  # seconds in which a word has to come
@@ -40,7 +40,7 @@ class Told:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "PAUSE", 0.02)
+    monkeypatch.setattr(filewatch, "PAUSE", 0.02)
 
 
 def watched(paths: list[Path], story: Callable[[FileWatch, Told], Coroutine[Any, Any, None]]) -> None:
@@ -335,7 +335,7 @@ def test_without_inotify_people_are_told_and_the_first_word_comes(
             ctypes.set_errno(24)
             return -1
 
-    monkeypatch.setattr(watch, "_libc", NoMore)
+    monkeypatch.setattr(filewatch, "_libc", NoMore)
     path = plain(tmp_path)
 
     async def story(_one: FileWatch, told: Told) -> None:
@@ -354,7 +354,7 @@ def test_lost_events_count_as_a_change(tmp_path: Path) -> None:
     async def story(one: FileWatch, told: Told) -> None:
         read_end, write_end = os.pipe()
         real, one._fd = one._fd, read_end
-        os.write(write_end, watch._EVENT.pack(-1, 0x4000, 0, 0))  # IN_Q_OVERFLOW
+        os.write(write_end, filewatch._EVENT.pack(-1, 0x4000, 0, 0))  # IN_Q_OVERFLOW
         one._read()
         one._fd = real
         os.close(read_end)
