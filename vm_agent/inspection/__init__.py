@@ -1,0 +1,1 @@
+"""The patrol: what is not as it should be, each finding with its remedy."""

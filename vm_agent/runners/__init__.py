@@ -1,0 +1,1 @@
+"""What a sidecar runs under: systemd, or the agent itself."""
