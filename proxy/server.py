@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from hotswap.errors import Refused
+from hotswap.filewatch import FileWatch
 from hotswap.swappable import ListenerSpec, Schema
 from proxy.accesslog.log import Sinks
 from proxy.app import App
@@ -20,7 +21,6 @@ from proxy.cluster import Cluster
 from proxy.dns.asker import NetworkAsker
 from proxy.dns.names import Names
 from proxy.encryption.announcements import Announcements
-from proxy.filewatch import FileWatch
 from proxy.heartbeat import Heartbeat
 from proxy.homes import Homes
 from proxy.kernel import Kernel
@@ -42,11 +42,11 @@ from proxy.tls.secrecy import scrub
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from hotswap.filewatch import Watch
     from proxy.app import Heart
     from proxy.config.model import Config
     from proxy.connection import Connection
     from proxy.dns.names import Asker
-    from proxy.filewatch import Watch
     from proxy.reload import Source
 
 APART = 1 << 48

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import msgspec
 
+from hotswap.settings.problems import InvalidConfig, Problem
 from proxy.cli.options import config_option
 from proxy.config.loader import Loaded, load_with_warnings
-from proxy.config.problems import InvalidConfig, Problem
 from proxy.config.tls_files import TlsFiles
 from proxy.kernel import Kernel
 from proxy.plumbing import forbidden

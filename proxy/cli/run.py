@@ -26,10 +26,10 @@ from hotswap.generation import Generation
 from hotswap.handover.rounds import Limits
 from hotswap.log import LogFormat, fields, set_up
 from hotswap.runtime import default_runtime_dir
+from hotswap.settings.problems import InvalidConfig
 from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
-from proxy.config.problems import InvalidConfig
 from proxy.config.tls_files import TlsFiles
 from proxy.encryption.control import control_routes
 from proxy.kernel import Kernel

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from hotswap.address import MAX_UNIX_PATH, Address
+from hotswap.settings.problems import Problems, nearest, shown
 from proxy.config.model import MatchConfig, Protocol
-from proxy.config.problems import Problems, nearest, shown
 from proxy.config.reach import check_reach
 from proxy.config.route_keys import ROUTED
 from proxy.config.tls_checks import check_tls
 from proxy.filters.registry import FILTERS, build, looks_at
 
 if TYPE_CHECKING:
-    from proxy.config.reader import Found, Part
+    from hotswap.settings.reader import Found, Part
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 MOST_ROUTES_COMPARED = 1000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+from hotswap.settings.kinds import Choice, Count, Duration, Flag, Name
+from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model
 from proxy.config.hosts import EndpointAddress
-from proxy.config.kinds import Choice, Count, Duration, HeaderValues, Name, RequestPath
-from proxy.config.plain import Flag
-from proxy.config.sections import Items, Key, Section
+from proxy.config.kinds import HeaderValues, RequestPath
 from proxy.config.tls_keys import ANNOUNCES, CLUSTER_TLS, ENCRYPTION, WANTED
 
 LABELS = HeaderValues("mapping of label to value")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hotswap.settings.kinds import Duration
+from hotswap.settings.sections import Key, Section
 from proxy.config import model
 from proxy.config.hosts import NameServers
-from proxy.config.kinds import Duration
-from proxy.config.sections import Key, Section
 
 DNS = Section(
     "dns",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hotswap.settings.kinds import Name
+from hotswap.settings.sections import Key, Section
 from proxy.config import model
-from proxy.config.kinds import Name
 from proxy.config.plain import Plain
-from proxy.config.sections import Key, Section
 
 FILTER = Section(
     "filter",

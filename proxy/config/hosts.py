@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotswap.errors import ConfigError
-from proxy.config.document import Sequence, described, text_of
-from proxy.config.kinds import SocketAddress
-from proxy.config.problems import Unfit
+from hotswap.settings.document import Sequence, described, text_of
+from hotswap.settings.kinds import SocketAddress
+from hotswap.settings.problems import Unfit
 from proxy.dns.host import HostName, numeric
 from proxy.dns.system import server
 
 if TYPE_CHECKING:
     from hotswap.address import Address
-    from proxy.config.document import Node
-    from proxy.config.kinds import Schema
+    from hotswap.settings.document import Node
+    from hotswap.settings.kinds import Schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import get_args
 
+from hotswap.settings.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, SocketAddress
+from hotswap.settings.sections import Form, Items, Key, Section
 from proxy.config import model
 from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.dns_keys import DNS
+from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.filter_keys import FILTER
-from proxy.config.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, RequestPath, SocketAddress
+from proxy.config.kinds import RequestPath
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
-from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_keys import TLS_SECTIONS
 
 UPGRADE = Section(
@@ -135,3 +137,5 @@ SECTIONS = (
     METRICS,
     *TLS_SECTIONS,
 )
+
+FORM = Form(ROOT, "docs/config.md", ELSEWHERE)

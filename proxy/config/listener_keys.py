@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
+from hotswap.settings.kinds import Choice, Count, Duration, Name, Size, SocketAddress
+from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model, tls_model
 from proxy.config.filter_keys import FILTER
-from proxy.config.kinds import LOG_TARGET, Choice, Count, Duration, LogTemplate, Name, Size, SocketAddress
+from proxy.config.kinds import LOG_TARGET, LogTemplate
 from proxy.config.networks import Networks
 from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
-from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_keys import LISTENER_TLS
 
 ACCESS_LOG = Section(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from hotswap.settings.kinds import Count, Duration, Flag
+from hotswap.settings.sections import Key, Section
 from proxy.config import model
-from proxy.config.kinds import Count, Duration
-from proxy.config.plain import Flag
-from proxy.config.sections import Key, Section
 
 METRICS = Section(
     "metrics",

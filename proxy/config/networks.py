@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from proxy.config.document import Node, Sequence, described, text_of
-from proxy.config.kinds import Schema
-from proxy.config.problems import Unfit, shown
+from hotswap.settings.document import Node, Sequence, described, text_of
+from hotswap.settings.kinds import Schema
+from hotswap.settings.problems import Unfit, shown
 from proxy.proxy_protocol.header import UNIX
 
 

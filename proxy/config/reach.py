@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from proxy.config.problems import Problems
-    from proxy.config.reader import Part
+    from hotswap.settings.problems import Problems
+    from hotswap.settings.reader import Part
 
 _REMEDY = "run it as root, or give it CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from hotswap.settings.reference import table
 from proxy.config.cluster_keys import (
     CLUSTER,
     ENDPOINT,
@@ -22,7 +23,6 @@ from proxy.config.keys import APP, ROOT, UPGRADE
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
-from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_keys import CERTIFICATE, CLIENT_CERTIFICATES, CLUSTER_TLS, ENCRYPTION, LISTENER_TLS
 
 HEAD = """\
@@ -96,33 +96,7 @@ TITLES = (
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(_section(section, title) for section, title in TITLES)
-
-
-def _section(section: Section, title: str) -> str:
-    rows = "".join(
-        f"| `{key.name}` | {_form(key)} | {_default(section, key)} | {_about(key)} |\n" for key in section.keys
-    )
-    return f"\n## {title}\n\n{section.about}\n\n| key | form | default | meaning |\n|---|---|---|---|\n{rows}"
-
-
-def _form(key: Key) -> str:
-    if isinstance(key.kind, Items):
-        return f"list of {key.kind.section.title}s" + (f" \\| `{key.kind.word}`" if key.kind.word else "")
-    return key.kind.title if isinstance(key.kind, Section) else key.kind.name
-
-
-def _default(section: Section, key: Key) -> str:
-    if key.required:
-        return "required"
-    default = section.default(key)
-    if default is None or isinstance(key.kind, Section | Items):
-        return key.absent
-    return f"`{key.kind.show(default)}`"
-
-
-def _about(key: Key) -> str:
-    return f"{key.about} ({' and '.join(key.only)} only)" if key.only else key.about
+    return HEAD + "".join(table(section, title) for section, title in TITLES)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hotswap.settings.kinds import Count, Duration, Name
+from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model
 from proxy.config.cluster_keys import LABELS, SHARE
 from proxy.config.filter_keys import FILTER
-from proxy.config.kinds import HOST, SERVICE, Count, Duration, HeaderValues, Name, RequestPath
-from proxy.config.sections import Items, Key, Section
+from proxy.config.kinds import HOST, SERVICE, HeaderValues, RequestPath
 from proxy.config.tls_kinds import SNI
 
 HTTP1 = ("http1",)

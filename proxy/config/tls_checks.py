@@ -9,8 +9,8 @@ from proxy.config.tls_model import EncryptionConfig
 from proxy.tls.policy import has_short_tag, is_13, is_forward_secret
 
 if TYPE_CHECKING:
-    from proxy.config.problems import Problems
-    from proxy.config.reader import Part
+    from hotswap.settings.problems import Problems
+    from hotswap.settings.reader import Part
 
 _OF_HTTP1 = ("http/1.1", "http/1.0")
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.config.problems import Problems
-    from proxy.config.reader import Part
+    from hotswap.settings.problems import Problems
+    from hotswap.settings.reader import Part
     from proxy.tls.certificates import Certificate
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
+from hotswap.settings.kinds import Choice, Count, Duration, Flag
+from hotswap.settings.sections import Items, Key, Section
 from proxy.config import tls_model
-from proxy.config.kinds import Choice, Count, Duration
-from proxy.config.plain import Flag
-from proxy.config.sections import Items, Key, Section
 from proxy.config.tls_kinds import CERTIFICATE_NAMES, FILE, ONE_HOST, PROTOCOLS, Ciphers, Switch
 
 _VERSIONS = Choice(get_args(tls_model.TlsVersion))

@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from proxy.config.document import Scalar, Sequence, described, text_of
-from proxy.config.kinds import HOST, Text
-from proxy.config.problems import Unfit, nearest, shown
+from hotswap.settings.document import Scalar, text_of
+from hotswap.settings.kinds import FilePath, Text, TextList
+from hotswap.settings.problems import Unfit, nearest, shown
+from proxy.config.kinds import HOST
 from proxy.tls.names import LONGEST, pattern
 from proxy.tls.policy import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.config.document import Node
-    from proxy.config.kinds import Schema
-
-MOST = 100
-"""Items of a list: nobody means more."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextList:
-    """A list of texts, each once. `canonical` makes the form that is compared; it raises `ValueError`."""
-
-    name: str
-    wanted: str
-    form: re.Pattern[str]
-    canonical: Callable[[str], str] = str
-
-    def read(self, node: Node) -> tuple[str, ...]:
-        """See `Kind`."""
-        if not isinstance(node, Sequence) or not node.items:
-            raise Unfit(f"{described(node)} stands here; write a list of {self.wanted}")
-        if len(node.items) > MOST:
-            raise Unfit(f"the list has {len(node.items)} items; write {MOST} at most")
-        found = tuple(self._one(text_of(item, self.wanted)) for item in node.items)
-        repeated = next((one for one in found if found.count(one) > 1), None)
-        if repeated is not None:
-            raise Unfit(f"{shown(repeated)} stands here twice; write each once")
-        return found
-
-    def _one(self, text: str) -> str:
-        try:
-            if self.form.fullmatch(text):
-                return self.canonical(text)
-        except ValueError:
-            pass
-        raise Unfit(f"{shown(text)} does not fit; write {self.wanted}")
-
-    def schema(self) -> Schema:
-        """See `Kind`."""
-        items: dict[str, Any] = {"type": "string", "pattern": f"^({self.form.pattern})$"}
-        return {"type": "array", "minItems": 1, "maxItems": MOST, "uniqueItems": True, "items": items}
-
-    def show(self, value: tuple[str, ...]) -> str:
-        """See `Kind`."""
-        return f"[{', '.join(value)}]"
+    from hotswap.settings.document import Node
+    from hotswap.settings.kinds import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +49,9 @@ class Switch:
         return value
 
 
-FILE = Text("path", re.compile(r"[^\0-\x1f\x7f]{1,4096}"), "the path of a file such as edge.pem or /etc/tls/edge.pem")
-"""Relative to the directory of the configuration file: `loader` makes it absolute."""
+FILE = FilePath(
+    "path", re.compile(r"[^\0-\x1f\x7f]{1,4096}"), "the path of a file such as edge.pem or /etc/tls/edge.pem"
+)
 ONE_HOST = Text(
     "host", re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"), "a host name such as db.example.com", lower=True
 )

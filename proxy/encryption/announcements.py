@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, get_args
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError
+from hotswap.filewatch import Watching
 from hotswap.log import fields
-from proxy.config import document
-from proxy.config.problems import Unfit, shown
+from hotswap.settings import document
+from hotswap.settings.problems import Unfit, shown
 from proxy.config.tls_model import Announced
-from proxy.filewatch import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hotswap.filewatch import Watch
     from proxy.cluster import Cluster
-    from proxy.filewatch import Watch
 
 WORDS = get_args(Announced)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.filewatch import Watching
+from hotswap.filewatch import Watching
 from proxy.tls.contexts import renew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from hotswap.filewatch import Watch
     from proxy.cluster import Cluster
-    from proxy.filewatch import Watch
     from proxy.listener import Listener
 
 

@@ -1,4 +1,4 @@
-"""A watch of files for tests that say themselves when one changed. Implements `proxy.filewatch.Watch`."""
+"""A watch of files for tests that say themselves when one changed. Implements `hotswap.filewatch.Watch`."""
 
 from __future__ import annotations
 

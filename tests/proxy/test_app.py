@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from hotswap.address import Address
+from hotswap.settings.problems import InvalidConfig
 from proxy.admin import admin_routes
 from proxy.app import answer, question
 from proxy.config.loader import loads
 from proxy.config.model import AppConfig
-from proxy.config.problems import InvalidConfig
 from proxy.heartbeat import Heartbeat
 from proxy.state import AppState
 from tests.hotswap.toy import PATIENCE, play

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
 from proxy.config.model import ShareConfig
-from proxy.config.problems import InvalidConfig
 from proxy.split import Split
 from tests.proxy.simulation import Socket, World
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.config.problems import InvalidConfig
 from tests.proxy.honoured import GET, OK
 from tests.proxy.simulation import World
 

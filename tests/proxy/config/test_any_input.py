@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.keys import SECTIONS
 from proxy.config.loader import Loaded, loads
-from proxy.config.problems import InvalidConfig
 from proxy.config.schema import json_schema
 
 SECURE = """\

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
 from proxy.config.model import ClusterConfig
-from proxy.config.problems import InvalidConfig
 from proxy.config.schema import json_schema
 from proxy.config.tls_model import EncryptionConfig
 

@@ -7,6 +7,7 @@ import pytest
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import load, load_with_warnings, loads
 from proxy.config.model import (
     ClusterConfig,
@@ -17,7 +18,6 @@ from proxy.config.model import (
     RouteConfig,
     UpgradeConfig,
 )
-from proxy.config.problems import InvalidConfig
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "edge.yaml"
 

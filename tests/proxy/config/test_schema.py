@@ -11,6 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model, tls_model
 from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.keys import SECTIONS
@@ -19,7 +20,6 @@ from proxy.config.loader import loads
 from proxy.config.reference import page
 from proxy.config.route_keys import ROUTE
 from proxy.config.schema import json_schema, printed
-from proxy.config.sections import Items, Key, Section
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import load, loads
 from proxy.config.model import Config, MatchConfig
-from proxy.config.problems import InvalidConfig
 from proxy.config.tls_model import CertificateConfig, ClientCertificatesConfig, ClusterTlsConfig, ListenerTlsConfig
 
 TEXT = """\

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hotswap.errors import ConfigError
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import load_with_warnings
-from proxy.config.problems import InvalidConfig
 from proxy.config.tls_files import TlsFiles
 from tests.kit.certificates import Authority
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.config.problems import InvalidConfig
 from proxy.filters import Abort, Answer, Client, Delay, Filter, Request, Response, Verdict
 from proxy.filters.registry import FILTERS
 from tests.proxy.simulation import Socket, World

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.config.problems import InvalidConfig
 from proxy.filters import Filter, registry
 from proxy.filters.fault import Fault
 from tests.proxy.simulation import World

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hotswap.errors import ConfigError
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.config.problems import InvalidConfig
 from proxy.filters import Client, Filter, Request, Response, Settings, Verdict
 from proxy.filters.registry import FILTERS
 from tests.proxy.filters.test_reload import reload

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.config.problems import InvalidConfig
 from proxy.metrics.home import segment_name
 from proxy.server import ProxyServer
 from tests.proxy.honoured import GET, OK

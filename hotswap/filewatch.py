@@ -1,4 +1,4 @@
-"""Tells when files change: inotify(7) for the control plane's loop, no polling.
+"""Tells when files change: inotify(7) for an event loop, no polling.
 
 Directories are watched, not files: editors and renewals put a new file in the place of the old one. And not only the
 directory that a path names: Kubernetes exchanges a symbolic link in the middle of it,
@@ -32,6 +32,8 @@ PAUSE: Final = 0.2
 """Seconds from a change to the call: certificate and key are written one after the other."""
 MOST_LINKS: Final = 40
 """Symbolic links that are followed for one path, as many as the kernel follows: path_resolution(7)."""
+ANY: Final = "/"
+"""In place of a name: no name can be this."""
 
 # include/uapi/linux/inotify.h
 _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE = 0x4, 0x8, 0x40, 0x80, 0x100
@@ -43,7 +45,7 @@ _EVENT: Final = struct.Struct("iIII")
 _CHUNK: Final = 65536
 
 _libc = ctypes.CDLL(None, use_errno=True)
-log = logging.getLogger("proxy")
+log = logging.getLogger("hotswap")
 
 
 class Watch(Protocol):
@@ -80,22 +82,32 @@ class Watching:
 
 
 class FileWatch:
-    """Implements `Watch`. With nothing to follow it needs no loop."""
+    """Implements `Watch`. With nothing to follow it needs no loop.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    `remedy` tells people what to do where the kernel has no watches left.
+    """
+
+    def __init__(self, changed: Callable[[], None], remedy: str = "`hotswap reload` reads them") -> None:
         self._changed = changed
+        self._remedy = remedy
         self._paths: tuple[str, ...] = ()
+        self._inside: tuple[str, ...] = ()
         self._fd = -1
         """Of inotify, from the first start with paths on. It stays open when the watch stops: closing one waits for
         the readers of all watches (synchronize_srcu), 11 ms measured, which a freeze does not have."""
         self._names: dict[int, set[str]] = {}
-        """By watch descriptor: the names in that directory that matter."""
+        """By watch descriptor: the names in that directory that matter; `ANY` for all."""
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def follow(self, paths: Iterable[str]) -> None:
-        """These absolute paths from now on."""
-        self._paths = tuple(dict.fromkeys(paths))
+    def follow(self, paths: Iterable[str], inside: Iterable[str] = ()) -> None:
+        """These absolute paths from now on, and everything that comes, goes and changes in directories.
+
+        What is inside of a directory counts itself, not what a symbolic link in there leads to: such files go to
+        `paths` as well.
+        """
+        self._inside = tuple(dict.fromkeys(inside))
+        self._paths = tuple(dict.fromkeys((*paths, *self._inside)))
         if self._running:
             self._plan()
 
@@ -135,6 +147,8 @@ class FileWatch:
         for path in self._paths:
             for directory, name in places(path):
                 wanted.setdefault(directory, set()).add(name)
+        for path in self._inside:
+            wanted.setdefault(path, set()).add(ANY)
         names: dict[int, set[str]] = {}
         for directory, inside in wanted.items():
             watch = _libc.inotify_add_watch(self._fd, os.fsencode(directory), _MASK)
@@ -146,11 +160,10 @@ class FileWatch:
             _libc.inotify_rm_watch(self._fd, watch)
         self._names = names
 
-    @staticmethod
-    def _warn(place: str) -> None:
+    def _warn(self, place: str) -> None:
         reason = os.strerror(ctypes.get_errno()).lower()
-        text = "changes of certificates are not noticed here; `hotswap reload` reads them"
-        log.warning(text, extra=fields(place=place, reason=reason))
+        text = "changes of files are not noticed here; %s"
+        log.warning(text, self._remedy, extra=fields(place=place, reason=reason))
 
     def _read(self) -> None:
         try:
@@ -164,7 +177,7 @@ class FileWatch:
             name = os.fsdecode(data[at - length : at].rstrip(b"\0"))
             known = self._names.get(watch)
             # Without a name: the directory itself. An overflow has no directory: anything may be lost.
-            if mask & _Q_OVERFLOW or (known is not None and (not name or name in known)):
+            if mask & _Q_OVERFLOW or (known is not None and (not name or name in known or ANY in known)):
                 self._plan()
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from proxy.config import document
-from proxy.config.document import Mapping, Scalar, Sequence, Unreadable, parse
+from hotswap.settings import document
+from hotswap.settings.document import Mapping, Scalar, Sequence, Unreadable, parse
 
 
 def refused(text: str) -> tuple[int, str]:
     with pytest.raises(Unreadable) as raised:
-        parse(text)
+        parse(text, least="name, listeners and clusters")
     return raised.value.line, str(raised.value)
 
 
@@ -60,6 +60,15 @@ def test_what_is_refused_says_where_and_what_to_do(text: str, line: int, message
     where, what = refused(text)
     assert message in what
     assert where == line
+
+
+def test_empty_document_is_an_empty_mapping_where_no_key_is_required() -> None:
+    assert parse("# nothing\n") == Mapping(0, {}, [])
+
+
+def test_page_of_the_form_is_named() -> None:
+    with pytest.raises(Unreadable, match=r"levels; see docs/config\.md for the form"):
+        parse("[" * 18 + "]" * 18, "docs/config.md")
 
 
 def test_both_parsers_of_yaml_give_the_same_lines(monkeypatch: pytest.MonkeyPatch) -> None:

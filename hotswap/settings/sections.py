@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from proxy.config.kinds import Kind
+from hotswap.settings.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,25 @@ class Section:
 
     def default(self, key: Key) -> Any:
         """The default of an optional key; None where leaving it out means something that cannot be written."""
-        field = next((field for field in msgspec.structs.fields(self.struct) if field.name == key.name), None)
-        return (
-            None
-            if field is None or field.required or not isinstance(field.default, str | int | float)
-            else field.default
-        )
+        known = next((known for known in msgspec.structs.fields(self.struct) if known.name == key.name), None)
+        if known is None or known.required or not isinstance(known.default, str | int | float | tuple):
+            return None
+        return None if known.default in ("", ()) else known.default
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a file may hold: the section that it is, and the words around it.
+
+    `page` is the documentation of its keys. `elsewhere` has keys of other products and what they are called here.
+    """
+
+    root: Section
+    page: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def least(self) -> str:
+        """The keys that cannot be missing, for people; empty if there are none."""
+        *others, last = [key.name for key in self.root.keys if key.required] or [""]
+        return f"{', '.join(others)} and {last}" if others else last

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from proxy.config.problems import Unfit, shown
+from hotswap.settings.problems import Unfit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,28 +66,33 @@ class Unreadable(Exception):
         super().__init__(text)
 
 
-def parse(text: str) -> Node:
-    """Read one document. Raises `Unreadable`."""
+def parse(text: str, page: str = "", least: str = "") -> Node:
+    """Read one document. Raises `Unreadable`.
+
+    `page` is the documentation that describes the form, for remedies. `least` names the keys that cannot be missing;
+    without them an empty document is an empty mapping.
+    """
     stray = text.find("\ufeff")
     if stray >= 0:  # YAML readers differ on what it means
         raise Unreadable(
             text.count("\n", 0, stray) + 1, "a byte order mark stands inside the file; remove the character"
         )
     try:
-        return _Composer(text).document()
+        return _Composer(text, page).document(least)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         if "nesting depth" in str(error.problem):  # libyaml has a limit of its own since PyYAML 6.0.4, far above ours
-            raise _too_deep(line) from None
+            raise _too_deep(line, page) from None
         raise Unreadable(line, f"not valid YAML: {error.problem or error.context}; {_remedy(text, line)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         raise Unreadable(line, f"not valid YAML: {error.reason}; remove the character") from None
 
 
-def _too_deep(line: int) -> Unreadable:
-    return Unreadable(line, f"nested deeper than {MAX_DEPTH} levels; see docs/config.md for the form")
+def _too_deep(line: int, page: str) -> Unreadable:
+    remedy = f"see {page} for the form" if page else "keep it flatter"
+    return Unreadable(line, f"nested deeper than {MAX_DEPTH} levels; {remedy}")
 
 
 def _remedy(text: str, line: int) -> str:
@@ -104,15 +109,18 @@ def _remedy(text: str, line: int) -> str:
 class _Composer:
     """Turns the events of one document into nodes."""
 
-    __slots__ = ("_events",)
+    __slots__ = ("_events", "_page")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, page: str) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        self._page = page
 
-    def document(self) -> Node:
+    def document(self, least: str) -> Node:
         next(self._events)  # the start of the stream
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            raise Unreadable(0, "the file is empty; write at least name, listeners and clusters")
+            if least:
+                raise Unreadable(0, f"the file is empty; write at least {least}")
+            return Mapping(0, {}, [])
         root = self._node(next(self._events), 0)
         next(self._events)  # the end of the document
         extra = next(self._events)
@@ -125,7 +133,7 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         line = event.start_mark.line + 1
         if depth > MAX_DEPTH:
-            raise _too_deep(line)
+            raise _too_deep(line, self._page)
         if isinstance(event, yaml.AliasEvent):
             raise Unreadable(line, f"the alias *{event.anchor} is not supported; write the value out")
         if event.tag not in (None, "!"):
