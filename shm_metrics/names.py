@@ -44,8 +44,8 @@ def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
     `geometry` is for one that is made. Raises ValueError for an impossible name, `MetricsError` if none can be made.
     """
     refused: list[str] = []
-    numbers = sorted(_numbers(checked(name)), reverse=True)
-    for number in [*numbers, (numbers or [0])[0] + 1]:
+    there = sorted(numbers(checked(name)), reverse=True)
+    for number in [*there, (there or [0])[0] + 1]:
         file = f"{PREFIX}{name}.{number}"
         try:
             return Opened(_open(file, geometry), file, refused)
@@ -54,7 +54,8 @@ def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
     raise SegmentForeign(f"no segment can be made: {'; '.join(refused)}")
 
 
-def _numbers(name: str) -> list[int]:
+def numbers(name: str) -> list[int]:
+    """Those of the segments that are there under that name, whatever they are worth."""
     begin = f"{PREFIX}{name}."
     ends = [one.name.removeprefix(begin) for one in FOLDER.iterdir() if one.name.startswith(begin)]
     return [int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10]
@@ -119,7 +120,7 @@ def unlink(fd: int, name: str) -> None:
     try:
         with contextlib.suppress(SegmentBusy):  # who holds it is stopped
             lock(own, layout.LOCK)
-        for number in _numbers(name):
+        for number in numbers(name):
             file = f"{PREFIX}{name}.{number}"
             if _has_name(own, file):
                 memory.unlink(file)
