@@ -36,7 +36,7 @@ from proxy.tls.errors import CLOSE_NOTIFY, TlsError
 from proxy.tls.plane import TlsPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from proxy.kernel import Kernel
 
@@ -63,6 +63,7 @@ class Reactor:
         self.stop_at = inf  # when a drain ends whatever is left
         self.next_serial = 1
         self.bugs = 0  # exceptions that layers raised
+        self.count_bug: Callable[[], None] | None = None  # for metrics
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms = Alarms()
@@ -121,6 +122,8 @@ class Reactor:
     def broken(self, connection: Connection | None, bug: Exception) -> None:
         """A layer raised. A bug costs the connection that met it and its other side, and nobody else."""
         self.bugs += 1
+        if self.count_bug is not None:
+            self.count_bug()
         if connection is None:
             log.error("a bug in accepting", exc_info=bug)
             return

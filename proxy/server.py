@@ -78,6 +78,7 @@ class ProxyServer(Homes, Staying, Telling):
         self.ticker = ticker(self.reactor)
         self.home = Home(config.metrics, segment, build)
         self.metrics, self.families = self.home.registry, self.home.families
+        self.reactor.count_bug = self.families.bugs.inc
         self.gauges = Gauges(self)
         self._beat = beat(self._remain)
         with self.metrics.defining():

@@ -83,9 +83,7 @@ class TcpDownstream(Counted, Downstream):
         self.paused = True
         cluster = self.listener.cluster_of(self.server_name)
         if cluster is None:
-            self.listener.answered += 1
-            self.listener.failed += 1
-            self.reset()
+            self._strand()
             return
         self.cluster = cluster
         if self.listener.access_log is not None:
@@ -103,9 +101,7 @@ class TcpDownstream(Counted, Downstream):
         if limits is not None and limits.admit(self, dials=True):
             endpoint = None
         if endpoint is None:
-            self.listener.answered += 1
-            self.listener.failed += 1
-            self.reset()
+            self._strand()
             return
         upstream = self._other_side()
         upstream.endpoint = endpoint
@@ -117,6 +113,13 @@ class TcpDownstream(Counted, Downstream):
         if self.cluster.announces is not None:
             upstream.introduce(announcement(self.cluster, self))
         self.wake(self.due())
+
+    def _strand(self) -> None:
+        """There is no endpoint for it."""
+        self.listener.answered += 1
+        self.listener.failed += 1
+        self.listener.meters.stranded.inc()
+        self.reset()
 
     def _other_side(self) -> TcpUpstream:
         return TcpUpstream(self.plane)

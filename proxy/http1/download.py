@@ -78,6 +78,7 @@ class Download(Relay, Announced):
         bare = self.bare
         self.drop()
         exchange.listener.failed += 1
+        exchange.listener.meters.broken_off.inc()
         exchange.break_off(bare=bare)
 
     @property

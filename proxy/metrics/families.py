@@ -50,6 +50,11 @@ class Families:
         self.downstream_handshakes = one.counter(
             f"{down}_handshakes_total", "TLS handshakes with clients by outcome.", ("listener", "outcome")
         )
+        self.failures = one.counter(
+            f"{down}_failures_total",
+            "What failed and has no code: responses that the endpoint broke off, tcp connections that got none.",
+            ("listener", "reason"),
+        )
         # ---- requests
         self.requests = one.counter(
             "hotswap_requests_total",
@@ -66,6 +71,7 @@ class Families:
             "hotswap_request_timeouts_total", "Requests that we answered because a deadline passed.", ROUTE
         )
         self.requests_now = one.gauge("hotswap_requests_active", "Requests under way.", listener)
+        self.bugs = one.counter("hotswap_bugs_total", "Bugs that showed: each ended the connection that met it.")
         self._define_upstream(one, seconds)
 
     def _define_upstream(self, one: Registry, seconds: tuple[float, ...]) -> None:

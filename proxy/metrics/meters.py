@@ -73,11 +73,13 @@ class ListenerMeters:
         "accepted",
         "begun",
         "begun_tls",
+        "broken_off",
         "handshakes",
         "headers",
         "received",
         "resets",
         "sent",
+        "stranded",
         "turned_away",
         "unrouted",
     )
@@ -93,6 +95,10 @@ class ListenerMeters:
         self.resets = families.downstream_resets.labels(listener)
         self.turned_away = families.refused.labels(listener, "turned_away")
         self.headers = families.refused.labels(listener, "proxy_protocol")
+        if protocol == "http1":
+            self.broken_off = families.failures.labels(listener, "broken_off")
+        elif protocol == "tcp":
+            self.stranded = families.failures.labels(listener, "no_endpoint")
         self.handshakes = {outcome: families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES}
         self.unrouted = self.route("")
         """Requests that no route matched."""

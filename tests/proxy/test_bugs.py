@@ -52,3 +52,4 @@ def test_a_bug_costs_the_connection_that_met_it_and_no_other(
     assert f"ZeroDivisionError: {callback}" in caplog.text
     assert both_ways(*bystander)
     assert world.proxy.status()["bugs"] == 1
+    assert world.proxy.families.bugs.value == 1

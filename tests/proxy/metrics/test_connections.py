@@ -92,6 +92,7 @@ def test_dials_that_fail_are_told_apart(proxy: Build) -> None:
     world.wait(1.1)
     other = "127.0.0.1:9001" if str(first.address) == "127.0.0.1:9000" else "127.0.0.1:9000"
     assert world.told() == {
+        "downstream_failures raw no_endpoint": 1,
         f"upstream_connect_failures app {first.address} refused": 1,
         f"upstream_connect_failures app {other} timeout": 1,
     }
@@ -254,6 +255,7 @@ def test_endpoint_without_tls_is_a_handshake_that_failed(authority: Authority) -
     scene.server().send(b"220 ready\r\n")
     assert scene.world.only("handshakes", "failures", "upstream_connections") == {
         "upstream_handshakes app failed": 1,
+        "downstream_failures web no_endpoint": 1,
         f"upstream_connect_failures {AT} refused": 1,
         f"upstream_encryption_failures {AT} handshake": 1,
     }

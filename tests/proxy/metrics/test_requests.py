@@ -169,6 +169,7 @@ def test_response_that_is_broken_off_has_its_class_and_a_reset(proxy: Build) -> 
     server.rst()
     assert world.told() == {
         "requests web * 2xx": 1,
+        "downstream_failures web broken_off": 1,
         f"upstream_requests {AT} 2xx": 1,
         f"upstream_resets {AT}": 1,
         **TIMED,
@@ -205,7 +206,8 @@ def test_limits_are_overflows(proxy: Build) -> None:
     ask(world)
     world.connect("web").send(GET)
     assert world.connect("raw").reset
-    assert world.told() == {"requests web * 5xx": 1, "upstream_overflows app": 2, **TIMED}
+    refused = {"requests web * 5xx": 1, "downstream_failures raw no_endpoint": 1}
+    assert world.told() == {**refused, "upstream_overflows app": 2, **TIMED}
 
 
 @pytest.mark.parametrize(("status", "code"), [(504, "5xx"), (403, "4xx")])
