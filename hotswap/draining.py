@@ -38,10 +38,18 @@ class DrainOrder(msgspec.Struct, frozen=True):
 
 
 class Draining:
-    """One drain under way. `finished` is called once, with the exit code."""
+    """One drain under way. `closing` is called before the listeners close, `finished` once, with the exit code."""
 
-    def __init__(self, server: Swappable, deadline: float, delay: float, finished: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        server: Swappable,
+        deadline: float,
+        delay: float,
+        closing: Callable[[], None],
+        finished: Callable[[int], None],
+    ) -> None:
         self._server = server
+        self._closing = closing
         self._finished = finished
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -53,9 +61,7 @@ class Draining:
         self.closed = False
         """The listeners are closed."""
         delay = min(delay, deadline)
-        log.info(
-            "draining", extra=fields(deadline=f"{deadline:g}s", delay=f"{delay:g}s", in_flight=server.in_flight())
-        )
+        log.info("draining", extra=fields(deadline=f"{deadline:g}s", delay=f"{delay:g}s", in_flight=server.in_flight()))
         server.announce_drain()
         if delay > 0:
             self._loop.call_later(delay, self._close)
@@ -75,6 +81,7 @@ class Draining:
 
     def _close(self) -> None:
         self.closed = True
+        self._closing()
         self._server.drain(self._until)
         self._report()
         self._look()

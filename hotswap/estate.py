@@ -30,6 +30,11 @@ class Estate:
     admin_address: str = ""
     server: dict[str, int] = field(default_factory=dict)  # by address
 
+    def held(self) -> dict[str, int]:
+        """What clients connect to, by address."""
+        admin = {self.admin_address: self.admin} if self.admin >= 0 else {}
+        return {**admin, **self.server}
+
     def resources(self) -> list[tuple[wire.ListenerEntry, int]]:
         """Every listening socket, with what it is for."""
         found = [

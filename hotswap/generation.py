@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hotswap import __version__, keeper, listeners, news, spawn
+from hotswap import __version__, keeper, listeners, news, spawn, supervisor
 from hotswap.address import Address
 from hotswap.build import of_program
 from hotswap.chain import Chain, Intent, Record
@@ -78,6 +78,8 @@ class Generation:
         self._admin_routes, self._control_routes = admin_routes, control_routes
         self._token = spawn.inherited_token()
         self._report = spawn.inherited_report()
+        self._supervisor = supervisor.Supervisor.of_environment()
+        self._passed, self._dropped = supervisor.by_address(supervisor.passed())
         self._takeover = "require" if self._token else takeover
         self._runtime = Runtime(runtime_dir or default_runtime_dir(), name)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
@@ -192,15 +194,22 @@ class Generation:
     def _bind(self, estate: Estate, inherited: Mapping[str, int], *, reuse: bool) -> None:
         """Inherit or bind the listeners and the admin address."""
         wanted = self._server.wanted()
-        estate.server, surplus = listeners.resolve(wanted, inherited, reuse=reuse)
-        for fd in surplus.values():
-            os.close(fd)
+        # A takeover by a process that a supervisor started: these are copies of what came from the source.
+        for address in self._passed.keys() & inherited.keys():
+            os.close(self._passed.pop(address))
+        offered = {**self._passed, **inherited}
+        estate.server, surplus = listeners.resolve(wanted, offered, reuse=reuse)
         admin = "" if self._admin is None else str(self._admin)
         if estate.admin_address != admin:
             if estate.admin >= 0:
-                os.close(estate.admin)
-            estate.admin = -1 if self._admin is None else listeners.bind(self._admin, reuse=reuse)
+                surplus[estate.admin_address] = estate.admin
+            estate.admin = surplus.pop(admin, -1)
+            if self._admin is not None and estate.admin < 0:
+                estate.admin = listeners.bind(self._admin, reuse=reuse)
             estate.admin_address = admin
+        for address, fd in surplus.items():
+            os.close(fd)
+            self._dropped.append(supervisor.name_of(address))
         self._adopted = True
         self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
 
@@ -299,7 +308,8 @@ class Generation:
             admin_routes=self._admin_routes,
             control_routes=self._control_routes,
             bake=intent.bake,
+            supervisor=self._supervisor,
         )
-        asyncio.get_running_loop().call_soon(self._serving.open)
+        asyncio.get_running_loop().call_soon(self._serving.open, self._dropped)
         say_who(identity.name, self._number)
         log.info("serving", extra=fields(how=self._how, pid=os.getpid()))

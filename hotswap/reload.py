@@ -34,6 +34,7 @@ from hotswap.log import fields
 from hotswap.swappable import ListenerSpec
 
 if TYPE_CHECKING:
+    from hotswap.estate import Estate
     from hotswap.serving import Serving
 
 T = TypeVar("T")
@@ -175,6 +176,7 @@ class Reloading:
         elif plan.changes:
             fresh.listen()
             serving.estate.server = fresh.server
+            serving.tenure.follow({**fresh.server, **fresh.admin_of(serving.estate)})
             plan.apply(fresh.added)
             serving.reconfigured(plan, fresh.admin)
         return {
@@ -236,6 +238,12 @@ class _Fresh:
             except BindFailed:
                 self.drop()
                 raise
+
+    def admin_of(self, estate: Estate) -> dict[str, int]:
+        """The admin listener from then on, by address."""
+        wanted = "" if self._plan.admin is None else str(self._plan.admin)
+        fd = self.admin if wanted != estate.admin_address else estate.admin
+        return {wanted: fd} if fd >= 0 else {}
 
     def listen(self) -> None:
         """Let clients in, into the queues. Raises `BindFailed` with everything undone."""

@@ -5,6 +5,7 @@ GET  /connections  one entry a live connection
 GET  /history      the generations so far, and the attempts that failed
 POST /upgrade      {"command", "cwd", "timeout", "dry_run", "require_all", "rollback"}: a stream of events
 POST /reload       {"dry_run", "timeout"}: take the changed configuration, whole or not at all
+POST /announce     tell the supervisor everything again: it may have come back and know nothing
 POST /drain        {"deadline", "delay", "watch"}: accept nothing more, finish, end; `watch`: a stream of events
 """
 
@@ -45,6 +46,12 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "last_reload": serving.reloading.last,
         "baking": serving.baking.status() if serving.baking is not None else None,
     }
+
+
+def describe(serving: Serving) -> str:
+    """The same in a line."""
+    names = ", ".join(spec.name for spec in serving.server.wanted())
+    return f"generation {serving.generation} {'drains' if serving.draining else 'serves'} {names}"
 
 
 def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
@@ -91,6 +98,12 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
     async def post_reload(request: Request) -> Response:
         return Response.json(await serving.reloading.carry_out(request.json(ReloadOrder)))
 
+    async def post_announce(_request: Request) -> Response:
+        if serving.gave_away:
+            raise Busy("another generation took over meanwhile; ask that one")
+        serving.tenure.again()
+        return Response.json({"supervised": serving.tenure.supervised, "pid": os.getpid()})
+
     async def post_drain(request: Request) -> Response | EventStream:
         order = request.json(DrainOrder)
         if serving.state == "handover":
@@ -108,5 +121,6 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
         ("GET", "/history"): get_history,
         ("POST", "/upgrade"): post_upgrade,
         ("POST", "/reload"): post_reload,
+        ("POST", "/announce"): post_announce,
         ("POST", "/drain"): post_drain,
     }

@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hotswap import listeners, news, preflight, spawn
@@ -35,9 +36,11 @@ from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
 from hotswap.reload import Reload, Reloading
-from hotswap.routes import routes, status
+from hotswap.routes import describe, routes, status
 from hotswap.runtime import Runtime
+from hotswap.supervisor import Supervisor
 from hotswap.swappable import Swappable
+from hotswap.tenure import Tenure
 from hotswap.upgrade import Order, Upgrade, planned
 
 log = logging.getLogger("hotswap")
@@ -62,6 +65,7 @@ class Serving:
         admin_routes: MoreRoutes | None = None,
         control_routes: MoreRoutes | None = None,
         bake: Bake | None = None,
+        supervisor: Supervisor,
     ) -> None:
         self.identity = identity
         self.server = server
@@ -86,12 +90,14 @@ class Serving:
         more = control_routes(self) if control_routes else {}
         self._doors = Doors(estate, {**more, **routes(self)}, admin_routes(self) if admin_routes else {})
         self.started = time.time()
+        self.tenure = Tenure(supervisor, estate, partial(describe, self), self.loop)
         self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
 
     # -- beginning and end ------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Answer on the control socket, the admin address and the door. Call it as owner."""
+    def open(self, dropped: Collection[str] = ()) -> None:
+        """Answer on the control socket, the admin address and the door. Call it as owner. See `Tenure.begin`."""
+        self.tenure.begin(dropped)
         self._doors.open(self._admit, self._occupied)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
@@ -137,16 +143,15 @@ class Serving:
         if self.drain_under_way is None:
             self._stop_baking()
             limits = self._limits
-            self.drain_under_way = Draining(
-                self.server,
-                limits.drain if deadline is None else deadline,
-                limits.drain_delay if delay is None else delay,
-                self._end,
-            )
+            deadline = limits.drain if deadline is None else deadline
+            delay = limits.drain_delay if delay is None else delay
+            self.tenure.drain(deadline)
+            closing = partial(self.tenure.let_go, [*self.estate.server])
+            self.drain_under_way = Draining(self.server, deadline, delay, closing, self._end)
         return self.drain_under_way
 
     def _end_when_idle(self, until: float) -> None:
-        if self.server.idle() or time.monotonic() >= until:
+        if (self.server.idle() or time.monotonic() >= until) and self.tenure.settled:
             self._end(0)
         else:
             self.loop.call_later(_IDLE_CHECK_SECONDS, self._end_when_idle, until)
@@ -164,7 +169,10 @@ class Serving:
         """A caller said HELLO."""
         upgrade = self._upgrade if self._upgrade is not None and hello.token == self._upgrade.spawned.token else None
         attempt = SourceAttempt(
-            channel, hello, self.server, self,
+            channel,
+            hello,
+            self.server,
+            self,
             limits=self._limits,
             faults=Faults.armed(),
             generation=self.generation + 1,
@@ -178,6 +186,8 @@ class Serving:
             chosen = judge(hello, self.server, self.chain, listeners=len(self.estate.server), **facts)
         except HotswapError as refusal:
             os.close(pidfd)
+            if not self.draining:
+                self.tenure.claim()  # a supervisor that started the caller takes that for the main process
             attempt.refuse(refusal)
             return
         if upgrade is not None:
@@ -226,6 +236,7 @@ class Serving:
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
         self._leaving = True
+        self.tenure.succeeded_by(self._successor)
         if self.server.values():
             self.server.sharing(False)  # the destination lives, and holds no copy of what was kept
         else:
@@ -272,6 +283,7 @@ class Serving:
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """See `Holder`."""
         self.gave_away = True
+        self.tenure.end()
         self._stop_baking()
         if self._attempt is not None:
             self._successor = self._attempt.copy_of_pidfd()
@@ -280,6 +292,7 @@ class Serving:
         self._doors.close()
         names = {str(spec.address): spec.name for spec in self.server.wanted()}
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
+        self.tenure.let_go([address for address in self.estate.server if address not in wanted])
         self.server.retire(kept, removed)
 
     def take_listeners(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from hotswap import Generation, Limits
+from hotswap.address import Address
 from hotswap.control_client import ControlClient
 from hotswap.errors import HotswapError
 from hotswap.faults import VARIABLE as FAULTS
@@ -28,6 +29,7 @@ from hotswap.swappable import Took
 from tests.kit.companion import ROOT
 from tests.kit.offspring import Offspring, kill, run_state, wait_for_end, wait_for_stop
 from tests.kit.ports import loopback, port_of
+from tests.kit.supervisor import Played
 from tests.kit.waiting import eventually
 
 EXAMPLE = ROOT / "examples" / "echo_server.py"
@@ -45,6 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     build: str = "1"
     config_id: str = "c"
     limits: Limits = Limits(attempt=15.0, freeze=2.0, grace=0.3, release=5.0, drain=10.0, farewell=5.0)
+    admin: str = ""
 
 
 class Echo:
@@ -57,6 +60,7 @@ class Echo:
         self.runtime = directory / "run" / "echo"
         self.log = directory / "log"
         self.faults = directory / "faults"
+        self.supervisor: Played | None = None
         self._clients: list[Client] = []
 
     # -- generations -----------------------------------------------------------------------------------
@@ -67,10 +71,13 @@ class Echo:
         return [sys.executable, "-m", "tests.hotswap.echo", msgspec.json.encode(options).decode()]
 
     def launch(self, command: list[str] | None = None, **changes: Any) -> int:
-        """Start a generation without waiting for it; its pid."""
+        """Start a generation without waiting for it; its pid. With a supervisor that one passes on what it holds."""
         env = {**os.environ, "PYTHONPATH": str(ROOT), FAULTS: str(self.faults)}
-        argv = command or self.command(**changes)
-        return self.offspring.start(argv, env=env, cwd=ROOT, stderr=self.log)
+        argv, fds = command or self.command(**changes), list[int]()
+        if self.supervisor is not None:
+            argv, fds = self.supervisor.starting(argv)
+            env |= self.supervisor.environment
+        return self.offspring.start(argv, env=env, cwd=ROOT, stderr=self.log, pass_fds=fds)
 
     def start(self, command: list[str] | None = None, **changes: Any) -> int:
         """Start a generation and wait until it serves; its pid."""
@@ -234,6 +241,7 @@ def main(argument: str) -> int:
             build=options.build,
             config_id=options.config_id,
             limits=options.limits,
+            admin=Address.parse(options.admin) if options.admin else None,
         ).run()
     except HotswapError as error:
         logging.getLogger("hotswap").error("%s", error)  # noqa: TRY400  the text says it all

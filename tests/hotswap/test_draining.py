@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,13 +39,14 @@ def test_it_is_announced_then_closed_then_over(delay: float) -> None:
         server = Leaving()
         server.connect(1, 2)
         over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        draining = Draining(server, PATIENCE, delay, over.set_result)
+        closing = partial(server.steps.append, "closing")
+        draining = Draining(server, PATIENCE, delay, closing, over.set_result)
         stream = draining.watch()
-        assert server.steps == ["announced"] if delay else ["announced", "closed"]
+        assert server.steps == ["announced"] if delay else ["announced", "closing", "closed"]
         assert draining.closed is not bool(delay)
         asyncio.get_running_loop().call_later(2 * delay + 0.05, server.close)
         assert await over == 0
-        assert server.steps == ["announced", "closed"]
+        assert server.steps == ["announced", "closing", "closed"]
         events = told(stream)
         assert events[0]["listeners"] == ("open" if delay else "closed")
         assert events[0]["connections"] == 2
@@ -59,7 +61,7 @@ def test_the_deadline_bounds_the_whole_and_tells_what_it_cut() -> None:
         server = Leaving()
         server.connect(1, 2, 3)
         over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        draining = Draining(server, 0.1, 10.0, over.set_result)
+        draining = Draining(server, 0.1, 10.0, lambda: None, over.set_result)
         stream = draining.watch()
         assert await over == 0
         result = told(stream)[-1]
@@ -73,7 +75,7 @@ def test_the_deadline_bounds_the_whole_and_tells_what_it_cut() -> None:
 def test_without_work_it_is_over_at_once() -> None:
     async def scenario() -> None:
         over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        draining = Draining(Leaving(), PATIENCE, 0.0, over.set_result)
+        draining = Draining(Leaving(), PATIENCE, 0.0, lambda: None, over.set_result)
         assert over.done()
         stream = draining.watch()  # who gave the order hears of it all the same
         result = told(stream)[-1]

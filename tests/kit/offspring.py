@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 import prctl
@@ -47,7 +48,9 @@ class Offspring:
         """For every process that shall be found."""
         return {**os.environ, VARIABLE: self.token}
 
-    def start(self, argv: list[str], *, env: dict[str, str], cwd: Path, stderr: Path) -> int:
+    def start(
+        self, argv: list[str], *, env: dict[str, str], cwd: Path, stderr: Path, pass_fds: Collection[int] = ()
+    ) -> int:
         """Start a process in a session of its own; its stderr is appended to a file. Returns the pid."""
         with stderr.open("ab") as log:
             process = subprocess.Popen(
@@ -58,6 +61,7 @@ class Offspring:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         self._first.append(process)
         return process.pid
