@@ -54,7 +54,8 @@ def planned(order: Order, identity: Identity, chain: Chain) -> tuple[list[str], 
     intent = Intent(bake=order.bake)
     if order.rollback:
         earlier = chain.previous()
-        command, cwd = earlier.command, earlier.cwd
+        if not order.command:  # a supervisor may know better what the one before is to be started by today
+            command, cwd = earlier.command, earlier.cwd
         intent = Intent("rollback", order.why or "by hand", earlier.restores or earlier.generation, order.bake)
     if not command or not cwd.startswith("/"):
         raise UsageError("an upgrade to another command needs the command and the absolute directory to start it in")

@@ -36,14 +36,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     require_all: bool = False
     rollback: bool = False
     force: bool = False
+    why: str = ""
     bake: Bake | None = None
 
 
 class Attempt:
     """Runs one order against one name."""
 
-    def __init__(self, client: ControlClient, order: Order) -> None:
+    def __init__(self, client: ControlClient, order: Order, *, follow_bake: bool = True) -> None:
+        """`follow_bake`: a bake that was ordered is waited for."""
         self._client = client
+        self._follow_bake = follow_bake
         self._order = order
         self._before: dict[str, Any] = {}
 
@@ -67,7 +70,7 @@ class Attempt:
             result = _failed(refusal, str(refusal))
         else:
             result = self._confirm(result)
-        if self._order.bake is not None and result.get("ok") and not self._order.dry_run:
+        if self._follow_bake and self._order.bake is not None and result.get("ok") and not self._order.dry_run:
             result = follow(self._client, result, self._order.bake, watch)
         watch(result)
         return result

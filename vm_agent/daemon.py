@@ -1,0 +1,191 @@
+"""The agent: reads what is wanted, has a driver for each sidecar, answers on its socket, disturbs nobody by ending.
+
+<runtime_dir>/agent.sock     HTTP and JSON, see `routes.py`
+<state>/agent.lock           one agent at a time (flock)
+<state>/releases/            see `releases/store.py`
+<state>/sidecars/<name>/     memory.json, and the link `current`
+<state>/history.jsonl        see `history.py`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+from pathlib import Path
+
+from hotswap.errors import AlreadyRunning, HotswapError
+from hotswap.supervisor import Supervisor
+from vm_agent.doors import Doors
+from vm_agent.errors import SpecError, UnknownSidecar
+from vm_agent.history import History
+from vm_agent.inspection.patrol import Patrol
+from vm_agent.lifecycle.desk import Desk
+from vm_agent.lifecycle.driver import Driver
+from vm_agent.lifecycle.memory import Memory
+from vm_agent.releases.store import Releases
+from vm_agent.routes import routes
+from vm_agent.runners.base import Runner
+from vm_agent.runners.choose import choose
+from vm_agent.spec.loader import load_specs
+from vm_agent.spec.model import AgentSettings, Spec
+
+log = logging.getLogger("vm_agent")
+
+_CONSIDER_SECONDS = 5.0  # windows open, and nothing tells
+_LOOK_SECONDS = 1.0  # at the directory of specs
+
+
+class Daemon:
+    """One agent, from `run` to its end."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.settings = settings
+        self.state = Path(settings.state)
+        self.broken: dict[str, SpecError] = {}
+        """Files that cannot be used, with what is wrong. Their sidecars stay as they are."""
+        self._seen: object = None
+        self._ended = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises `HotswapError`."""
+        lock = self._lock()
+        runner: Runner = choose(self.settings)
+        history = History(self.state)
+        self.desk = Desk(self.settings, Releases(self.state, self.settings.releases), runner, history)
+        self.desk.emptied = self._emptied
+        self.patrol = Patrol(self)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reread)
+        doors = Doors(self.settings, routes(self))
+        try:
+            await runner.open(self._changed)
+            self.desk.releases.tidy()
+            self.reread()
+            await doors.open()
+            history.note("", "agent began", f"looks after {len(self.desk.drivers)} sidecars under {runner.kind}")
+            self._tasks = [loop.create_task(self._watch()), loop.create_task(self.patrol.walk())]
+            told = Supervisor.of_environment()
+            told.tell("READY=1", f"STATUS=looks after {len(self.desk.drivers)} sidecars")
+            if told.watchdog:
+                self._tasks.append(loop.create_task(_live(told)))
+            await self._ended.wait()
+            told.tell("STOPPING=1")
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await doors.close()
+            for driver in self.desk.drivers.values():
+                await driver.close()
+            await runner.close()
+            os.close(lock)
+        history.note("", "agent ended", "sidecars go on")
+
+    def _lock(self) -> int:
+        try:
+            self.state.mkdir(mode=0o755, parents=True, exist_ok=True)
+            (self.state / "sidecars").mkdir(mode=0o755, exist_ok=True)
+            lock = os.open(self.state / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HotswapError(f"{self.state} cannot be used: {error.strerror}; set `state` of the settings") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise AlreadyRunning(f"another agent works in {self.state}") from None
+        return lock
+
+    # -- what is wanted ---------------------------------------------------------------------------
+
+    def reread(self) -> dict[str, SpecError]:
+        """Read all specs and have them take effect. A broken file changes nothing for its sidecar."""
+        self._seen = self._look()
+        try:
+            specs, self.broken = load_specs(Path(self.settings.specs))
+        except SpecError as error:  # the directory itself: nothing is known of any spec, so nothing changes
+            self.broken = {self.settings.specs: error}
+            specs = self._remembered()
+        for file, error in self.broken.items():
+            self.desk.history.note_once(Path(file).stem, "broken spec", str(error))
+        known = self._known()
+        for name in sorted({*specs, *known, *self.desk.drivers}):
+            self._want(name, specs.get(name))
+        return self.broken
+
+    def _known(self) -> set[str]:
+        return {path.parent.name for path in (self.state / "sidecars").glob("*/memory.json")}
+
+    def _remembered(self) -> dict[str, Spec]:
+        memories = {name: Memory.load(self.state / "sidecars" / name) for name in self._known()}
+        return {name: memory.spec for name, memory in memories.items() if memory.spec is not None}
+
+    def _want(self, name: str, spec: Spec | None) -> None:
+        driver = self.desk.drivers.get(name)
+        if driver is None:
+            driver = self.desk.drivers[name] = Driver(name, self.desk)
+            driver.want(self._kept(name, driver, spec))
+            self._tasks.append(asyncio.get_running_loop().create_task(driver.resume()))
+        else:
+            driver.want(self._kept(name, driver, spec))
+
+    def _kept(self, name: str, driver: Driver, spec: Spec | None) -> Spec | None:
+        """A spec that cannot be read is not a spec that is gone."""
+        before = driver.memory.spec
+        broken = before is not None and before.file in self.broken
+        return before if spec is None and (broken or name in {Path(file).stem for file in self.broken}) else spec
+
+    def _emptied(self, name: str) -> None:
+        driver = self.desk.drivers.get(name)
+        if driver is not None and driver.spec is None:
+            del self.desk.drivers[name]
+
+    def driver(self, name: str) -> Driver:
+        """Raises `UnknownSidecar`."""
+        driver = self.desk.drivers.get(name)
+        if driver is None:
+            known = ", ".join(sorted(self.desk.drivers)) or "none"
+            raise UnknownSidecar(f"there is no sidecar {name!r}; there are: {known}")
+        return driver
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def _changed(self, name: str) -> None:
+        driver = self.desk.drivers.get(name)
+        if driver is not None:
+            driver.care.look_soon()
+
+    async def _watch(self) -> None:
+        elapsed = 0.0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            elapsed += _LOOK_SECONDS
+            if self._look() != self._seen:
+                self.reread()
+            if elapsed >= _CONSIDER_SECONDS:
+                elapsed = 0.0
+                for driver in list(self.desk.drivers.values()):
+                    driver.consider()
+
+    def _look(self) -> object:
+        """Changes when a file of the directory does: name, time, size, inode."""
+        seen = []
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self.settings.specs):
+                with contextlib.suppress(OSError):
+                    found = entry.stat()
+                    seen.append((entry.name, found.st_mtime_ns, found.st_size, found.st_ino))
+        return sorted(seen)
+
+
+async def _live(told: Supervisor) -> None:
+    """As long as this loop turns, the agent lives."""
+    while True:
+        told.tell("WATCHDOG=1")
+        await asyncio.sleep(told.watchdog / 3)

@@ -1,0 +1,219 @@
+"""What is done for a sidecar that runs, again and again: is it there, how does it do, is it as the spec wants it.
+
+A look at the process follows at once when the runner says that something changed. A process that died is started anew
+by the runner, not here; one that hangs is killed here, so that the runner does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hotswap.errors import HotswapError
+from hotswap.log import fields
+from shm_metrics import MetricsError
+from shm_metrics.names import segment_name
+from vm_agent.lifecycle import judge, vitals
+from vm_agent.lifecycle.health import Health
+from vm_agent.lifecycle.probe import ask, control_socket
+from vm_agent.lifecycle.states import Event, State
+from vm_agent.lifecycle.vitals import Vitals
+from vm_agent.network import interception
+
+if TYPE_CHECKING:
+    from vm_agent.lifecycle.driver import Driver
+    from vm_agent.lifecycle.memory import Operation
+    from vm_agent.runners.base import Running
+    from vm_agent.spec.model import Spec, UpgradePolicy
+
+log = logging.getLogger("vm_agent")
+
+_SAMPLE_SECONDS = 5.0
+_CONFIG_LIMIT = 1 << 20  # bytes
+
+
+class Care:
+    """Of one sidecar."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._task: asyncio.Task[None] | None = None
+        self._soon = asyncio.Event()
+        self._health = Health()
+        self._restarts = -1
+        self._baseline = judge.Baseline()
+        self._sampled = float("-inf")
+        self._applied: Spec | None = None
+        """The spec whose limits and interception are in effect."""
+
+    # -- beginning and end ------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """It serves. Called again after each upgrade."""
+        self._baseline = judge.Baseline()  # of the release that serves now
+        if self._task is None or self._task.done():
+            name = self._driver.name
+            self._task = asyncio.get_running_loop().create_task(self._look_after(), name=f"{name}: care")
+        self._soon.set()
+
+    def end(self) -> None:
+        """It does not any more, or the agent ends."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def leave(self) -> None:
+        """It is gone for good: nothing leads traffic to it any more. Raises `HotswapError`."""
+        await asyncio.to_thread(interception.remove, self._driver.name)
+        self._applied = None
+        self._health = Health()
+
+    def look_soon(self) -> None:
+        """Something changed."""
+        self._soon.set()
+
+    def health_told(self) -> dict[str, Any]:
+        """For people and ``--json``."""
+        return {"word": self._health.word, "text": self._health.text}
+
+    # -- again and again --------------------------------------------------------------------------
+
+    async def _look_after(self) -> None:
+        while True:
+            spec = self._driver.spec or self._driver.memory.spec
+            interval = 2.0 if spec is None else spec.health.interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._soon.wait()
+            soon = self._soon.is_set()
+            self._soon.clear()
+            try:
+                await self._look(spec, soon=soon)
+            except HotswapError as error:
+                self._driver.desk.history.note_once(self._driver.name, "trouble", str(error))
+            except Exception:
+                log.exception("looking after it failed", extra=fields(sidecar=self._driver.name))
+
+    async def _look(self, spec: Spec | None, *, soon: bool) -> None:
+        driver = self._driver
+        await self._process(await driver.desk.runner.look(driver.name))
+        if spec is None or driver.memory.state is State.STOPPING:
+            return
+        if not soon:
+            await self._check_health(spec)
+        if driver.memory.state is State.SERVING:
+            await self._apply(spec)
+            await self._follow_config(spec)
+            await self._sample()
+
+    async def _process(self, running: Running | None) -> None:
+        driver = self._driver
+        if running is None:
+            if driver.memory.state not in {State.STARTING, State.STOPPING}:
+                driver.note("died", "and was not started anew")
+                driver.happened(Event.LOST, "nothing runs any more")
+            return
+        if running.restarts > self._restarts >= 0:
+            driver.note("died", running.ending or "its end is not known", started_anew=running.pid)
+            self._health = Health()
+            if driver.memory.state is State.SERVING:
+                driver.serving = driver.desk.releases.current(driver.name) or driver.serving
+                driver.consider()
+        self._restarts = running.restarts
+
+    async def _check_health(self, spec: Spec) -> None:
+        driver, health = self._driver, spec.health
+        control = control_socket(Path(driver.desk.settings.runtime_dir), driver.name)
+        before = self._health.word
+        self._health = msgspec.structs.replace(self._health, failures=health.failures)
+        self._health = self._health.after(await ask(health.http, control, health.timeout))
+        word = self._health.word
+        if word != before and "unknown" not in {before, word}:
+            driver.note(word, self._health.text)
+        if word == "hangs" and driver.memory.state is State.SERVING:
+            driver.note("killed", f"it did not answer {health.failures} times; it is started anew, listeners are held")
+            self._health = Health()
+            await driver.desk.runner.kill(driver.name)
+
+    async def _apply(self, spec: Spec) -> None:
+        """Limits and interception as the spec has them. Tried again until the spec changes or it works."""
+        if spec == self._applied:
+            return
+        driver = self._driver
+        if self._applied is None or self._applied.intercept != spec.intercept:
+            await asyncio.to_thread(interception.apply, spec)
+        for shortfall in await driver.desk.runner.limit(driver.launch(spec)):
+            driver.desk.history.note_once(driver.name, "limits", shortfall)
+        self._applied = spec
+
+    async def _follow_config(self, spec: Spec) -> None:
+        """A configuration that changed is taken in place, once; one that is refused changes nothing."""
+        driver = self._driver
+        if driver.memory.paused or spec.release != driver.serving:
+            return  # what comes next reads it anyway
+        digest = await asyncio.to_thread(_digest, spec.config)
+        if not digest or digest == driver.memory.config:
+            return
+        known, driver.memory.config = driver.memory.config, digest
+        driver.remember()
+        if not known:
+            return
+        try:
+            answer = await driver.sidecar.reload()
+        except HotswapError as error:
+            driver.note("refused", f"the changed {spec.config}, serving as before: {error}")
+        else:
+            driver.note("reloaded", str(answer.get("message") or spec.config))
+
+    # -- judging ----------------------------------------------------------------------------------
+
+    async def _sample(self) -> None:
+        now = time.time()
+        if now - self._sampled >= _SAMPLE_SECONDS:
+            self._sampled = now
+            found = await self.vitals()
+            if found is not None:
+                self._baseline = self._baseline.add(found)
+
+    async def vitals(self) -> Vitals | None:
+        """What it has counted up to now; None if it does not tell."""
+        driver = self._driver
+        name = segment_name(driver.name, Path(driver.desk.settings.runtime_dir))
+        now = time.time()
+        with contextlib.suppress(MetricsError, OSError):
+            found = await asyncio.to_thread(vitals.counted, name, now)
+            if found is not None:
+                return found
+        with contextlib.suppress(HotswapError):
+            found = vitals.told(await driver.sidecar.metrics(), now)
+            if found is not None:
+                return found
+        with contextlib.suppress(HotswapError):
+            return vitals.tallied(await driver.sidecar.status(brief=False), now)
+        return None
+
+    async def begin_bake(self, policy: UpgradePolicy, now: float) -> judge.Bake:
+        """What the next release is to be judged by: written down before it owns."""
+        return judge.begin(policy, self._baseline, await self.vitals(), now)
+
+    async def judge(self, operation: Operation, bake: judge.Bake, now: float) -> judge.Verdict:
+        """How the release that bakes does. `now`: seconds since the epoch, as all that is written down."""
+        running = await self._driver.desk.runner.look(self._driver.name)
+        deaths = 0 if running is None else max(running.restarts - operation.restarts, 0)
+        return bake.judge(await self.vitals(), deaths, self._health, now)
+
+
+def _digest(file: str) -> str:
+    """Of a file's content; empty if it cannot be read, which is no change."""
+    try:
+        with Path(file).open("rb") as stream:
+            return hashlib.sha256(stream.read(_CONFIG_LIMIT)).hexdigest()
+    except OSError:
+        return ""

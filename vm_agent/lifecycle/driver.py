@@ -1,0 +1,374 @@
+"""Carries out what the table of states says, for one sidecar: one piece of work at a time, each step remembered first.
+
+The driver knows no rules; `states.py` has them, `wishes.py` says what is wanted. What is done stands in `work.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotswap.errors import AttemptFailed, HotswapError, RolledBack
+from hotswap.http import EventStream
+from hotswap.log import fields
+from vm_agent.errors import NotPossible
+from vm_agent.lifecycle.care import Care
+from vm_agent.lifecycle.desk import Desk
+from vm_agent.lifecycle.memory import Condemned, Memory, Operation
+from vm_agent.lifecycle.sidecar import Sidecar
+from vm_agent.lifecycle.states import RESTS, UPGRADING, WORK, Action, Event, Found, State, resume, step
+from vm_agent.lifecycle.wishes import Ordered, Wish, digest, wish
+from vm_agent.lifecycle.work import Work
+from vm_agent.spec.model import Spec
+
+log = logging.getLogger("vm_agent")
+
+_FIRST_RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 60.0
+_INTERRUPTIBLE = frozenset({State.FETCHING, State.PREPARING, State.BAKING})
+
+
+class Driver:
+    """One sidecar. All methods belong to the event loop's thread."""
+
+    def __init__(self, name: str, desk: Desk) -> None:
+        self.name = name
+        self.desk = desk
+        self.directory: Path = desk.releases.link(name).parent
+        self.memory = Memory.load(self.directory)
+        self.spec: Spec | None = None
+        self.serving = ""
+        """The release that serves; empty: none, or one that the agent did not install."""
+        self.waits = ""
+        """Why what is wanted does not happen."""
+        self.since = time.time()
+        self.condemnation = ""
+        """Why what bakes is being taken back."""
+        self.resumed = False
+        self.sidecar = Sidecar(name, Path(desk.settings.runtime_dir), desk.releases.directory, desk.releases.link(name))
+        self.care = Care(self)
+        self._work = Work(self)
+        self._task: asyncio.Task[None] | None = None
+        self._ordered: Ordered | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self._watchers: list[EventStream] = []
+        self._outcome: tuple[int, str] | None = None
+
+    # -- what is wanted ---------------------------------------------------------------------------
+
+    def want(self, spec: Spec | None) -> None:
+        """The spec as it is now; None: there is none any more."""
+        changed = spec != self.spec
+        self.spec = spec
+        if spec is not None:
+            self.memory.spec = spec
+        if changed and self.resumed:
+            if self.memory.state is State.WAITING and spec is not None:
+                self.happened(Event.WANTED, "the spec changed")
+            self.care.look_soon()
+            self.consider()
+
+    def order(self, ordered: Ordered) -> None:
+        """By hand. Raises `NotPossible`."""
+        if self.memory.state is not State.SERVING:
+            raise NotPossible(f"{self.name} is {self.memory.state}: nothing can be ordered until it serves")
+        if ordered.release == self.serving:
+            raise NotPossible(f"{self.name} serves release {ordered.release} already")
+        self._ordered = ordered
+        self.consider()
+
+    def take_back(self, why: str) -> None:
+        """By hand, in the bake. Raises `NotPossible`."""
+        if self.memory.state is not State.BAKING:
+            raise NotPossible(f"{self.name} is {self.memory.state}: there is nothing to take back")
+        self._cancel()
+        self.happened(Event.CONDEMNED, why)
+
+    def pause(self, *, paused: bool) -> None:
+        """No upgrade begins by itself; what crashed is started all the same."""
+        self.memory.paused = paused
+        self.remember()
+        self.note("paused" if paused else "resumed")
+        self.consider()
+
+    def consider(self) -> None:
+        """Look at what is wanted; a step follows only at rest, or where one can be broken off."""
+        if not self.resumed:
+            return
+        if self.memory.state in _INTERRUPTIBLE and self.spec is None:
+            self.happened(Event.UNWANTED, "its spec is gone")
+            return
+        if self.memory.state not in RESTS:
+            return
+        wanted = wish(self.spec, self.memory, self.serving, self._ordered, datetime.now().astimezone())
+        if wanted.event is Event.OUTDATED and self.desk.upgrading(self.name):
+            wanted = Wish(why=f"release {wanted.release} waits: {self.desk.upgrading(self.name)} is being upgraded")
+        self.waits = wanted.why if wanted.event is None else ""
+        if wanted.event is not None:
+            self._take(wanted)
+        elif wanted.why:
+            self.desk.history.note_once(self.name, "waits", wanted.why)
+        self._settle()
+
+    def _take(self, wanted: Wish) -> None:
+        if wanted.event is Event.OUTDATED:
+            self._ordered = None
+            self.memory.operation = Operation(
+                before=self.serving, after=wanted.release, why=wanted.why, began=time.time(), back=wanted.back
+            )
+        assert wanted.event is not None  # noqa: S101  for mypy
+        self.happened(wanted.event, wanted.why)
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """Begin, from what an agent before left. Does not fail: whoever does not answer is asked again."""
+        while True:
+            try:
+                found = await self._found()
+                break
+            except HotswapError as error:
+                self.desk.history.note_once(self.name, "does not answer", str(error))
+                await asyncio.sleep(1.0)
+        before = self.memory.state
+        state, actions = resume(before, found)
+        self.resumed = True
+        if before is not State.ABSENT or found is not Found.NOTHING:
+            self.note("adopted" if found is not Found.NOTHING else "found dead", f"was {before}", release=self.serving)
+        why = f"the agent ended while it was {before}"
+        if before is State.BAKING and found is Found.BEFORE:
+            why = await self._work.why_returned() or why
+        self._enter(state, actions, why)
+        self.consider()
+
+    async def _found(self) -> Found:
+        launch = None if self.spec is None else self.launch(self.spec)
+        running = launch is not None and await self.desk.runner.adopt(launch)
+        status = await self.sidecar.settled()
+        if status is None:
+            if running and (await self.desk.runner.look(self.name)) is not None:
+                raise HotswapError("it runs and does not answer on its control socket yet")
+            return Found.NOTHING
+        self.serving = await self.sidecar.release(status)
+        operation = self.memory.operation
+        return Found.AFTER if operation is not None and self.serving == operation.after else Found.BEFORE
+
+    def happened(self, event: Event, why: str = "") -> None:
+        """An event. What says nothing in this state is ignored."""
+        found = step(self.memory.state, event)
+        if found is None:
+            log.debug("ignored", extra=fields(sidecar=self.name, state=self.memory.state, event=event, why=why))
+            return
+        self._enter(*found, why)
+
+    def _enter(self, state: State, actions: tuple[Action, ...], why: str) -> None:
+        came_from = self.memory.state
+        if state is not came_from:
+            self.since = time.time()
+        if state is State.RETURNING:
+            self.condemnation = why or self.condemnation or "taken back"
+        self.memory.state = state
+        for action in actions:
+            if action not in WORK:
+                self._carry_out(action, why, came_from)
+        self.remember()
+        self._tell({"event": "state", "state": state, "why": why})
+        for action in actions:
+            if action in WORK:
+                self._start(action)
+        if state in RESTS:
+            asyncio.get_running_loop().call_soon(self.consider)
+            self.desk.rested(self.name)
+
+    def _carry_out(self, action: Action, why: str, came_from: State) -> None:
+        operation = self.memory.operation
+        match action:
+            case Action.CANCEL:
+                self._cancel()
+            case Action.BEGIN:
+                assert operation is not None  # noqa: S101  for mypy
+                self.note("upgrading", why, before=operation.before, after=operation.after)
+            case Action.KEEP:
+                self._keep(why)
+            case Action.CONDEMN:
+                self._condemn(why, came_from)
+            case Action.UNDO:
+                self.memory.operation = None
+                self.note("undone", why)
+            case Action.WAIT:
+                self._wait(why)
+            case Action.LOOK_AFTER:
+                self._failures = 0
+                self.care.begin()
+
+    def _keep(self, why: str) -> None:
+        operation = self.memory.operation
+        if operation is None:
+            return
+        self.desk.releases.point(self.name, operation.after)
+        self.memory.operation = None
+        self.memory.previous = "" if operation.back else operation.before
+        left = Condemned(operation.before, "" if self.spec is None else digest(self.spec), operation.why)
+        self.memory.condemned = left if operation.back else None
+        self.serving = operation.after
+        self._outcome = (0, f"release {operation.after} serves")
+        self.note("went back" if operation.back else "kept", why, before=operation.before, after=operation.after)
+        self.desk.prune()
+
+    def _condemn(self, why: str, came_from: State) -> None:
+        operation = self.memory.operation
+        if operation is None:
+            return
+        self.memory.operation = None
+        self.memory.condemned = Condemned(operation.after, "" if self.spec is None else digest(self.spec), why)
+        owned = came_from in {State.BAKING, State.RETURNING}
+        self._outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
+        self.note("taken back" if owned else "failed", why, before=operation.before, after=operation.after)
+
+    def _wait(self, why: str) -> None:
+        seconds = min(_FIRST_RETRY_SECONDS * 2**self._failures, _LAST_RETRY_SECONDS)
+        self._failures += 1
+        self.note("cannot start", why, again_s=seconds)
+        self.waits = why
+        self._cancel_retry()
+        self._retry = asyncio.get_running_loop().call_later(seconds, self.happened, Event.RETRY)
+
+    # -- work -------------------------------------------------------------------------------------
+
+    def _start(self, action: Action) -> None:
+        self._cancel_retry()
+        if action is Action.STOP:
+            self.care.end()
+        self._task = asyncio.get_running_loop().create_task(self._do(action), name=f"{self.name}: {action}")
+
+    async def _do(self, action: Action) -> None:
+        try:
+            event, why = await self._work.carry_out(action)
+        except asyncio.CancelledError:
+            return
+        except HotswapError as error:
+            event, why = Event.FAILED, str(error)
+        except Exception as error:
+            log.exception("work failed", extra=fields(sidecar=self.name, action=action))
+            event, why = Event.FAILED, f"a bug of the agent: {type(error).__name__}: {error}"
+        self._task = None
+        self.happened(event, why)
+
+    def _cancel(self) -> None:
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+        self._task = None
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def close(self) -> None:
+        """The agent ends: whatever is under way is left to the next one."""
+        self.care.end()
+        self._cancel_retry()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for watcher in self._watchers:
+            watcher.end()
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def note(self, what: str, text: str = "", **facts: Any) -> None:
+        """Into the history, and to whoever watches."""
+        entry = self.desk.history.note(self.name, what, text, **facts)
+        self._tell({"event": "note", "what": what, "text": text, **entry.facts})
+        self.last = entry
+
+    def progress(self, event: dict[str, Any]) -> None:
+        """Of a handover or a bake, for whoever watches."""
+        self._tell(event)
+
+    def watch(self) -> EventStream:
+        """Every event from now on, until it is at rest and nothing is to be done; then a result."""
+        stream = EventStream()
+        if not self._watchers:
+            self._outcome = None
+        self._watchers.append(stream)
+        asyncio.get_running_loop().call_soon(self.consider)
+        return stream
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        for watcher in self._watchers:
+            watcher.send({**event, "name": self.name})
+
+    def _settle(self) -> None:
+        if not self._watchers or self.memory.state not in RESTS or self._ordered is not None:
+            return
+        result = self.result()
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.send(result)
+            watcher.end()
+
+    def result(self) -> dict[str, Any]:
+        """The last event for a watcher: what came of it."""
+        wanted = self.memory.state is State.SERVING if self.spec is not None else self.memory.state is State.ABSENT
+        if self._outcome is not None:
+            code, message = self._outcome
+        elif wanted and not self.waits:
+            code, message = 0, f"release {self.serving} serves" if self.serving else "nothing runs"
+        else:
+            code, message = NotPossible.exit_code, self.waits or f"is {self.memory.state}"
+        return {
+            "event": "result",
+            "name": self.name,
+            "ok": code == 0,
+            "exit_code": code,
+            "message": message,
+            "release": self.serving,
+            "state": self.memory.state,
+        }
+
+    def change(self, operation: Operation, **values: Any) -> Operation:
+        """Remember more of the operation under way."""
+        changed = msgspec.structs.replace(operation, **values)
+        self.memory.operation = changed
+        self.remember()
+        return changed
+
+    @property
+    def operation(self) -> Operation:
+        """The one under way. Raises `HotswapError` if there is none: a bug."""
+        if self.memory.operation is None:
+            raise HotswapError("no operation under way: a bug")
+        return self.memory.operation
+
+    @property
+    def busy(self) -> bool:
+        """An upgrade is under way."""
+        return self.memory.state in UPGRADING
+
+    def launch(self, spec: Spec) -> Any:
+        """What to start for this spec."""
+        return self.desk.launch(spec)
+
+    def remember(self) -> None:
+        """Write down what was changed of `memory`."""
+        try:
+            if self.memory.state is State.ABSENT and self.spec is None:
+                Memory.forget(self.directory)
+            else:
+                self.memory.save(self.directory)
+        except OSError as error:
+            log.error(  # noqa: TRY400
+                "cannot be remembered",
+                extra=fields(sidecar=self.name, directory=str(self.directory), error=error.strerror),
+            )

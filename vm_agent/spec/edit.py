@@ -1,0 +1,48 @@
+"""Change the release in a spec file and leave everything else as its author wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from vm_agent.errors import SpecError
+from vm_agent.spec.model import Spec
+
+_RELEASE = re.compile(r"^(?P<key>release[ \t]*:[ \t]*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]+)", re.MULTILINE)
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+def with_release(spec: Spec, release: str) -> None:
+    """Write `release` into the file of this spec, whole or not at all. Raises `SpecError`."""
+    if _VERSION.fullmatch(release) is None:
+        raise SpecError(f"{release!r} is no release: write one path component, such as 1.4.2")
+    file = Path(spec.file)
+    try:
+        text = file.read_text()
+        found = _RELEASE.findall(text)
+        if len(found) != 1:
+            raise SpecError(f"{file}: release: cannot be changed here; edit the file, then `hotswap-agent apply`")
+        changed = _RELEASE.sub(lambda match: f'{match["key"]}"{release}"', text)
+        _replace(file, changed)
+    except OSError as error:
+        raise SpecError(f"{file}: cannot be changed: {error.strerror}; edit it, then `hotswap-agent apply`") from None
+
+
+def _replace(file: Path, text: str) -> None:
+    """By a rename; owner and mode stay."""
+    fresh = file.with_name(f".{file.name}.new")
+    state = file.stat()
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, state.st_mode & 0o777)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(PermissionError):
+            os.chown(fresh, state.st_uid, state.st_gid)
+        fresh.replace(file)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
