@@ -7,6 +7,7 @@ number. A segment outlives its processes, so that counters go on after a crash; 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -52,6 +53,12 @@ def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
         except SegmentRefused as error:
             refused.append(f"{file}: {error}")
     raise SegmentForeign(f"no segment can be made: {'; '.join(refused)}")
+
+
+def segment_name(name: str, runtime: Path) -> str:
+    """The name of the segment of a program that runs under names: two of one name differ in their runtime directory."""
+    where = hashlib.sha256(os.fsencode(runtime.absolute())).hexdigest()
+    return f"hotswap-{name[:100]}-{where[:10]}"
 
 
 def numbers(name: str) -> list[int]:

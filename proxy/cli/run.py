@@ -33,10 +33,10 @@ from proxy.config.loader import load_with_warnings
 from proxy.config.tls_files import TlsFiles
 from proxy.encryption.control import control_routes
 from proxy.kernel import Kernel
-from proxy.metrics.home import segment_name
 from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
 from proxy.tls.secrecy import protect, refuse_key_log
+from shm_metrics.names import segment_name
 
 if TYPE_CHECKING:
     from proxy.config.model import Config

@@ -9,7 +9,6 @@ With ``metrics: {shared: false}`` it has no name: it passes from generation to g
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from typing import TYPE_CHECKING, Final
@@ -22,7 +21,6 @@ from shm_metrics import MetricsError, Registry, exponential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from proxy.config.model import MetricsConfig
 
@@ -30,12 +28,6 @@ log = logging.getLogger("proxy")
 
 SEGMENT: Final = "metrics"
 """What its descriptor is called in a handover."""
-
-
-def segment_name(name: str, runtime: Path) -> str:
-    """The name of the segment of a proxy: two of one name differ in their runtime directory."""
-    where = hashlib.sha256(os.fsencode(runtime.absolute())).hexdigest()
-    return f"hotswap-{name[:100]}-{where[:10]}"
 
 
 class Home:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.metrics.home import segment_name
 from shm_metrics import names
+from shm_metrics.names import segment_name
 
 
 def remove_segments(name: str, runtime_dir: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from hotswap.settings.problems import InvalidConfig
 from proxy.config.loader import loads
-from proxy.metrics.home import segment_name
 from proxy.server import ProxyServer
+from shm_metrics.names import segment_name
 from tests.proxy.honoured import GET, OK
 from tests.proxy.simulation import World
 
