@@ -132,7 +132,7 @@ class Machine:
             return look()
 
         eventually(lambda: up(self._find), within=PATIENCE, what=f"{self.name} has a PID 1")
-        private = Path(f"/proc/{self.leader}/root/run/systemd/private")
+        private = self.path("/run/systemd/private")
         eventually(lambda: up(private.exists), within=PATIENCE, what=f"the systemd of {self.name} answers")
         state = self.run("systemctl", "is-system-running", "--wait", check=False).strip()
         if state not in {"running", "degraded"}:
