@@ -58,6 +58,16 @@ class Configurable(Toy):
 
 
 @dataclass
+class Tenure:
+    """What the supervisor is to hold."""
+
+    held: dict[str, int] = field(default_factory=dict)
+
+    def follow(self, held: Mapping[str, int]) -> None:
+        self.held = dict(held)
+
+
+@dataclass
 class Owner:
     """The part of `Serving` that reloads use."""
 
@@ -69,6 +79,7 @@ class Owner:
     in_handover: bool = False
     waited: bool = False
     generation: int = 3
+    tenure: Tenure = field(default_factory=Tenure)
     followed: list[str] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
     calmed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -119,6 +130,7 @@ def test_it_is_read_beside_the_loop_and_applied_in_it() -> None:
             assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         assert owner.followed == ["new"]
         assert list(owner.estate.server.values()) == [added["x"]]
+        assert owner.tenure.held == owner.estate.server
 
     play(scenario())
 
