@@ -63,7 +63,7 @@ class Reactor:
         self.stop_at = inf  # when a drain ends whatever is left
         self.next_serial = 1
         self.bugs = 0  # exceptions that layers raised
-        self.count_bug: Callable[[], None] | None = None  # for metrics
+        self.count_bug: Callable[[], object] = object  # for metrics
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms = Alarms()
@@ -122,8 +122,7 @@ class Reactor:
     def broken(self, connection: Connection | None, bug: Exception) -> None:
         """A layer raised. A bug costs the connection that met it and its other side, and nobody else."""
         self.bugs += 1
-        if self.count_bug is not None:
-            self.count_bug()
+        self.count_bug()
         if connection is None:
             log.error("a bug in accepting", exc_info=bug)
             return
