@@ -33,6 +33,10 @@ class Launch:
     stop_timeout: float = 60.0
     writable: tuple[Path, ...] = ()
     """Directories it writes to beside its runtime directory."""
+    watchdog: float = 0.0
+    """Seconds between two signs of life, after which it is killed and started anew; 0: it need not give any."""
+    log: Path | None = None
+    """Where `children` appends what it writes; None: ``runtime_dir/.agent/NAME.log``. With systemd: the journal."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Running:
     """What runs of a sidecar."""
 
     pid: int
-    """The main process."""
+    """The main process; 0 between a death and the start after it, which may be seconds if it does nothing but die."""
     ready: bool
     restarts: int
     """How often the runner started it anew after a death, since the runner knows it."""
@@ -48,6 +52,8 @@ class Running:
     """Addresses of listeners that are held for it, as far as the runner can tell."""
     ending: str = ""
     """How the last process ended, for people: ``killed by signal 9``, ``exit code 3``. Empty: none ended yet."""
+    status: str = ""
+    """What it says of itself: ``STATUS=``, sd_notify(3)."""
 
 
 Changed = Callable[[str], None]

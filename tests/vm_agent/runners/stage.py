@@ -1,0 +1,88 @@
+"""A runner and small sidecars under it, in an event loop of one test."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from tests.kit.offspring import VARIABLE, Offspring
+from tests.kit.ports import free_port
+from tests.kit.waiting import GLANCE, Deadline, Late
+from vm_agent.runners.base import Launch, Running
+from vm_agent.runners.children import Children
+
+T = TypeVar("T")
+
+PROGRAM = Path(__file__).with_name("program.py")
+PATIENCE = 20.0
+
+
+class Stage:
+    """A directory, a port, and what a small sidecar is started with."""
+
+    def __init__(self, directory: Path, offspring: Offspring) -> None:
+        self.directory = directory
+        self.offspring = offspring
+        self.port = free_port()
+        self.runtime_dir = directory / "run"
+        self.log = directory / "log"
+        self.changes: list[str] = []
+
+    def launch(self, *words: str, **changes: Any) -> Launch:
+        launch = Launch(
+            name="edge",
+            command=(sys.executable, "-I", "-S", "-B", str(PROGRAM), str(self.port), *words),
+            directory=self.directory,
+            runtime_dir=self.runtime_dir,
+            environment={VARIABLE: self.offspring.token},
+            log=self.log,
+            start_timeout=PATIENCE,
+        )
+        return Launch(**{**{name: getattr(launch, name) for name in launch.__dataclass_fields__}, **changes})
+
+    @asynccontextmanager
+    async def children(self) -> AsyncIterator[Children]:
+        runner = Children()
+        await runner.open(self.changes.append)
+        try:
+            yield runner
+        finally:
+            await runner.close()
+
+    async def ask(self, *words: object) -> str:
+        """Tell the sidecar one line, and return what it answers."""
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write((" ".join(map(str, words)) + "\n").encode())
+            answer = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+        return answer.decode().strip()
+
+
+async def look(runner: Children, name: str = "edge") -> Running:
+    running = await runner.look(name)
+    assert running is not None
+    return running
+
+
+async def until(check: Callable[[], Awaitable[T]], what: str) -> T:
+    """The first true answer of `check`, asked again and again while the event loop goes on. Raises `Late`."""
+    deadline = Deadline(PATIENCE)
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        if deadline.passed:
+            raise Late(f"{what}: not within {PATIENCE:g} s")
+        await asyncio.sleep(GLANCE)
+
+
+def decoded(text: str) -> Any:
+    return msgspec.json.decode(text)

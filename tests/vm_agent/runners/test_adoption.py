@@ -1,0 +1,144 @@
+"""An agent that is killed leaves its sidecars running; the next one finds them, and holds their listeners again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.hotswap.echo import Client, Echo
+from tests.kit.companion import ROOT, Companion
+from tests.kit.offspring import VARIABLE, Offspring, kill, run_state, wait_for_end
+from tests.vm_agent.runners.agent import Started, Wanted
+from tests.vm_agent.runners.stage import PATIENCE, look, until
+from vm_agent.runners import adoption
+from vm_agent.runners.children import Children
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Echo]:
+    made = Echo(tmp_path, Offspring())
+    try:
+        yield made
+        print(made.log_text())
+    finally:
+        made.close()
+
+
+def wanted(echo: Echo) -> Wanted:
+    return Wanted(
+        name="echo",
+        command=[sys.executable, *echo.command()[1:]],
+        directory=str(ROOT),
+        runtime_dir=echo.options.runtime_dir,
+        environment={"PYTHONPATH": str(ROOT), VARIABLE: echo.offspring.token},
+        log=str(echo.log),
+    )
+
+
+def orphan(echo: Echo) -> int:
+    """A sidecar whose agent was killed; its pid."""
+    agent = Companion("tests.vm_agent.runners.agent", wanted(echo))
+    try:
+        started = msgspec.json.decode(agent.line(within=PATIENCE), type=Started)
+        assert started.held == (echo.options.address,)
+        kill(agent.pid, signal.SIGKILL)
+        wait_for_end(agent.pid, within=PATIENCE)
+    finally:
+        agent.stop()
+    assert run_state(started.pid) in "SR"
+    return started.pid
+
+
+def test_a_sidecar_that_outlived_its_agent_is_adopted_with_its_listeners(echo: Echo) -> None:
+    async def scene() -> None:
+        pid = orphan(echo)
+        client = echo.client()
+        client.say(b"before")
+        runner = Children()
+        await runner.open(lambda _name: None)
+        launch = wanted(echo).launch()
+        assert await runner.adopt(launch)
+        assert await runner.adopt(launch)
+
+        async def held() -> bool:
+            return (await look(runner, "echo")).held == (echo.options.address,)
+
+        await until(held, "its listener is held again")
+        running = await look(runner, "echo")
+        assert (running.pid, running.ready, running.restarts) == (pid, True, 0)
+        client.say(b"after")
+        kill(pid, signal.SIGKILL)
+        wait_for_end(pid, within=PATIENCE)
+        waiting = Client(echo.options.address)  # nobody is there, and it is not refused
+        waiting.send(b"soon\n")
+        assert await asyncio.to_thread(waiting.line) == b"1 of 1: soon"
+        waiting.close()
+        again = await look(runner, "echo")
+        assert again.restarts == 1
+        assert again.pid not in {0, pid}
+        await runner.stop("echo", 5.0)
+        await runner.close()
+        assert echo.offspring.living() == []
+
+    asyncio.run(scene())
+
+
+def test_one_that_hangs_is_adopted_and_can_be_killed(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adoption, "ANSWER_SECONDS", 0.2)
+
+    async def scene() -> None:
+        pid = orphan(echo)
+        echo.stop(pid)
+        runner = Children()
+        await runner.open(lambda _name: None)
+        assert await runner.adopt(wanted(echo).launch())
+        running = await look(runner, "echo")
+        assert (running.pid, running.ready) == (pid, False)
+        await runner.kill("echo")
+
+        async def replaced() -> bool:
+            running = await look(runner, "echo")
+            return running.ready and running.pid != pid
+
+        await until(replaced, "another one is ready in its place")
+        await runner.stop("echo", 5.0)
+        await runner.close()
+
+    asyncio.run(scene())
+
+
+def test_somebody_else_with_that_number_is_not_adopted(echo: Echo) -> None:
+    """Its socket is answered by one process, and its lock held by another."""
+
+    async def scene() -> None:
+        directory = Path(echo.options.runtime_dir) / "echo"
+        directory.mkdir(parents=True, mode=0o700)
+        (directory / "lock").touch()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            body = msgspec.json.encode({"pid": os.getppid(), "state": "serving"})
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            writer.close()
+
+        server = await asyncio.start_unix_server(answer, directory / "control.sock")
+        assert await adoption.find(Path(echo.options.runtime_dir), "echo") is None
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scene())
+
+
+def test_who_holds_a_file_is_found_by_its_inode(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w"):
+        assert adoption.holds(os.getpid(), path)
+    assert not adoption.holds(os.getpid(), path)
+    assert not adoption.holds(os.getpid(), tmp_path / "none")

@@ -1,0 +1,193 @@
+"""Sidecars as the agent's own processes, on machines without systemd: the agent plays its part.
+
+It is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)): a generation that was started by the one before falls to the agent
+when that one ends, and the agent is told how it ends. Sidecars outlive the agent, who finds them again by `adopt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+from pathlib import Path
+
+import prctl
+
+from hotswap.errors import HotswapError
+from hotswap.log import fields
+from vm_agent.errors import StartFailed, UnknownSidecar
+from vm_agent.runners import adoption, processes
+from vm_agent.runners.base import Changed, Launch, Running
+from vm_agent.runners.cgroups import Own, memory_limit, nice_for, total_memory
+from vm_agent.runners.supervised import Supervised
+from vm_agent.spec.model import Limits
+
+log = logging.getLogger("hotswap.agent")
+
+
+class Children:
+    """A `Runner` that needs nothing but the kernel."""
+
+    def __init__(self) -> None:
+        self._sidecars: dict[str, Supervised] = {}
+        self._changed: Changed = lambda _name: None
+        self._own = Own({}, frozenset())
+        self._sessions: set[int] = set()  # of all sidecars that there ever were, until nobody is in them
+
+    @property
+    def kind(self) -> str:
+        """See `Runner`."""
+        return "children"
+
+    async def open(self, changed: Changed) -> None:
+        """See `Runner`."""
+        self._changed = changed
+        self._own = Own.find()
+        try:
+            prctl.set_child_subreaper(1)
+        except OSError as error:
+            raise HotswapError(f"this process cannot become a subreaper: {error.strerror}") from None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+
+    async def close(self) -> None:
+        """See `Runner`. Also lets go of what was held: the agent after this one is told by `adopt`."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+        for sidecar in self._sidecars.values():
+            sidecar.let_go()
+        self._sidecars.clear()
+
+    async def start(self, launch: Launch) -> None:
+        """See `Runner`."""
+        if launch.name in self._sidecars:
+            raise StartFailed(f"{launch.name} runs already: stop it before")
+        sidecar = Supervised(launch, self._own, self._changed)
+        self._sidecars[launch.name] = sidecar
+        try:
+            await sidecar.start()
+        except BaseException:
+            if self._sidecars.get(launch.name) is sidecar:
+                await sidecar.end()
+                self._forget(launch.name)
+            raise
+        for text in _missed(launch.limits, sidecar.missed):
+            log.warning("started without a limit", extra=fields(sidecar=launch.name, limit=text))
+
+    async def adopt(self, launch: Launch) -> bool:
+        """See `Runner`. One that hangs is adopted as not ready. Raises `HotswapError` if its socket cannot be bound."""
+        if launch.name in self._sidecars:
+            return True
+        found = await adoption.find(launch.runtime_dir, launch.name)
+        if found is None:
+            return False
+        sidecar = Supervised(launch, self._own, self._changed, found.uid)
+        try:
+            sidecar.adopt(found.pid, ready=found.ready)
+        except ProcessLookupError:
+            sidecar.let_go()
+            return False
+        self._sidecars[launch.name] = sidecar
+        if found.ready and not await adoption.announce(launch.runtime_dir, launch.name):
+            log.warning("adopted without its listeners: a crash refuses clients", extra=fields(sidecar=launch.name))
+        return True
+
+    async def look(self, name: str) -> Running | None:
+        """See `Runner`."""
+        sidecar = self._sidecars.get(name)
+        return None if sidecar is None else sidecar.look()
+
+    async def limit(self, launch: Launch) -> list[str]:
+        """See `Runner`."""
+        sidecar = self._of(launch.name)
+        sidecar.launch = launch
+        limits = launch.limits
+        sidecar.missed = sidecar.group.apply(limits, total_memory())
+        missed = _missed(limits, sidecar.missed)
+        refused: set[str] = set()
+        for pid in sidecar.members():
+            if "cpu_weight" in sidecar.missed:
+                refused |= _reprioritise(pid, nice_for(limits.cpu_weight))
+            refused |= _rescore(pid, limits.oom_score_adj)
+            if limits.open_files is not None:
+                refused |= _refile(pid, limits.open_files)
+        return [*missed, *sorted(refused)]
+
+    async def stop(self, name: str, seconds: float) -> None:
+        """See `Runner`."""
+        sidecar = self._sidecars.get(name)
+        if sidecar is not None:
+            await sidecar.stop(seconds)
+            self._forget(name)
+
+    async def kill(self, name: str) -> None:
+        """See `Runner`."""
+        self._of(name).kill()
+
+    def _of(self, name: str) -> Supervised:
+        if name not in self._sidecars:
+            raise UnknownSidecar(f"{name} does not run")
+        return self._sidecars[name]
+
+    def _forget(self, name: str) -> None:
+        sidecar = self._sidecars.pop(name, None)
+        if sidecar is not None:
+            self._sessions |= sidecar.sessions
+        self._reap()
+
+    def _reap(self) -> None:
+        """SIGCHLD: wait for what fell to us, of sidecars only, and not for whom a pidfd will speak."""
+        watched = {pid for sidecar in self._sidecars.values() for pid in sidecar.watched()}
+        for sidecar in self._sidecars.values():
+            self._sessions |= sidecar.sessions
+        ours = self._sessions - {os.getsid(0)}
+        for pid in processes.offspring() - watched:
+            stat = processes.stat_of(pid)
+            if stat is not None and stat.state == "Z" and stat.session in ours:
+                processes.reap(pid)
+        self._sessions = {*processes.in_sessions(self._sessions).values()}
+
+
+def _missed(limits: Limits, missed: list[str]) -> list[str]:
+    """What nothing enforces, for people. RLIMIT_AS is no stand-in: it counts addresses, not memory."""
+    why = "the agent has no writable control group for it"
+    told = {
+        "memory": f"memory: {memory_limit(limits, total_memory())} bytes are not enforced: {why}",
+        "cpu": f"cpu: {limits.cpu} cores are not enforced: {why}",
+        "cpu_weight": f"cpu_weight: by priority (nice {nice_for(limits.cpu_weight)}) only: {why}",
+    }
+    return [told[limit] for limit in missed]
+
+
+def _reprioritise(pid: int, nice: int) -> set[str]:
+    """All threads: a priority is a thread's, setpriority(2)."""
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+    except PermissionError as error:
+        return {f"cpu_weight: a higher priority needs root: {error.strerror}"}
+    except OSError:
+        pass  # gone meanwhile
+    return set()
+
+
+def _rescore(pid: int, score: int) -> set[str]:
+    try:
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))
+    except PermissionError as error:
+        return {f"oom_score_adj: a lower one than it has needs root: {error.strerror}"}
+    except OSError:
+        pass  # gone meanwhile
+    return set()
+
+
+def _refile(pid: int, files: int) -> set[str]:
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
+    except (PermissionError, ValueError):
+        return {f"open_files: {files} are more than its hard limit: with the next start at most"}
+    except OSError:
+        pass  # gone meanwhile
+    return set()
