@@ -66,8 +66,7 @@ class Reactor:
         self.count_bug: Callable[[], object] = object  # for metrics
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
-        self._alarms = Alarms()
-        self._closing: list[int] = []
+        self._alarms, self._closing = Alarms(), list[int]()
         self.dials = Dials(self)
         self.dial, self.in_plaintext = self.dials.dial, self.dials.in_plaintext
         self.tls = TlsPlane(self)
