@@ -18,7 +18,7 @@ import click
 import hotswap
 import proxy
 import shm_metrics
-from hotswap import spawn
+from hotswap import privileges, spawn
 from hotswap.build import fingerprint
 from hotswap.cli.options import Duration, optional_runtime_dir_option
 from hotswap.errors import HotswapError
@@ -30,6 +30,7 @@ from hotswap.settings.problems import InvalidConfig
 from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
+from proxy.config.reach import capabilities
 from proxy.config.tls_files import TlsFiles
 from proxy.encryption.control import control_routes
 from proxy.kernel import Kernel
@@ -67,6 +68,12 @@ logger = logging.getLogger(__name__)
     is_flag=True,
     help="After giving everything to a successor stay as a tiny process, for a supervisor to watch.",
 )
+@click.option(
+    "--drop-privileges",
+    is_flag=True,
+    help="Give up every capability but those to bind low ports and, if the configuration asks for it, to use addresses "
+    "of others.",
+)
 @click.option("--deadline", type=Duration(), help="For an upgrade.  [default: upgrade.deadline of the configuration]")
 def run(
     path: Path,
@@ -77,12 +84,16 @@ def run(
     deadline: float | None,
     *,
     keeper: bool,
+    drop_privileges: bool,
 ) -> None:
     """Serve a configuration in the foreground, until SIGTERM or until a successor took over. Logs to standard error."""
     set_up(log_format, log_level)
     raise_open_files()
     try:
         config = configuration(path)
+        if drop_privileges:
+            kept = privileges.drop({"CAP_NET_BIND_SERVICE", *capabilities(config)})
+            logger.info("privileges are dropped", extra=fields(kept=",".join(kept) or "none"))
         if runtime_dir is None:
             runtime_dir = default_runtime_dir() if config.runtime_dir is None else Path(config.runtime_dir)
         build = fingerprint([Path(one).parent for one in (hotswap.__file__, proxy.__file__, shm_metrics.__file__)])

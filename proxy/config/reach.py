@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from hotswap import privileges
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hotswap.settings.problems import Problems
     from hotswap.settings.reader import Part
+    from proxy.config.model import Config
 
 _REMEDY = "run it as root, or give it CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
 
@@ -81,6 +84,16 @@ def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems
                     "sides, or IPv6",
                 )
                 break
+
+
+def capabilities(config: Config) -> set[str]:
+    """What it takes beyond any process's rights. See `proxy.plumbing`."""
+    foreign = any(one.original_dst == "tproxy" for one in config.listeners) or any(
+        one.transparent_source or one.mark is not None for one in config.clusters
+    )
+    if not foreign:
+        return set()
+    return {"CAP_NET_ADMIN" if privileges.has("CAP_NET_ADMIN") else "CAP_NET_RAW"}
 
 
 def check_rights(
