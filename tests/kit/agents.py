@@ -24,6 +24,7 @@ import msgspec
 import yaml
 
 from hotswap import __version__
+from hotswap.faults import VARIABLE as FAULTS
 from tests.kit.companion import ROOT
 from tests.kit.offspring import Offspring, kill
 from tests.kit.versions import PACKAGES, edit
@@ -44,17 +45,17 @@ main()
 """
 
 
+_RAISE = "        raise RuntimeError('out of order')\n"
+
+
 def fails_to_start(lib: Path) -> None:
     """It ends before it says anything."""
     edit(lib / "proxy/cli/run.py", "    raise_open_files()\n    try:", "    sys.exit('out of order')\n    try:")
 
 
 def fails_to_restore(lib: Path) -> None:
-    """It starts, and has no place for what it is given."""
-    text = (lib / "proxy/server.py").read_text()
-    at = text.index("    def restore(self")
-    body = text.index('"""', text.index('"""', at) + 3) + 4
-    (lib / "proxy/server.py").write_text(f"{text[:body]}        raise RuntimeError('out of order')\n{text[body:]}")
+    """It starts, and ends over what it is given."""
+    edit(lib / "proxy/homes.py", "saved: Saved, now: float) -> None:\n", f"saved: Saved, now: float) -> None:\n{_RAISE}")
 
 
 def fails_requests(lib: Path) -> None:
@@ -94,6 +95,7 @@ class Agents:
         self.state = directory / "state"
         self.socket = self.runtime_dir / "agent.sock"
         self.log = directory / "agent.log"
+        self.faults_file = directory / "faults"
         self.pid = 0
         self._offspring = offspring
         for one in (self.specs, self.source, self.runtime_dir):
@@ -130,7 +132,7 @@ class Agents:
         """Start it."""
         self.pid = self._offspring.start(
             [*self.program(), "run", "--settings", str(self.settings)],
-            env={**self._offspring.environment, **environment},
+            env={**self._offspring.environment, FAULTS: str(self.faults_file), **environment},
             cwd=self.directory,
             stderr=self.log,
         )
@@ -144,6 +146,18 @@ class Agents:
         """End the agent, and wait for it."""
         kill(self.pid, number)
         self._offspring.status(self.pid, within=PATIENCE)
+
+    def arm(self, *faults: str) -> None:
+        """The agent's next upgrade, or its next life, fails at these points: `agent.baking.after:kill`."""
+        self.faults_file.write_text("\n".join(faults) + "\n")
+
+    def disarm(self) -> None:
+        """It does not any more."""
+        self.faults_file.unlink(missing_ok=True)
+
+    def ended(self) -> int:
+        """Wait until the agent ends by itself; its exit code, negative for a signal."""
+        return self._offspring.status(self.pid, within=PATIENCE)
 
     def agent(self, *arguments: str, within: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run `hotswap-agent` to its end."""
@@ -180,6 +194,10 @@ class Agents:
             return told if told.get("state") == "serving" and told["release"] == release else None
 
         return eventually(look, within=within, what=f"{name} serves {release}") or {}
+
+    def current(self, name: str) -> str:
+        """The release that would be started."""
+        return (self.state / "sidecars" / name / "current").readlink().name
 
     def decisions(self, name: str) -> list[str]:
         """What stands in the history of a sidecar, each entry as ``what: text``."""

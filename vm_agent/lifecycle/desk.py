@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hotswap.runtime import VARIABLE
 from vm_agent.runners.base import Launch, Runner
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Desk:
             command=self.command(spec, self.releases.link(spec.name)),
             directory=Path(spec.config).parent,
             runtime_dir=Path(self.settings.runtime_dir),
-            environment=dict(spec.run.environment),
+            environment={VARIABLE: self.settings.runtime_dir, **dict(spec.run.environment)},
             user=spec.run.user,
             capabilities=spec.run.capabilities,
             limits=spec.run.limits,

@@ -1,6 +1,7 @@
 """Carries out what the table of states says, for one sidecar: one piece of work at a time, each step remembered first.
 
 The driver knows no rules; `states.py` has them, `wishes.py` says what is wanted. What is done stands in `work.py`.
+Fault points (see `hotswap.faults`): ``agent.<state>.before`` when a state is entered, ``.after`` once it is remembered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from hotswap.errors import AttemptFailed, HotswapError, RolledBack
+from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
 from vm_agent.errors import NotPossible
@@ -59,6 +61,7 @@ class Driver:
         self._ordered: Ordered | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
+        self._faults = Faults.armed()
         self._watchers: list[EventStream] = []
         self._outcome: tuple[int, str] | None = None
 
@@ -171,6 +174,7 @@ class Driver:
 
     def _enter(self, state: State, actions: tuple[Action, ...], why: str) -> None:
         came_from = self.memory.state
+        self._faults.hit(f"agent.{state}.before")
         if state is not came_from:
             self.since = time.time()
         if state is State.RETURNING:
@@ -180,11 +184,15 @@ class Driver:
             if action not in WORK:
                 self._carry_out(action, why, came_from)
         self.remember()
+        self._faults.hit(f"agent.{state}.after")
         self._tell({"event": "state", "state": state, "why": why})
         for action in actions:
             if action in WORK:
                 self._start(action)
-        if state in RESTS:
+        if state is State.ABSENT and self.spec is None:
+            self._settle()
+            self.desk.emptied(self.name)
+        elif state in RESTS:
             asyncio.get_running_loop().call_soon(self.consider)
             self.desk.rested(self.name)
 
@@ -194,6 +202,7 @@ class Driver:
             case Action.CANCEL:
                 self._cancel()
             case Action.BEGIN:
+                self._faults = Faults.armed()
                 assert operation is not None  # noqa: S101  for mypy
                 self.note("upgrading", why, before=operation.before, after=operation.after)
             case Action.KEEP:
@@ -365,6 +374,7 @@ class Driver:
         try:
             if self.memory.state is State.ABSENT and self.spec is None:
                 Memory.forget(self.directory)
+                self.desk.releases.link(self.name).unlink(missing_ok=True)
             else:
                 self.memory.save(self.directory)
         except OSError as error:
