@@ -23,9 +23,9 @@ from shm_metrics.names import segment_name
 from vm_agent.lifecycle import judge, vitals
 from vm_agent.lifecycle.health import Health
 from vm_agent.lifecycle.probe import ask, control_socket
-from vm_agent.lifecycle.states import Event, State
+from vm_agent.lifecycle.states import UPGRADING, Event, State
 from vm_agent.lifecycle.vitals import Vitals
-from vm_agent.network import interception
+from vm_agent.network import interception, rules
 
 if TYPE_CHECKING:
     from vm_agent.lifecycle.driver import Driver
@@ -48,6 +48,7 @@ class Care:
         self._soon = asyncio.Event()
         self._health = Health()
         self._restarts = -1
+        self._pid = 0
         self._baseline = judge.Baseline()
         self._sampled = float("-inf")
         self._applied: Spec | None = None
@@ -71,7 +72,9 @@ class Care:
 
     async def leave(self) -> None:
         """It is gone for good: nothing leads traffic to it any more. Raises `HotswapError`."""
-        await asyncio.to_thread(interception.remove, self._driver.name)
+        if self._driver.memory.intercepted:
+            await asyncio.to_thread(interception.remove, self._driver.name)
+            self._driver.memory.intercepted = False
         self._applied = None
         self._health = Health()
 
@@ -116,17 +119,20 @@ class Care:
     async def _process(self, running: Running | None) -> None:
         driver = self._driver
         if running is None:
-            if driver.memory.state not in {State.STARTING, State.STOPPING}:
+            if driver.memory.state in {State.SERVING, *UPGRADING}:
                 driver.note("died", "and was not started anew")
                 driver.happened(Event.LOST, "nothing runs any more")
             return
         if running.restarts > self._restarts >= 0:
             driver.note("died", running.ending or "its end is not known", started_anew=running.pid)
             self._health = Health()
-            if driver.memory.state is State.SERVING:
-                driver.serving = driver.desk.releases.current(driver.name) or driver.serving
-                driver.consider()
         self._restarts = running.restarts
+        if running.pid != self._pid and driver.memory.state is State.SERVING:
+            status = await driver.sidecar.status()
+            if status.get("state") == "serving":
+                self._pid = running.pid
+                driver.serving = await driver.sidecar.release(status)
+                driver.consider()
 
     async def _check_health(self, spec: Spec) -> None:
         driver, health = self._driver, spec.health
@@ -147,8 +153,12 @@ class Care:
         if spec == self._applied:
             return
         driver = self._driver
-        if self._applied is None or self._applied.intercept != spec.intercept:
-            await asyncio.to_thread(interception.apply, spec)
+        if spec.intercept or driver.memory.intercepted:
+            driver.memory.intercepted = True
+            driver.remember()
+            running = await driver.desk.runner.look(driver.name)
+            if await asyncio.to_thread(interception.apply, rules.plan(spec), 0 if running is None else running.pid):
+                driver.note("intercepts", f"{len(spec.intercept)} rules lead traffic to it")
         for shortfall in await driver.desk.runner.limit(driver.launch(spec)):
             driver.desk.history.note_once(driver.name, "limits", shortfall)
         self._applied = spec

@@ -21,6 +21,7 @@ from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
 from vm_agent.errors import NotPossible
+from vm_agent.lifecycle.audience import Audience
 from vm_agent.lifecycle.care import Care
 from vm_agent.lifecycle.desk import Desk
 from vm_agent.lifecycle.memory import Condemned, Memory, Operation
@@ -28,6 +29,7 @@ from vm_agent.lifecycle.sidecar import Sidecar
 from vm_agent.lifecycle.states import RESTS, UPGRADING, WORK, Action, Event, Found, State, resume, step
 from vm_agent.lifecycle.wishes import Ordered, Wish, digest, wish
 from vm_agent.lifecycle.work import Work
+from vm_agent.runners.base import Launch
 from vm_agent.spec.model import Spec
 
 log = logging.getLogger("vm_agent")
@@ -51,19 +53,20 @@ class Driver:
         self.waits = ""
         """Why what is wanted does not happen."""
         self.since = time.time()
+        self.postponed = ""
+        """Why an upgrade could not be begun; empty: it may be, again."""
         self.condemnation = ""
         """Why what bakes is being taken back."""
         self.resumed = False
         self.sidecar = Sidecar(name, Path(desk.settings.runtime_dir), desk.releases.directory, desk.releases.link(name))
         self.care = Care(self)
+        self.audience = Audience(name)
         self._work = Work(self)
         self._task: asyncio.Task[None] | None = None
         self._ordered: Ordered | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
         self._faults = Faults.armed()
-        self._watchers: list[EventStream] = []
-        self._outcome: tuple[int, str] | None = None
 
     # -- what is wanted ---------------------------------------------------------------------------
 
@@ -74,6 +77,7 @@ class Driver:
         if spec is not None:
             self.memory.spec = spec
         if changed and self.resumed:
+            self._failures, self.postponed = 0, ""
             if self.memory.state is State.WAITING and spec is not None:
                 self.happened(Event.WANTED, "the spec changed")
             self.care.look_soon()
@@ -85,7 +89,7 @@ class Driver:
             raise NotPossible(f"{self.name} is {self.memory.state}: nothing can be ordered until it serves")
         if ordered.release == self.serving:
             raise NotPossible(f"{self.name} serves release {ordered.release} already")
-        self._ordered = ordered
+        self._ordered, self.postponed = ordered, ""
         self.consider()
 
     def take_back(self, why: str) -> None:
@@ -111,7 +115,7 @@ class Driver:
             return
         if self.memory.state not in RESTS:
             return
-        wanted = wish(self.spec, self.memory, self.serving, self._ordered, datetime.now().astimezone())
+        wanted = wish(self.spec, self.memory, self.serving, self._ordered, self.postponed, datetime.now().astimezone())
         if wanted.event is Event.OUTDATED and self.desk.upgrading(self.name):
             wanted = Wish(why=f"release {wanted.release} waits: {self.desk.upgrading(self.name)} is being upgraded")
         self.waits = wanted.why if wanted.event is None else ""
@@ -185,7 +189,7 @@ class Driver:
                 self._carry_out(action, why, came_from)
         self.remember()
         self._faults.hit(f"agent.{state}.after")
-        self._tell({"event": "state", "state": state, "why": why})
+        self.audience.tell({"event": "state", "state": state, "why": why})
         for action in actions:
             if action in WORK:
                 self._start(action)
@@ -209,13 +213,16 @@ class Driver:
                 self._keep(why)
             case Action.CONDEMN:
                 self._condemn(why, came_from)
+            case Action.POSTPONE:
+                self._postpone(why)
             case Action.UNDO:
                 self.memory.operation = None
                 self.note("undone", why)
             case Action.WAIT:
                 self._wait(why)
             case Action.LOOK_AFTER:
-                self._failures = 0
+                if not self.postponed:
+                    self._failures = 0
                 self.care.begin()
 
     def _keep(self, why: str) -> None:
@@ -228,7 +235,7 @@ class Driver:
         left = Condemned(operation.before, "" if self.spec is None else digest(self.spec), operation.why)
         self.memory.condemned = left if operation.back else None
         self.serving = operation.after
-        self._outcome = (0, f"release {operation.after} serves")
+        self.audience.outcome = (0, f"release {operation.after} serves")
         self.note("went back" if operation.back else "kept", why, before=operation.before, after=operation.after)
         self.desk.prune()
 
@@ -239,12 +246,28 @@ class Driver:
         self.memory.operation = None
         self.memory.condemned = Condemned(operation.after, "" if self.spec is None else digest(self.spec), why)
         owned = came_from in {State.BAKING, State.RETURNING}
-        self._outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
+        self.audience.outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
         self.note("taken back" if owned else "failed", why, before=operation.before, after=operation.after)
 
-    def _wait(self, why: str) -> None:
-        seconds = min(_FIRST_RETRY_SECONDS * 2**self._failures, _LAST_RETRY_SECONDS)
+    def _later(self) -> float:
         self._failures += 1
+        return min(_FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10), _LAST_RETRY_SECONDS)
+
+    def _postpone(self, why: str) -> None:
+        operation, seconds = self.operation, self._later()
+        self.memory.operation = None
+        self.audience.outcome = (AttemptFailed.exit_code, why)
+        self.note("postponed", why, before=operation.before, after=operation.after, again_s=seconds)
+        self.postponed = why
+        self._cancel_retry()
+        self._retry = asyncio.get_running_loop().call_later(seconds, self._again)
+
+    def _again(self) -> None:
+        self.postponed = ""
+        self.consider()
+
+    def _wait(self, why: str) -> None:
+        seconds = self._later()
         self.note("cannot start", why, again_s=seconds)
         self.waits = why
         self._cancel_retry()
@@ -290,48 +313,30 @@ class Driver:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        for watcher in self._watchers:
-            watcher.end()
+        self.audience.dismiss()
 
     # -- telling ----------------------------------------------------------------------------------
 
     def note(self, what: str, text: str = "", **facts: Any) -> None:
         """Into the history, and to whoever watches."""
-        entry = self.desk.history.note(self.name, what, text, **facts)
-        self._tell({"event": "note", "what": what, "text": text, **entry.facts})
-        self.last = entry
-
-    def progress(self, event: dict[str, Any]) -> None:
-        """Of a handover or a bake, for whoever watches."""
-        self._tell(event)
+        self.desk.history.note(self.name, what, text, **facts)
+        self.audience.tell({"event": "note", "what": what, "text": text, **facts})
 
     def watch(self) -> EventStream:
         """Every event from now on, until it is at rest and nothing is to be done; then a result."""
-        stream = EventStream()
-        if not self._watchers:
-            self._outcome = None
-        self._watchers.append(stream)
+        stream = self.audience.join()
         asyncio.get_running_loop().call_soon(self.consider)
         return stream
 
-    def _tell(self, event: dict[str, Any]) -> None:
-        for watcher in self._watchers:
-            watcher.send({**event, "name": self.name})
-
     def _settle(self) -> None:
-        if not self._watchers or self.memory.state not in RESTS or self._ordered is not None:
-            return
-        result = self.result()
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.send(result)
-            watcher.end()
+        if self.audience and self.memory.state in RESTS and self._ordered is None:
+            self.audience.dismiss(self.result())
 
     def result(self) -> dict[str, Any]:
         """The last event for a watcher: what came of it."""
         wanted = self.memory.state is State.SERVING if self.spec is not None else self.memory.state is State.ABSENT
-        if self._outcome is not None:
-            code, message = self._outcome
+        if self.audience.outcome is not None:
+            code, message = self.audience.outcome
         elif wanted and not self.waits:
             code, message = 0, f"release {self.serving} serves" if self.serving else "nothing runs"
         else:
@@ -365,7 +370,7 @@ class Driver:
         """An upgrade is under way."""
         return self.memory.state in UPGRADING
 
-    def launch(self, spec: Spec) -> Any:
+    def launch(self, spec: Spec) -> Launch:
         """What to start for this spec."""
         return self.desk.launch(spec)
 

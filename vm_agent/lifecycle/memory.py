@@ -61,6 +61,8 @@ class Memory(msgspec.Struct, kw_only=True):
     previous: str = ""
     """The release to go back to."""
     paused: bool = False
+    intercepted: bool = False
+    """Rules of the kernel lead traffic to it."""
     config: str = ""
     """Digest of the configuration that was loaded, or refused, last."""
 

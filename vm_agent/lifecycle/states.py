@@ -16,6 +16,7 @@ killed in the middle. Nothing here does anything; `driver.py` carries actions ou
                                                |                                      condemned |   |     |
                                                +------returned----- RETURNING <-----------------+   +passed
 
+What cannot be prepared (a missing release, a full disk), or not now (somebody else upgrades), is postponed.
 A release that failed is condemned: it is not tried again until the spec changes or somebody orders it. At rest
 (`RESTS`) the process, the link ``current`` and what is remembered agree; in between, `Operation` says what was under
 way. The one exception is a release that could not be taken back: it serves on, condemned, and the link is not its.
@@ -71,6 +72,8 @@ class Event(enum.StrEnum):
     RETURNED = "returned"
     """The release from before serves again: taken back by us, by the generation itself, or started after a crash."""
     STOPPED = "stopped"
+    HINDERED = "hindered"
+    """It could not even be tried, which says nothing of the release."""
     FAILED = "failed"
     """What was under way came to nothing."""
     LOST = "lost"
@@ -99,6 +102,8 @@ class Action(enum.StrEnum):
     """Write down that, and why, this release is not tried again."""
     UNDO = "undo"
     """The operation ends with what was there before, and nobody is to blame: it will be tried again."""
+    POSTPONE = "postpone"
+    """The operation ends before it began; it is tried again, later each time."""
     WAIT = "wait"
     """Try again later, later each time."""
     LOOK_AFTER = "look after"
@@ -119,8 +124,8 @@ WORK: Final = frozenset(
 REPORTS: Final[dict[Action, frozenset[Event]]] = {
     Action.INSTALL: frozenset({Event.INSTALLED, Event.FAILED}),
     Action.START: frozenset({Event.READY, Event.FAILED}),
-    Action.REHEARSE: frozenset({Event.REHEARSED, Event.FAILED}),
-    Action.HAND_OVER: frozenset({Event.MOVED, Event.FAILED}),
+    Action.REHEARSE: frozenset({Event.REHEARSED, Event.HINDERED, Event.FAILED}),
+    Action.HAND_OVER: frozenset({Event.MOVED, Event.HINDERED, Event.FAILED}),
     Action.BAKE: frozenset({Event.PASSED, Event.CONDEMNED, Event.RETURNED, Event.FAILED}),
     Action.GO_BACK: frozenset({Event.RETURNED, Event.FAILED}),
     Action.STOP: frozenset({Event.STOPPED, Event.FAILED}),
@@ -147,12 +152,14 @@ TABLE: Final[dict[tuple[State, Event], tuple[State, tuple[Action, ...]]]] = {
     (S.SERVING, E.LOST): (S.STARTING, (A.START,)),
     # Up to the handover an upgrade can be given up at any moment: nothing has happened.
     (S.PREPARING, E.INSTALLED): (S.REHEARSING, (A.REHEARSE,)),
-    (S.PREPARING, E.FAILED): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
+    (S.PREPARING, E.FAILED): (S.SERVING, (A.POSTPONE, A.LOOK_AFTER)),
     (S.PREPARING, E.UNWANTED): (S.STOPPING, (A.CANCEL, A.UNDO, A.STOP)),
     (S.PREPARING, E.LOST): (S.STARTING, (A.CANCEL, A.UNDO, A.START)),
     (S.REHEARSING, E.REHEARSED): (S.MOVING, (A.HAND_OVER,)),
+    (S.REHEARSING, E.HINDERED): (S.SERVING, (A.POSTPONE, A.LOOK_AFTER)),
     (S.REHEARSING, E.FAILED): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
     (S.MOVING, E.MOVED): (S.BAKING, (A.BAKE,)),
+    (S.MOVING, E.HINDERED): (S.SERVING, (A.POSTPONE, A.LOOK_AFTER)),
     (S.MOVING, E.FAILED): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
     (S.BAKING, E.PASSED): (S.SERVING, (A.KEEP, A.LOOK_AFTER)),
     (S.BAKING, E.CONDEMNED): (S.RETURNING, (A.GO_BACK,)),

@@ -41,8 +41,10 @@ def digest(spec: Spec) -> str:
     return hashlib.sha256(msgspec.json.encode(spec)).hexdigest()[:16]
 
 
-def wish(spec: Spec | None, memory: Memory, serving: str, ordered: Ordered | None, local: datetime) -> Wish:
-    """`serving`: the release that serves; `local`: the time of day on this machine."""
+def wish(
+    spec: Spec | None, memory: Memory, serving: str, ordered: Ordered | None, postponed: str, local: datetime
+) -> Wish:
+    """`serving`: the release that serves; `postponed`: why not yet; `local`: the time of day on this machine."""
     if spec is None:
         return NOTHING if memory.state is State.ABSENT else Wish(Event.UNWANTED, "its spec is gone")
     if memory.state is State.ABSENT:
@@ -58,6 +60,8 @@ def wish(spec: Spec | None, memory: Memory, serving: str, ordered: Ordered | Non
     condemned = memory.condemned
     if condemned is not None and condemned.release == spec.release and condemned.digest == digest(spec):
         return Wish(why=f"release {spec.release} is not tried again: {condemned.reason}")
+    if postponed:
+        return Wish(why=postponed)
     if not opens(spec.upgrade.window, local):
         return Wish(why=f"release {spec.release} waits for its window")
     return Wish(Event.OUTDATED, f"the spec wants {spec.release}", spec.release)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,7 @@ _LOOK_SECONDS = 0.25
 _WAYS_BACK = 3
 _AGAIN_SECONDS = 1.0
 _CHECK_SECONDS = 30.0
+_HINDRANCES = frozenset(kind.exit_code for kind in (errors.Busy, errors.NotRunning, errors.PermissionDenied))
 _DEFAULT_PROGRAM = "bin/hotswap"
 
 
@@ -93,9 +94,9 @@ class Work:
         operation = driver.operation
         command = self._command(spec, operation.after)
         order = Order(command=command, cwd=self._cwd(spec), timeout=spec.upgrade.timeout, dry_run=True)
-        result = await driver.sidecar.upgrade(order, driver.progress)
+        result = await driver.sidecar.upgrade(order, driver.audience.tell)
         if not result.get("ok"):
-            return Event.FAILED, f"preflight of release {operation.after}: {result.get('message')}"
+            return _failure(result), f"preflight of release {operation.after}: {result.get('message')}"
         driver.note("rehearsed", str(result.get("message") or ""), release=operation.after)
         return Event.REHEARSED, ""
 
@@ -122,9 +123,9 @@ class Work:
             why=operation.why,
             bake=None if operation.back else judged,
         )
-        result = await driver.sidecar.upgrade(order, driver.progress)
+        result = await driver.sidecar.upgrade(order, driver.audience.tell)
         if not result.get("ok") and not await self._moved_all_the_same(operation):
-            return Event.FAILED, f"handover to release {operation.after}: {result.get('message')}"
+            return _failure(result), f"handover to release {operation.after}: {result.get('message')}"
         driver.serving = operation.after
         if bake is not None:
             begun = await driver.care.begin_bake(spec.upgrade, time.time())
@@ -220,7 +221,7 @@ class Work:
                 force=True,
                 why=driver.condemnation,
             )
-            result = await driver.sidecar.upgrade(order, driver.progress)
+            result = await driver.sidecar.upgrade(order, driver.audience.tell)
             if result.get("ok"):
                 driver.serving = operation.before
                 return Event.RETURNED, driver.condemnation
@@ -250,6 +251,11 @@ class Work:
 
     def _cwd(self, spec: Spec) -> str:
         return str(self._driver.launch(spec).directory)
+
+
+def _failure(result: dict[str, Any]) -> Event:
+    """Whether the release is to blame."""
+    return Event.HINDERED if result.get("exit_code") in _HINDRANCES else Event.FAILED
 
 
 async def check(command: list[str]) -> None:

@@ -62,7 +62,7 @@ def test_an_agent_that_comes_back_goes_on_from_anything_it_may_find(state: State
 def test_an_upgrade_that_nobody_finished_hearing_of_is_finished_or_undone(state: State) -> None:
     for found in Found:
         after, actions = resume(state, found)
-        ends = {Action.UNDO, Action.CONDEMN, Action.KEEP} & set(actions)
+        ends = {Action.UNDO, Action.CONDEMN, Action.KEEP} & {*actions}
         assert bool(ends) is (after not in UPGRADING)
 
 
@@ -99,7 +99,7 @@ def entered(world: World, state: State, actions: tuple[Action, ...]) -> World:
                 world = world._replace(operation=True, endings=0)
             case Action.KEEP:
                 world = world._replace(link=world.serving, operation=False, endings=world.endings + 1)
-            case Action.CONDEMN | Action.UNDO:
+            case Action.CONDEMN | Action.UNDO | Action.POSTPONE:
                 assert world.operation, f"{action} ends an operation, and there is none ({world})"
                 world = world._replace(operation=False, endings=world.endings + 1)
             case Action.WAIT | Action.LOOK_AFTER:
@@ -140,8 +140,8 @@ def outcomes(world: World) -> Iterator[tuple[Event, World]]:
             yield Event.REHEARSED, done
         case None:
             return
-    if Event.FAILED in REPORTS[world.work]:
-        yield Event.FAILED, done
+    for failure in REPORTS[world.work] & {Event.FAILED, Event.HINDERED}:
+        yield failure, done
 
 
 def moves(world: World) -> Iterator[tuple[str, World | None]]:

@@ -45,18 +45,22 @@ def condemned(spec: Spec) -> Condemned:
     ],
 )
 def test_what_is_to_be_done_at_noon(spec: Spec | None, memory: Memory, release: str, wanted: Wish) -> None:
-    assert wish(spec, memory, release, None, NOON) == wanted
+    assert wish(spec, memory, release, None, "", NOON) == wanted
+
+
+def test_what_was_postponed_waits() -> None:
+    assert wish(SPEC, serving(), "1", None, "the disk is full", NOON) == Wish(why="the disk is full")
 
 
 def test_in_its_window_an_upgrade_begins() -> None:
-    assert wish(AT_NIGHT, serving(), "1", None, NIGHT).event is Event.OUTDATED
+    assert wish(AT_NIGHT, serving(), "1", None, "", NIGHT).event is Event.OUTDATED
 
 
 @pytest.mark.parametrize("memory", [serving(paused=True), serving(condemned=condemned(AT_NIGHT)), serving()])
 def test_an_order_by_hand_waits_for_nothing(memory: Memory) -> None:
     ordered = Ordered("2", "by hand")
-    assert wish(AT_NIGHT, memory, "1", ordered, NOON) == Wish(Event.OUTDATED, "by hand", "2")
+    assert wish(AT_NIGHT, memory, "1", ordered, "the disk is full", NOON) == Wish(Event.OUTDATED, "by hand", "2")
 
 
 def test_an_order_does_nothing_while_nothing_serves() -> None:
-    assert wish(SPEC, Memory(state=State.WAITING), "", Ordered("2", "by hand"), NOON) == NOTHING
+    assert wish(SPEC, Memory(state=State.WAITING), "", Ordered("2", "by hand"), "", NOON) == NOTHING
