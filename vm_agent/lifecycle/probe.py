@@ -70,9 +70,10 @@ async def ask(where: str, control: Path, timeout: float) -> Answer:
 async def _asked(where: str, control: Path, heard: list[int]) -> str:
     """What a refusal says. The status is `heard` as soon as it is there."""
     url = None if where.startswith("/") else urlsplit(where)
+    request = _request(where, url)
     reader, writer = await (_by_path(control) if url is None else _by_url(url))
     try:
-        writer.write(_request(where, url))
+        writer.write(request)
         heard.append(await _status(reader))
         return "" if heard[0] in _READY else await _first_line(reader)
     finally:
@@ -95,14 +96,14 @@ async def _by_path(control: Path) -> tuple[asyncio.StreamReader, asyncio.StreamW
 
 
 async def _by_url(url: SplitResult) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if url.scheme != "http" or not url.hostname:
-        raise ValueError("a health check is a path such as /ready, or a URL that begins with http://")
     return await asyncio.open_connection(url.hostname, url.port or 80, limit=HEAD_LIMIT)
 
 
 def _request(where: str, url: SplitResult | None) -> bytes:
     if url is None:
         target, host = where, "hotswap"
+    elif url.scheme != "http" or not url.hostname:
+        raise ValueError("a health check is a path such as /ready, or a URL that begins with http://")
     else:
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         host = url.netloc.rpartition("@")[2]
