@@ -125,6 +125,11 @@ def problems(release: Release) -> list[str]:
         for path in found
         if path not in expected and "__pycache__" not in path
     ]
+    wrong += [
+        f"{release.path / path} leads to {item.link}, which is gone: install that, or this release anew"
+        for path, item in found.items()
+        if item.link.startswith("/") and not (release.path / path).exists()  # the interpreter it was made of
+    ]
     wrong = [text for text in wrong if text]
     return [*wrong[:_SHOWN], *([f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else [])]
 

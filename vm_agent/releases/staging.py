@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import zipfile
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ def stage(version: str, settings: ReleaseSettings, target: Path, stop: threading
     """
     source = Path(settings.source)
     found = find(source, version)
+    if source.stat().st_mode & stat.S_IWOTH:
+        raise ReleaseError(f"everybody may write to {source}, and so decide what runs here: chmod o-w {source}")
     sums = Checksums.read(source, settings.checksums)
     what = f"release {version} cannot be installed"
     if found.directory:

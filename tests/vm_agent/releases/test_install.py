@@ -161,7 +161,7 @@ def test_who_does_not_wait_leaves_nothing_behind(source: Path, store: Releases, 
     making.directory(source, "1.0", text=HANGS.format(file=file))
 
     async def give_up() -> None:
-        installing = asyncio.ensure_future(store.install("1.0", timeout=PATIENCE if how == "cancelled" else 2))
+        installing = asyncio.ensure_future(store.install("1.0", timeout=PATIENCE if how == "cancelled" else 0.5))
         if how == "cancelled":
             await asyncio.to_thread(lambda: eventually(file.exists, within=PATIENCE, what="the program runs"))
             installing.cancel()
@@ -219,6 +219,14 @@ def test_a_record_of_a_later_agent_is_left_alone(source: Path, store: Releases) 
     with pytest.raises(ReleaseError, match="its record cannot be read: damaged, or of a later agent"):
         install(store, "1.0")
     assert left(store) == ["1.0"]
+
+
+def test_a_source_that_everybody_may_write_to_is_refused(source: Path, store: Releases) -> None:
+    making.directory(source, "1.0")
+    source.chmod(0o777)
+    with pytest.raises(ReleaseError, match=r"everybody may write to .*: chmod o-w"):
+        install(store, "1.0")
+    assert left(store) == []
 
 
 def test_a_store_that_others_may_write_to_is_refused(source: Path, store: Releases) -> None:

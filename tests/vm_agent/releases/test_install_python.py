@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_a_wheel_becomes_an_environment_of_its_own(
     assert left(store) == ["1.0"]
     assert stat.S_IMODE((release.path / "bin").stat().st_mode) == 0o755
     assert not list(release.path.glob("lib/*/site-packages/pip"))  # a release carries none
+
+
+def test_the_patrol_sees_that_the_interpreter_of_a_release_is_gone(source: Path, tmp_path: Path) -> None:
+    making.wheel(source, "1.0")
+    (tmp_path / "python").symlink_to(sys.executable)
+    store = making.store(source, tmp_path / "state", python=str(tmp_path / "python"))
+    release = install(store, "1.0")
+    interpreter = release.path / "bin" / "python"
+    while interpreter.is_symlink() and interpreter.parent == release.path / "bin":
+        interpreter, last = interpreter.parent / interpreter.readlink(), interpreter
+    assert store.verify(release) == []
+    record = release.path / ".hotswap-files.json"
+    record.write_text(record.read_text().replace(str(interpreter), "/no/python"))
+    last.unlink()
+    last.symlink_to("/no/python")
+    release = replace(release, files_sha256=hashlib.sha256(record.read_bytes()).hexdigest())
+    assert f"{last} leads to /no/python, which is gone: install that, or this release anew" in store.verify(release)
 
 
 def test_a_wheel_that_is_not_as_listed_is_not_opened(source: Path, store: Releases) -> None:
