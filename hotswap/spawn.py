@@ -86,6 +86,22 @@ class Spawned:
         self._process.returncode = self._process.poll() or 0  # not ours to wait for any more
 
 
+class Bystander:
+    """A process that does nothing until `end`. Raises `OSError` if it cannot be started."""
+
+    def __init__(self) -> None:
+        idle = [sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"]
+        self._process = subprocess.Popen(idle, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self.pid = self._process.pid
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
 def inherited_token() -> str:
     """The token of the upgrade that started this process, if one did; taken out of the environment."""
     return os.environ.pop(TOKEN_VARIABLE, "")

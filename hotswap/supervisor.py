@@ -24,7 +24,7 @@ import os
 import socket
 import stat
 from collections import deque
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -90,6 +90,20 @@ class Supervisor:
         self.tell("BARRIER=1", fds=[write])
         os.close(write)
         return read
+
+    def when_heard(self, then: Callable[[], object], patience: float) -> None:
+        """Call `then` once everything told so far is done, or after so many seconds."""
+        loop = asyncio.get_running_loop()
+        barrier = self.barrier()
+
+        def over() -> None:
+            timer.cancel()
+            loop.remove_reader(barrier)
+            os.close(barrier)
+            then()
+
+        timer = loop.call_later(patience, over)
+        loop.add_reader(barrier, over)
 
     def close(self) -> None:
         """Say nothing more; what waits is dropped."""

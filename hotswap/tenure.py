@@ -5,16 +5,21 @@
     reloaded     new listeners into the store, others out of it before they are closed
     drains       STOPPING, and how long it may take; listeners out of the store before they are closed
     gave away    the successor's MAINPID and a barrier: a main process whose end comes first would count as a crash
+    adopted      MAINPID twice over: see `Tenure._adopted`
 
 A destination that does not own yet says nothing, nor does a source that gave everything away, but for that.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hotswap.log import fields
+from hotswap.spawn import Bystander, on_death
 from hotswap.supervisor import name_of
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
     from hotswap.estate import Estate
     from hotswap.supervisor import Supervisor
+
+log = logging.getLogger("hotswap")
 
 BARRIER_SECONDS: Final = 5.0
 """For the supervisor to learn of the new main process before the old one ends."""
@@ -42,8 +49,7 @@ class Tenure:
         self._loop = loop
         self._stored: set[str] = set()
         self._beat: asyncio.TimerHandle | None = None
-        self._barrier = -1
-        self._patience: asyncio.TimerHandle | None = None
+        self._owns = False
         self._stopping = False
         self.settled = True
         """The supervisor knows who comes next, or had its time to learn it."""
@@ -55,11 +61,34 @@ class Tenure:
 
     def begin(self, dropped: Collection[str] = ()) -> None:
         """This process owns. `dropped`: names in the store that nobody wants any more."""
+        self._owns = True
         for name in dropped:
             self._remove(name)
         self.again()
         if self._supervisor.watchdog and self._beat is None:
             self._live()
+        starter = os.getppid()
+        if self.supervised and not is_systemd(starter):  # the source, which is about to end
+            with contextlib.suppress(OSError):
+                on_death(self._loop, os.pidfd_open(starter), self._adopted)
+
+    def _adopted(self) -> None:
+        """The process that started this one has ended. Have systemd notice.
+
+        When it hears MAINPID it decides whether that is a process of its own, and this one was not yet. For another's
+        it does not wait when it stops the unit: SIGTERM and SIGKILL come at once. And it decides anew only when another
+        process was the main one in between: one that does nothing, and lives until that was heard.
+        """
+        if not self._owns or not is_systemd(os.getppid()):
+            return
+        try:
+            other = Bystander()
+        except OSError as error:
+            log.warning("systemd takes this process for another's", extra=fields(reason=str(error)))
+            return
+        self._supervisor.tell(f"MAINPID={other.pid}")
+        self._supervisor.tell(f"MAINPID={os.getpid()}")
+        self._supervisor.when_heard(other.end, BARRIER_SECONDS)
 
     def again(self) -> None:
         """Everything, to a supervisor that may know nothing."""
@@ -107,6 +136,7 @@ class Tenure:
 
     def end(self) -> None:
         """Another one owns."""
+        self._owns = False
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
@@ -118,16 +148,18 @@ class Tenure:
             return
         self._supervisor.tell(f"MAINPID={pid}")
         self.settled = False
-        self._barrier = self._supervisor.barrier()
-        self._loop.add_reader(self._barrier, self._settle)
-        self._patience = self._loop.call_later(BARRIER_SECONDS, self._settle)
+        self._supervisor.when_heard(self._settle, BARRIER_SECONDS)
 
     def _settle(self) -> None:
         self.settled = True
-        if self._patience is not None:
-            self._patience.cancel()
-        self._loop.remove_reader(self._barrier)
-        os.close(self._barrier)
+
+
+def is_systemd(pid: int) -> bool:
+    """Whether that is the system's systemd, or a user's. PID 1 is one if it cannot be seen (ProtectProc=)."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "systemd\n"
+    except OSError:
+        return pid == 1
 
 
 def pid_of(pidfd: int) -> int:
