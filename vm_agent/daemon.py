@@ -66,7 +66,6 @@ class Daemon:
         doors = Doors(self.settings, routes(self))
         try:
             await runner.open(self._changed)
-            self.desk.releases.tidy()
             self.reread()
             await doors.open()
             history.note("", "agent began", f"looks after {len(self.desk.drivers)} sidecars under {runner.kind}")

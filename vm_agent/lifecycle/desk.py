@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotswap.runtime import VARIABLE
+from vm_agent.errors import ReleaseError
 from vm_agent.runners.base import Launch, Runner
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class Desk:
                 used.add(driver.spec.release)
             if memory.operation is not None:
                 used |= {memory.operation.before, memory.operation.after}
-        for version in self.releases.prune(used - {""}):
-            self.history.note("", "pruned", f"release {version}")
+        try:
+            for version in self.releases.prune(used - {""}):
+                self.history.note("", "pruned", f"release {version}")
+        except ReleaseError as error:  # there is time until the next one
+            self.history.note_once("", "not pruned", str(error))
 
     def launch(self, spec: Spec) -> Launch:
         """What starts this sidecar, whatever release is current then."""
