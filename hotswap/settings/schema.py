@@ -63,6 +63,13 @@ def _key(section: Section, key: Key) -> dict[str, Any]:
     schema |= key.kind.schema()
     default = section.default(key)
     if default is not None:
-        # A duration is written with its unit; plain numbers stay numbers.
-        schema["default"] = default if schema.get("type") in ("integer", "boolean") else key.kind.show(default)
+        # A duration is written with its unit; plain numbers stay numbers. Of several forms the first counts.
+        form = schema.get("anyOf", [schema])[0].get("type")
+        schema["default"] = (
+            list(default)
+            if form == "array"
+            else default
+            if form in ("integer", "number", "boolean")
+            else key.kind.show(default)
+        )
     return schema

@@ -89,7 +89,9 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     """The port that the sidecar listens on."""
     direction: Literal["inbound", "outbound"] = "inbound"
     exempt_mark: int = 0x4853
-    """SO_MARK of the sidecar's own connections, which are never led back to it."""
+    """SO_MARK of the sidecar's own connections, which are never led back to it. Those of `Run.user` are not either."""
+    family: Literal["both", "ipv4", "ipv6"] = "both"
+    """Of the traffic; each needs a listener at `to`."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from proxy.config.route_keys import ROUTE
 from proxy.config.schema import json_schema, printed
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+OF_THE_AGENT = {"agent.yaml", "sidecar.yaml"}
+EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if path.name not in OF_THE_AGENT)
 KEYS = [pytest.param(section, key, id=f"{section.title}.{key.name}") for section in SECTIONS for key in section.keys]
 
 Draft202012Validator.check_schema(json_schema())
