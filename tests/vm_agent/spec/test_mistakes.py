@@ -112,6 +112,11 @@ RULES = [
         "intercept[1].ports: 80 is led elsewhere by intercept[0] already; keep one of them",
     ),
     (
+        "{mode: redirect, ports: 80, to: 1, family: ipv6}, {mode: redirect, ports: 80, to: 2}",
+        "intercept[1].ports: 80 is led elsewhere by intercept[0] already; keep one of them",
+    ),
+    ("{mode: redirect, ports: 80, to: 1, family: inet}", "intercept[0].family: 'inet' is not known; "),
+    (
         "{mode: redirect, ports: 80, to: 1, exempt_mark: 0}",
         "intercept[0].exempt_mark: '0' does not fit; write a number",
     ),
