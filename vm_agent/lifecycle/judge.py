@@ -1,7 +1,7 @@
 """Judges a release in its bake, by what was counted before it and since. Values and rules; nothing here asks anybody.
 
     baseline = baseline.add(vitals)                     # every few seconds while all is well
-    bake = begin(policy, baseline, vitals, now)         # right after the handover; can be written down as JSON
+    bake = begin(policy, baseline, vitals, now)         # as the release begins to serve; can be written down as JSON
     verdict = bake.judge(vitals, deaths, health, now)   # again and again, until it is no `GoingOn`
 
     crashes        deaths and bugs that showed: at once
