@@ -49,7 +49,9 @@ class Running:
     restarts: int
     """How often the runner started it anew after a death, since the runner knows it."""
     held: tuple[str, ...] = ()
-    """Addresses of listeners that are held for it, as far as the runner can tell."""
+    """Addresses of listeners that are held for it, as far as the runner can tell: systemd tells only how many."""
+    kept: int = 0
+    """How many descriptors are held for it."""
     ending: str = ""
     """How the last process ended, for people: ``killed by signal 9``, ``exit code 3``. Empty: none ended yet."""
     status: str = ""

@@ -7,19 +7,16 @@ when that one ends, and the agent is told how it ends. Sidecars outlive the agen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import resource
 import signal
-from pathlib import Path
 
 import prctl
 
 from hotswap.errors import HotswapError
 from hotswap.log import fields
 from vm_agent.errors import StartFailed, UnknownSidecar
-from vm_agent.runners import adoption, processes
+from vm_agent.runners import adoption, living, processes
 from vm_agent.runners.base import Changed, Launch, Running
 from vm_agent.runners.cgroups import Own, memory_limit, nice_for, total_memory
 from vm_agent.runners.supervised import Supervised
@@ -108,10 +105,10 @@ class Children:
         refused: set[str] = set()
         for pid in sidecar.members():
             if "cpu_weight" in sidecar.missed:
-                refused |= _reprioritise(pid, nice_for(limits.cpu_weight))
-            refused |= _rescore(pid, limits.oom_score_adj)
+                refused |= living.reprioritise(pid, nice_for(limits.cpu_weight))
+            refused |= living.rescore(pid, limits.oom_score_adj)
             if limits.open_files is not None:
-                refused |= _refile(pid, limits.open_files)
+                refused |= living.refile(pid, limits.open_files)
         return [*missed, *sorted(refused)]
 
     async def stop(self, name: str, seconds: float) -> None:
@@ -158,36 +155,3 @@ def _missed(limits: Limits, missed: list[str]) -> list[str]:
         "cpu_weight": f"cpu_weight: by priority (nice {nice_for(limits.cpu_weight)}) only: {why}",
     }
     return [told[limit] for limit in missed]
-
-
-def _reprioritise(pid: int, nice: int) -> set[str]:
-    """All threads: a priority is a thread's, setpriority(2)."""
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
-    except PermissionError as error:
-        return {f"cpu_weight: a higher priority needs root: {error.strerror}"}
-    except OSError:
-        pass  # gone meanwhile
-    return set()
-
-
-def _rescore(pid: int, score: int) -> set[str]:
-    try:
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))
-    except PermissionError as error:
-        return {f"oom_score_adj: a lower one than it has needs root: {error.strerror}"}
-    except OSError:
-        pass  # gone meanwhile
-    return set()
-
-
-def _refile(pid: int, files: int) -> set[str]:
-    try:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))
-    except (PermissionError, ValueError):
-        return {f"open_files: {files} are more than its hard limit: with the next start at most"}
-    except OSError:
-        pass  # gone meanwhile
-    return set()

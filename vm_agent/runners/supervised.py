@@ -108,6 +108,7 @@ class Supervised:
             ready=self._ready and self._main is not None,
             restarts=self._restarts,
             held=self._store.addresses(),
+            kept=len(self._store),
             ending=self._ending,
             status=self._status,
         )
