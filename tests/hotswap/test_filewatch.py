@@ -15,27 +15,10 @@ import pytest
 
 from hotswap import filewatch
 from hotswap.filewatch import FileWatch, places
+from tests.hotswap.watching import Told, end
 from tests.kit.descriptors import descriptors
 
-SOON = 10.0  # seconds in which a word has to come
 Change = Callable[[Path], None]
-
-
-class Told:
-    """Counts the words of a watch, and waits for them."""
-
-    def __init__(self) -> None:
-        self.words = 0
-        self._event = asyncio.Event()
-
-    def __call__(self) -> None:
-        self.words += 1
-        self._event.set()
-
-    async def again(self) -> None:
-        async with asyncio.timeout(SOON):
-            await self._event.wait()
-        self._event.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +41,6 @@ def watched(paths: list[Path], story: Callable[[FileWatch, Told], Coroutine[Any,
             end(one)
 
     asyncio.run(play())
-
-
-def end(one: FileWatch) -> None:
-    """A process does not do this: see `FileWatch._fd`."""
-    one.stop()
-    if one._fd >= 0:
-        os.close(one._fd)
 
 
 def kubernetes(folder: Path) -> Path:
@@ -362,56 +338,6 @@ def test_lost_events_count_as_a_change(tmp_path: Path) -> None:
         await told.again()
 
     watched([path], story)
-
-
-# ---- all of a directory ----
-
-
-def inside(directory: Path, changes: list[Callable[[], object]]) -> None:
-    """Every change is told of, one after the other."""
-
-    async def play() -> None:
-        told = Told()
-        one = FileWatch(told, "look again by hand")
-        one.follow([], inside=[str(directory)])
-        one.start()
-        await told.again()
-        try:
-            for change in changes:
-                change()
-                await told.again()
-        finally:
-            end(one)
-
-    asyncio.run(play())
-
-
-def test_whatever_comes_goes_and_changes_in_a_directory_is_noticed(tmp_path: Path) -> None:
-    file, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    inside(
-        tmp_path,
-        [
-            lambda: file.write_text("one"),
-            lambda: file.write_text("two"),
-            lambda: file.chmod(0o600),
-            lambda: file.rename(other),
-            other.unlink,
-        ],
-    )
-
-
-def test_directory_that_comes_later_and_is_replaced_is_looked_into(tmp_path: Path) -> None:
-    directory = tmp_path / "sidecars"
-    inside(
-        directory,
-        [
-            directory.mkdir,
-            lambda: (directory / "a.yaml").write_text("one"),
-            lambda: directory.rename(tmp_path / "old"),
-            directory.mkdir,
-            lambda: (directory / "b.yaml").write_text("one"),
-        ],
-    )
 
 
 # ---- which places matter ----
