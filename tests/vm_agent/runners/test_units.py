@@ -36,6 +36,14 @@ class Inside(Companion):
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._unread = b""
 
+    def stop(self) -> None:
+        """By the end of its input: whoever kills nsenter orphans what runs in the machine, which then cannot end."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
+
     def order(self, do: str, **what: Any) -> Any:
         answer = self.attempt(do, **what)
         assert not answer.error, answer.error
