@@ -18,6 +18,7 @@ import signal
 from pathlib import Path
 
 from hotswap.errors import AlreadyRunning, HotswapError
+from hotswap.filewatch import FileWatch
 from hotswap.supervisor import Supervisor
 from vm_agent.doors import Doors
 from vm_agent.errors import SpecError, UnknownSidecar
@@ -28,15 +29,13 @@ from vm_agent.lifecycle.driver import Driver
 from vm_agent.lifecycle.memory import Memory
 from vm_agent.releases.store import Releases
 from vm_agent.routes import routes
-from vm_agent.runners.base import Runner
-from vm_agent.runners.choose import choose
+from vm_agent.runners.choose import chosen
 from vm_agent.spec.loader import load_specs
 from vm_agent.spec.model import AgentSettings, Spec
 
 log = logging.getLogger("vm_agent")
 
-_CONSIDER_SECONDS = 5.0  # windows open, and nothing tells
-_LOOK_SECONDS = 1.0  # at the directory of specs
+_CONSIDER_SECONDS = 5.0  # windows open, and nothing tells; nor does every file system of a change
 
 
 class Daemon:
@@ -47,15 +46,18 @@ class Daemon:
         self.state = Path(settings.state)
         self.broken: dict[str, SpecError] = {}
         """Files that cannot be used, with what is wrong. Their sidecars stay as they are."""
+        self.desk: Desk
+        self.patrol: Patrol
         self._seen: object = None
+        self._files = FileWatch(self._touched, "`hotswap-agent apply` reads them")
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `HotswapError`."""
         lock = self._lock()
-        runner: Runner = choose(self.settings)
         history = History(self.state)
+        runner = await chosen(self.settings.runner, self._changed)
         self.desk = Desk(self.settings, Releases(self.state, self.settings.releases), runner, history)
         self.desk.emptied = self._emptied
         self.patrol = Patrol(self)
@@ -65,11 +67,11 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.reread)
         doors = Doors(self.settings, routes(self))
         try:
-            await runner.open(self._changed)
             self.reread()
+            self._files.start()
             await doors.open()
             history.note("", "agent began", f"looks after {len(self.desk.drivers)} sidecars under {runner.kind}")
-            self._tasks = [loop.create_task(self._watch()), loop.create_task(self.patrol.walk())]
+            self._tasks = [loop.create_task(self._consider()), loop.create_task(self.patrol.walk())]
             told = Supervisor.of_environment()
             told.tell("READY=1", f"STATUS=looks after {len(self.desk.drivers)} sidecars")
             if told.watchdog:
@@ -77,6 +79,7 @@ class Daemon:
             await self._ended.wait()
             told.tell("STOPPING=1")
         finally:
+            self._files.stop()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,11 +114,13 @@ class Daemon:
         except SpecError as error:  # the directory itself: nothing is known of any spec, so nothing changes
             self.broken = {self.settings.specs: error}
             specs = self._remembered()
-        for file, error in self.broken.items():
-            self.desk.history.note_once(Path(file).stem, "broken spec", str(error))
+        for file, trouble in self.broken.items():
+            self.desk.history.note_once(Path(file).stem, "broken spec", str(trouble))
         known = self._known()
         for name in sorted({*specs, *known, *self.desk.drivers}):
             self._want(name, specs.get(name))
+        configs = [driver.spec.config for driver in self.desk.drivers.values() if driver.spec is not None]
+        self._files.follow(configs, inside=[self.settings.specs])
         return self.broken
 
     def _known(self) -> set[str]:
@@ -156,21 +161,24 @@ class Daemon:
     # -- what happens -----------------------------------------------------------------------------
 
     def _changed(self, name: str) -> None:
-        driver = self.desk.drivers.get(name)
+        driver = self.desk.drivers.get(name) if hasattr(self, "desk") else None
         if driver is not None:
             driver.care.look_soon()
 
-    async def _watch(self) -> None:
-        elapsed = 0.0
+    def _touched(self) -> None:
+        """A file changed: a spec, or the configuration of a sidecar."""
+        if self._look() != self._seen:
+            self.reread()
+        for driver in self.desk.drivers.values():
+            driver.care.look_soon()
+
+    async def _consider(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            elapsed += _LOOK_SECONDS
+            await asyncio.sleep(_CONSIDER_SECONDS)
             if self._look() != self._seen:
                 self.reread()
-            if elapsed >= _CONSIDER_SECONDS:
-                elapsed = 0.0
-                for driver in list(self.desk.drivers.values()):
-                    driver.consider()
+            for driver in list(self.desk.drivers.values()):
+                driver.consider()
 
     def _look(self) -> object:
         """Changes when a file of the directory does: name, time, size, inode."""

@@ -55,7 +55,8 @@ def fails_to_start(lib: Path) -> None:
 
 def fails_to_restore(lib: Path) -> None:
     """It starts, and ends over what it is given."""
-    edit(lib / "proxy/homes.py", "saved: Saved, now: float) -> None:\n", f"saved: Saved, now: float) -> None:\n{_RAISE}")
+    line = "saved: Saved, now: float) -> None:\n"
+    edit(lib / "proxy/homes.py", line, f"{line}{_RAISE}")
 
 
 def fails_requests(lib: Path) -> None:

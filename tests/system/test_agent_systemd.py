@@ -83,7 +83,7 @@ def test_a_sidecar_is_a_unit_with_the_limits_of_its_spec(post: Post) -> None:
         "NFileDescriptorStore": "2",
         "NRestarts": "0",
     }
-    score = Path(f"/proc/{post.machine.leader}/root/proc/{post.vm.main_pid()}/oom_score_adj")
+    score = post.machine.path(f"/proc/{post.vm.main_pid()}/oom_score_adj")
     assert score.read_text().strip() == "500"
     post.vm.write_spec(run={"user": "hotswap", "limits": {"memory": "256M", "cpu_weight": 20}})
     eventually(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.errors import HotswapError
+from hotswap.errors import HotswapError, NotRunning
 from hotswap.log import fields
 from shm_metrics import MetricsError
 from shm_metrics.names import segment_name
@@ -128,11 +128,12 @@ class Care:
             self._health = Health()
         self._restarts = running.restarts
         if running.pid != self._pid and driver.memory.state is State.SERVING:
-            status = await driver.sidecar.status()
-            if status.get("state") == "serving":
-                self._pid = running.pid
-                driver.serving = await driver.sidecar.release(status)
-                driver.consider()
+            with contextlib.suppress(NotRunning):  # not yet: it was started just now
+                status = await driver.sidecar.status()
+                if status.get("state") == "serving":
+                    self._pid = running.pid
+                    driver.serving = await driver.sidecar.release(status)
+                    driver.consider()
 
     async def _check_health(self, spec: Spec) -> None:
         driver, health = self._driver, spec.health

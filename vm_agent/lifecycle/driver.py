@@ -55,6 +55,7 @@ class Driver:
         self.since = time.time()
         self.postponed = ""
         """Why an upgrade could not be begun; empty: it may be, again."""
+        self._postponed_last = ""
         self.condemnation = ""
         """Why what bakes is being taken back."""
         self.resumed = False
@@ -208,7 +209,8 @@ class Driver:
             case Action.BEGIN:
                 self._faults = Faults.armed()
                 assert operation is not None  # noqa: S101  for mypy
-                self.note("upgrading", why, before=operation.before, after=operation.after)
+                if not self._failures:
+                    self.note("upgrading", why, before=operation.before, after=operation.after)
             case Action.KEEP:
                 self._keep(why)
             case Action.CONDEMN:
@@ -257,7 +259,9 @@ class Driver:
         operation, seconds = self.operation, self._later()
         self.memory.operation = None
         self.audience.outcome = (AttemptFailed.exit_code, why)
-        self.note("postponed", why, before=operation.before, after=operation.after, again_s=seconds)
+        if self._failures == 1 or why != self._postponed_last:
+            self.note("postponed", why, before=operation.before, after=operation.after, again_s=seconds)
+        self._postponed_last = why
         self.postponed = why
         self._cancel_retry()
         self._retry = asyncio.get_running_loop().call_later(seconds, self._again)
