@@ -23,12 +23,11 @@ class Errands:
     """All of one patrol. For one event loop."""
 
     def __init__(self) -> None:
-        self._out: dict[str, threading.Thread] = {}
+        self._out: set[str] = set()
 
     async def run(self, name: str, work: Callable[[], T], seconds: float) -> T:
         """What `work` returns. Raises `Overdue`, and what it raises. One at a time under the same name."""
-        before = self._out.get(name)
-        if before is not None and before.is_alive():
+        if name in self._out:
             raise Overdue("it has not come back since an earlier patrol")
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
@@ -44,11 +43,12 @@ class Errands:
                 give, value = result.set_result, work()
             except Exception as error:  # noqa: BLE001  it is raised where it is waited for
                 give, value = result.set_exception, error
+            self._out.discard(name)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, give, value)
 
-        thread = self._out[name] = threading.Thread(target=threaded, name=f"patrol: {name}", daemon=True)
-        thread.start()
+        self._out.add(name)
+        threading.Thread(target=threaded, name=f"patrol: {name}", daemon=True).start()
         try:
             async with asyncio.timeout(seconds):
                 return await result
@@ -56,6 +56,3 @@ class Errands:
             if result.done() and not result.cancelled():
                 raise  # its own
             raise Overdue(f"it did not come back within {seconds:g} s") from None
-        finally:
-            if not thread.is_alive():
-                self._out.pop(name, None)
