@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from hotswap import __version__, keeper, listeners, news, spawn, supervisor
@@ -210,6 +211,8 @@ class Generation:
         for address, fd in surplus.items():
             os.close(fd)
             self._dropped.append(supervisor.name_of(address))
+            if address in self._passed:
+                log.warning("the supervisor passed what no listener wants", extra=fields(address=address))
         self._adopted = True
         self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
 
@@ -310,6 +313,6 @@ class Generation:
             bake=intent.bake,
             supervisor=self._supervisor,
         )
-        asyncio.get_running_loop().call_soon(self._serving.open, self._dropped)
+        asyncio.get_running_loop().call_soon(partial(self._serving.open, self._dropped, crashed=self._how == "crash"))
         say_who(identity.name, self._number)
         log.info("serving", extra=fields(how=self._how, pid=os.getpid()))

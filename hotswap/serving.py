@@ -95,9 +95,9 @@ class Serving:
 
     # -- beginning and end ------------------------------------------------------------------------
 
-    def open(self, dropped: Collection[str] = ()) -> None:
+    def open(self, dropped: Collection[str] = (), *, crashed: bool = False) -> None:
         """Answer on the control socket, the admin address and the door. Call it as owner. See `Tenure.begin`."""
-        self.tenure.begin(dropped)
+        self.tenure.begin(dropped, crashed=crashed)
         self._doors.open(self._admit, self._occupied)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
@@ -305,7 +305,7 @@ class Serving:
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
-        self.open()
+        self.open(crashed=True)
 
     def end_destination(self) -> None:
         """See `Holder`."""

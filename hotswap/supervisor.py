@@ -54,6 +54,8 @@ class Supervisor:
         """Of its socket; empty: nobody is told anything."""
         self.watchdog = watchdog
         """Seconds without WATCHDOG=1 after which this process counts as hung; 0: it is not watched."""
+        self.starter = os.getppid()
+        """Who started this process: the supervisor, or a source."""
         self._sock: socket.socket | None = None
         self._queue: deque[tuple[bytes, list[int]]] = deque()
         self._deaf = False

@@ -1,6 +1,7 @@
 """What the supervisor hears of an owner: when it comes to own, while it does, and who comes after it.
 
     owns         every listener into the store, then MAINPID, READY, STATUS: a crash from then on refuses nobody
+    after a death the same, but MAINPID only if nobody takes over soon: see `Tenure.begin`
     meanwhile    WATCHDOG, with MAINPID once more
     reloaded     new listeners into the store, others out of it before they are closed
     drains       STOPPING, and how long it may take; listeners out of the store before they are closed
@@ -33,6 +34,8 @@ log = logging.getLogger("hotswap")
 
 BARRIER_SECONDS: Final = 5.0
 """For the supervisor to learn of the new main process before the old one ends."""
+CLAIM_SECONDS: Final = 3.0
+"""After a death, for a process that the supervisor starts in the place of the dead one."""
 STOP_SLACK: Final = 10.0
 """Seconds beyond the deadline of a drain, for its end."""
 
@@ -49,6 +52,7 @@ class Tenure:
         self._loop = loop
         self._stored: set[str] = set()
         self._beat: asyncio.TimerHandle | None = None
+        self._claim: asyncio.TimerHandle | None = None  # to come
         self._owns = False
         self._stopping = False
         self.settled = True
@@ -59,18 +63,28 @@ class Tenure:
         """Somebody wants to hear it."""
         return bool(self._supervisor.address)
 
-    def begin(self, dropped: Collection[str] = ()) -> None:
-        """This process owns. `dropped`: names in the store that nobody wants any more."""
+    def begin(self, dropped: Collection[str] = (), *, crashed: bool = False) -> None:
+        """This process owns. `dropped`: names in the store that nobody wants any more.
+
+        `crashed`: because another one died; so did a source that did not live to see this. If that was the main
+        process, the service failed for systemd: it ends whatever is the main one by then, and starts another. So this
+        one becomes the main process only when none came in time; one that comes takes over from it, or is refused.
+        """
         self._owns = True
         for name in dropped:
             self._remove(name)
-        self.again()
+        starter = self._supervisor.starter
+        if self.supervised and (crashed or os.getppid() != starter):
+            self._stored.clear()
+            self.follow(self._estate.held())
+            self._claim = self._loop.call_later(CLAIM_SECONDS, self.claim)
+        else:
+            self.again()
+            if self.supervised and not is_systemd(starter):  # the source, which is about to end
+                with contextlib.suppress(OSError):
+                    on_death(self._loop, os.pidfd_open(starter), self._adopted)
         if self._supervisor.watchdog and self._beat is None:
             self._live()
-        starter = os.getppid()
-        if self.supervised and not is_systemd(starter):  # the source, which is about to end
-            with contextlib.suppress(OSError):
-                on_death(self._loop, os.pidfd_open(starter), self._adopted)
 
     def _adopted(self) -> None:
         """The process that started this one has ended. Have systemd notice.
@@ -99,6 +113,7 @@ class Tenure:
 
     def claim(self) -> None:
         """This process is the main one, whoever else was started."""
+        self._forget_claim()
         words = () if self._stopping else ("READY=1", f"STATUS={self._describe()}")
         self._supervisor.tell(f"MAINPID={os.getpid()}", *words)
 
@@ -125,7 +140,7 @@ class Tenure:
 
     def _live(self) -> None:
         """The main process says so with every beat: one that was started beside it may have been taken for it."""
-        self._supervisor.tell("WATCHDOG=1", f"MAINPID={os.getpid()}")
+        self._supervisor.tell("WATCHDOG=1", *([] if self._claim is not None else [f"MAINPID={os.getpid()}"]))
         self._beat = self._loop.call_later(self._supervisor.watchdog / 3, self._live)
 
     def drain(self, seconds: float) -> None:
@@ -137,9 +152,15 @@ class Tenure:
     def end(self) -> None:
         """Another one owns."""
         self._owns = False
+        self._forget_claim()
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
+
+    def _forget_claim(self) -> None:
+        if self._claim is not None:
+            self._claim.cancel()
+            self._claim = None
 
     def succeeded_by(self, pidfd: int) -> None:
         """That process is the main one from now on. Not `settled` until the supervisor knows."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hotswap.errors import HotswapError
 from hotswap.supervisor import name_of
 from tests.hotswap.echo import PATIENCE, Client, Echo
 from tests.kit.companion import ROOT
@@ -171,6 +173,24 @@ def test_one_that_was_started_anew_takes_over_from_a_living_owner(echo: Echo, pl
     assert echo.exit_code(first) == 0
     assert stored(played) == [name_of(echo.options.address)]
     assert echo.status()["pid"] == second
+
+
+def test_after_the_death_of_another_one_it_waits_for_who_is_started_in_its_place(echo: Echo, played: Played) -> None:
+    """For systemd the service has failed, and it ends whatever is the main process by then."""
+    first = echo.start()
+    played.wait_told(READY="1")
+    played.messages.clear()
+    echo.arm("source.copy_round.after:kill")
+    with pytest.raises(HotswapError):
+        upgraded(echo, echo.command(build="2"))
+    assert echo.exit_code(first) == -signal.SIGKILL
+    eventually(lambda: echo.try_status() is not None, within=PATIENCE, what="the other one serves")
+    played.wait_told(FDSTORE="1")
+    assert played.find(READY="1") is None
+    third = echo.start(build="3")
+    told = played.wait_told(READY="1")
+    assert told.lines["MAINPID"] == str(third)
+    assert stored(played) == [name_of(echo.options.address)]
 
 
 def test_an_owner_beats_and_an_inert_one_does_not(echo: Echo, played: Played) -> None:
