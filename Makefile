@@ -6,10 +6,10 @@ VENV   := .venv/bin
 ARGS   ?=
 export PYTHON
 
-.PHONY: help demo test test-all soak bench lint clean
+.PHONY: help demo test test-all soak bench install-systemd lint clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## start an upstream, a proxy and clients, upgrade the proxy live five times, show that nothing was lost
 	@scripts/setup run
@@ -32,6 +32,13 @@ soak: ## the tests that take minutes
 bench: ## measure against nginx, haproxy and Envoy; write docs/benchmarks.md
 	@scripts/setup bench
 	$(VENV)/python -m tests.bench $(ARGS)
+
+DESTDIR ?=
+install-systemd: ## as root: the units, their user and directories (DESTDIR=... for a package); see docs/systemd.md
+	install -Dm644 -t '$(DESTDIR)/etc/systemd/system' systemd/*.service systemd/*.socket
+	install -Dm644 systemd/sysusers.d/hotswap.conf '$(DESTDIR)/etc/sysusers.d/hotswap.conf'
+	install -Dm644 systemd/tmpfiles.d/hotswap.conf '$(DESTDIR)/etc/tmpfiles.d/hotswap.conf'
+	[ -n '$(DESTDIR)' ] || { systemd-sysusers && systemd-tmpfiles --create hotswap.conf && systemctl daemon-reload; }
 
 lint: ## ruff and mypy --strict
 	@scripts/setup run
