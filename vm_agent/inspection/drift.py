@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vm_agent.inspection import processes
 from vm_agent.inspection.findings import Finding
 from vm_agent.inspection.subject import Subject
-from vm_agent.runners.plan import capability_numbers
+from vm_agent.spec.lists import CAPABILITIES
 
 if TYPE_CHECKING:
     from vm_agent.lifecycle.desk import Desk
@@ -63,7 +63,7 @@ def look(one: Subject, desk: Desk) -> Facts:
     found["named"] = release is not None and release.kind != "directory" and one.spec.command[0] == _DEFAULT_PROGRAM
     found["wanted_user"] = one.spec.run.user or pwd.getpwuid(os.geteuid()).pw_name
     if os.geteuid() == 0:
-        found["wanted_bounds"] = sum(1 << number for number in capability_numbers(desk.launch(one.spec)))
+        found["wanted_bounds"] = sum(1 << CAPABILITIES.index(name) for name in set(one.spec.run.capabilities))
     try:
         with Path(one.spec.config).open("rb") as stream:
             found["digest"] = hashlib.sha256(stream.read(_CONFIG_LIMIT)).hexdigest()
