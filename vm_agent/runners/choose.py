@@ -14,6 +14,8 @@ from vm_agent.runners.units import Units
 
 log = logging.getLogger("hotswap.agent")
 
+Wanted = Literal["auto", "systemd", "children"]
+
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 
 
@@ -22,7 +24,7 @@ def booted() -> bool:
     return BOOTED.is_dir()
 
 
-async def chosen(wanted: Literal["auto", "systemd", "children"], changed: Changed) -> Runner:
+async def chosen(wanted: Wanted, changed: Changed) -> Runner:
     """The runner, open. Raises `HotswapError` with the remedy.
 
     ``auto``: systemd if it is PID 1 here and lets us in, else children.

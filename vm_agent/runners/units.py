@@ -16,6 +16,7 @@ from typing import Any
 
 from jeepney import DBusAddress, HeaderFields, Message
 
+from hotswap.errors import HotswapError
 from hotswap.log import fields
 from vm_agent.errors import StartFailed, UnknownSidecar
 from vm_agent.runners import journal, living, plan, unit
@@ -70,6 +71,8 @@ class Units:
         if not unit.below_run(launch):
             launch.runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
             plan.prepare(launch, account)
+        if unit.state(await self._properties(name)) is not None:
+            raise StartFailed(f"{launch.name} runs already, as {name}: stop it before")
         await self._forgiven(name)
         self._known[launch.name] = launch
         began = time.time()
@@ -78,8 +81,10 @@ class Units:
                 "StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", wanted, []), launch.start_timeout + JOB_MARGIN
             )
         except BusError as error:
-            self._known.pop(launch.name, None)
+            await self._end(launch.name, name)
             raise StartFailed(f"{launch.name} could not be started: {error}") from None
+        except TimeoutError:
+            result = "systemd does not tell of the end of its start"
         except BaseException:
             await self._end(launch.name, name)
             raise
@@ -140,6 +145,8 @@ class Units:
                     log.warning("did not end in time: killing it", extra=fields(sidecar=name, seconds=seconds))
                     await self._kill(of, "all", signal.SIGKILL)
                 await stopping
+            except TimeoutError:
+                raise HotswapError(f"{name} does not end: look at 'systemctl status {of}'") from None
             except BusError as error:
                 if error.name not in GONE:
                     raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 from tests.kit.offspring import VARIABLE, Offspring
 from tests.kit.ports import free_port
 from tests.kit.waiting import GLANCE, Deadline, Late
-from vm_agent.runners.base import Launch, Running
+from vm_agent.runners.base import Changed, Launch, Running
 from vm_agent.runners.children import Children
 
 T = TypeVar("T")
@@ -46,14 +46,8 @@ class Stage:
         )
         return Launch(**{**{name: getattr(launch, name) for name in launch.__dataclass_fields__}, **changes})
 
-    @asynccontextmanager
-    async def children(self) -> AsyncIterator[Children]:
-        runner = Children()
-        await runner.open(self.changes.append)
-        try:
-            yield runner
-        finally:
-            await runner.close()
+    def children(self) -> AbstractAsyncContextManager[Children]:
+        return opened(self.changes.append)
 
     async def ask(self, *words: object) -> str:
         """Tell the sidecar one line, and return what it answers."""
@@ -64,6 +58,17 @@ class Stage:
             writer.close()
             await writer.wait_closed()
         return answer.decode().strip()
+
+
+@asynccontextmanager
+async def opened(changed: Changed = lambda _name: None) -> AsyncIterator[Children]:
+    """A runner without systemd."""
+    runner = Children()
+    await runner.open(changed)
+    try:
+        yield runner
+    finally:
+        await runner.close()
 
 
 async def look(runner: Children, name: str = "edge") -> Running:

@@ -16,9 +16,8 @@ from tests.hotswap.echo import Client, Echo
 from tests.kit.companion import ROOT, Companion
 from tests.kit.offspring import VARIABLE, Offspring, kill, run_state, wait_for_end
 from tests.vm_agent.runners.agent import Started, Wanted
-from tests.vm_agent.runners.stage import PATIENCE, look, until
+from tests.vm_agent.runners.stage import PATIENCE, look, opened, until
 from vm_agent.runners import adoption
-from vm_agent.runners.children import Children
 
 
 @pytest.fixture
@@ -61,31 +60,29 @@ def test_a_sidecar_that_outlived_its_agent_is_adopted_with_its_listeners(echo: E
         pid = orphan(echo)
         client = echo.client()
         client.say(b"before")
-        runner = Children()
-        await runner.open(lambda _name: None)
-        launch = wanted(echo).launch()
-        assert await runner.adopt(launch)
-        assert await runner.adopt(launch)
+        async with opened() as runner:
+            launch = wanted(echo).launch()
+            assert await runner.adopt(launch)
+            assert await runner.adopt(launch)
 
-        async def held() -> bool:
-            return (await look(runner, "echo")).held == (echo.options.address,)
+            async def held() -> bool:
+                return (await look(runner, "echo")).held == (echo.options.address,)
 
-        await until(held, "its listener is held again")
-        running = await look(runner, "echo")
-        assert (running.pid, running.ready, running.restarts) == (pid, True, 0)
-        client.say(b"after")
-        kill(pid, signal.SIGKILL)
-        wait_for_end(pid, within=PATIENCE)
-        waiting = Client(echo.options.address)  # nobody is there, and it is not refused
-        waiting.send(b"soon\n")
-        assert await asyncio.to_thread(waiting.line) == b"1 of 1: soon"
-        waiting.close()
-        again = await look(runner, "echo")
-        assert again.restarts == 1
-        assert again.pid not in {0, pid}
-        await runner.stop("echo", 5.0)
-        await runner.close()
-        assert echo.offspring.living() == []
+            await until(held, "its listener is held again")
+            running = await look(runner, "echo")
+            assert (running.pid, running.ready, running.restarts) == (pid, True, 0)
+            client.say(b"after")
+            kill(pid, signal.SIGKILL)
+            wait_for_end(pid, within=PATIENCE)
+            waiting = Client(echo.options.address)  # nobody is there, and it is not refused
+            waiting.send(b"soon\n")
+            assert await asyncio.to_thread(waiting.line) == b"1 of 1: soon"
+            waiting.close()
+            again = await look(runner, "echo")
+            assert again.restarts == 1
+            assert again.pid not in {0, pid}
+            await runner.stop("echo", 5.0)
+            assert echo.offspring.living() == []
 
     asyncio.run(scene())
 
@@ -96,20 +93,18 @@ def test_one_that_hangs_is_adopted_and_can_be_killed(echo: Echo, monkeypatch: py
     async def scene() -> None:
         pid = orphan(echo)
         echo.stop(pid)
-        runner = Children()
-        await runner.open(lambda _name: None)
-        assert await runner.adopt(wanted(echo).launch())
-        running = await look(runner, "echo")
-        assert (running.pid, running.ready) == (pid, False)
-        await runner.kill("echo")
-
-        async def replaced() -> bool:
+        async with opened() as runner:
+            assert await runner.adopt(wanted(echo).launch())
             running = await look(runner, "echo")
-            return running.ready and running.pid != pid
+            assert (running.pid, running.ready) == (pid, False)
+            await runner.kill("echo")
 
-        await until(replaced, "another one is ready in its place")
-        await runner.stop("echo", 5.0)
-        await runner.close()
+            async def replaced() -> bool:
+                running = await look(runner, "echo")
+                return running.ready and running.pid != pid
+
+            await until(replaced, "another one is ready in its place")
+            await runner.stop("echo", 5.0)
 
     asyncio.run(scene())
 

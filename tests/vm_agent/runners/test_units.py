@@ -12,7 +12,7 @@ import pytest
 
 from tests.hotswap.echo import Options
 from tests.kit.companion import Companion
-from tests.kit.machine import PYTHON, TREE, Machine
+from tests.kit.machine import PROGRAMS, PYTHON, TREE, Machine
 from tests.vm_agent.runners.orders import Answer, Wanted
 from vm_agent.spec.model import Limits
 
@@ -51,6 +51,15 @@ class Inside(Companion):
 
     def attempt(self, do: str, **what: Any) -> Answer:
         return msgspec.json.decode(self.ask({"do": do, **what}, within=PATIENCE), type=Answer)
+
+
+EDGE = """\
+name: edge
+listeners:
+  - {name: raw, address: "127.0.0.1:7100", protocol: tcp, cluster: db}
+clusters:
+  - {name: db, endpoints: ["127.0.0.1:7101"]}
+"""
 
 
 def wanted(**changes: Any) -> Wanted:
@@ -211,3 +220,25 @@ def test_an_upgrade_moves_the_main_process(machine: Machine, inside: Inside) -> 
     running = inside.order("until", restarts=0)
     assert running["pid"] != pid
     assert inside.order("say", address=ADDRESS, text="hello") == "1 of 1: hello"
+
+
+def test_the_real_proxy_is_replaced_by_a_reload_of_its_unit_and_is_well_locked_in(
+    machine: Machine, inside: Inside
+) -> None:
+    machine.install({"/etc/hotswap/edge.yaml": EDGE})
+    command = (f"{PROGRAMS}/hotswap", "run", "-c", "/etc/hotswap/edge.yaml")
+    proxy = Wanted("edge", command, "/run/hotswap", {}, user="nobody", capabilities=("CAP_NET_BIND_SERVICE",))
+    of = "hotswap-sidecar-edge.service"
+    inside.order("start", wanted=proxy)
+    try:
+        pid = inside.order("look", name="edge")["pid"]
+        machine.run("systemctl", "reload", of)
+        shown = machine.show(of, "MainPID", "NRestarts", "ActiveState", "SubState", "Result")
+        assert int(shown.pop("MainPID")) not in {0, pid}
+        assert shown == {"NRestarts": "0", "ActiveState": "active", "SubState": "running", "Result": "success"}
+        security = machine.run("systemd-analyze", "security", "--no-pager", of)
+        exposure = float(security.rpartition("Overall exposure level for")[2].split(":")[1].split()[0])
+        assert exposure <= 3.0
+    finally:
+        inside.order("stop", name="edge")
+    assert machine.show(of, "LoadState")["LoadState"] == "not-found"
