@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import pytest
 
+from tests.kit.certificates import Authority
+from tests.kit.client import Client
 from tests.kit.offspring import kill, wait_for_end
 from tests.kit.processes import Instance
 from tests.kit.stage import Edge, Stage
@@ -270,6 +272,67 @@ def test_whoever_keeps_the_lock_of_a_sidecar_is_found(
         kill(pid, signal.SIGKILL)
         wait_for_end(pid, within=PATIENCE)
         assert "leftover_generation" not in words(await walker.findings())
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.all
+def test_a_generation_that_drains_is_found_once_it_is_late(
+    edge: Edge, over: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = edge.instance
+    old = instance.status().pid
+    with Client(edge.raw) as client:
+        eventually(lambda: instance.status().connections > 0, within=PATIENCE, what="it is connected")
+        instance.config["listeners"].pop()  # whoever is connected there stays with the old generation
+        instance.write_config()
+        assert instance.upgrade().exit_code == 0
+        driver = over.takes(instance, instance.status().pid)
+
+        async def scenario() -> None:
+            walker = over.patrol()
+            assert "leftover_generation" not in words(await walker.findings())
+            monkeypatch.setattr(generations, "GRACE", -3600.0)
+            assert driver.spec is not None
+            (left,) = [one for one in await walker.findings() if one.what == "leftover_generation"]
+            assert left.place == f"process {old}"
+            assert "gave everything to generation 2" in left.text
+            client.close()
+            wait_for_end(old, within=PATIENCE)
+            assert "leftover_generation" not in words(await walker.findings())
+
+        asyncio.run(scenario())
+
+
+@pytest.mark.all
+def test_certificates_and_access_logs_are_those_that_a_real_proxy_tells(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    edge = stage.edge(authority=authority)
+    pair = authority.issue("edge", days=5)  # renewed, by one that ends sooner
+    eventually(
+        lambda: edge.instance.status().server["certificates"][0]["serial"] == f"{pair.serial:x}",
+        within=PATIENCE,
+        what="the proxy shows the new certificate",
+    )
+    access = tmp_path / "access.log"
+    for listener in edge.instance.config["listeners"]:
+        listener["access_log"] = str(access)
+    edge.instance.write_config()
+    assert edge.instance.upgrade().exit_code == 0
+    over = Agent(tmp_path, edge.instance.runtime_dir)
+    over.takes(edge.instance, edge.instance.status().pid)
+
+    async def scenario() -> None:
+        walker = over.patrol()
+        found = {one.what: one for one in await walker.findings() if one.sidecar == "edge"}
+        assert (found["certificate"].severity, found["certificate"].place) == ("error", str(pair.cert))
+        assert "log_volume" not in found
+        monkeypatch.setattr(logs, "LARGE", 0)
+        access.unlink()
+        found = {one.what: one for one in await walker.findings() if one.sidecar == "edge"}
+        assert "was removed" in found["log_volume"].text
 
     asyncio.run(scenario())
 
