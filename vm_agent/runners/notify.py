@@ -135,8 +135,11 @@ class NotifySocket:
         return self._sock.fileno()
 
     def give(self, uid: int) -> None:
-        """Let this user send, and no longer the one before. Raises `OSError`."""
-        os.chown(self.path, uid, -1, follow_symlinks=False)
+        """Let this user send, and no longer the one before. Raises `HotswapError`."""
+        try:
+            os.chown(self.path, uid, -1, follow_symlinks=False)
+        except OSError as error:
+            raise HotswapError(f"{self.path} cannot be given to uid {uid}: {error.strerror}") from None
 
     def receive(self, deliver: Callable[[Letter], None]) -> int:
         """Deliver what is there, some at most; how many were thrown away because they came cut or without a sender.

@@ -15,10 +15,10 @@ import enum
 import logging
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from hotswap.errors import HotswapError
 from hotswap.log import Once, fields
 from vm_agent.errors import StartFailed
 from vm_agent.runners import plan
@@ -28,7 +28,9 @@ from vm_agent.runners.cgroups import Group, Own, total_memory
 from vm_agent.runners.notify import Letter, NotifySocket
 from vm_agent.runners.output import Output
 from vm_agent.runners.processes import Watched, belongs, in_sessions, kill_all
+from vm_agent.runners.spawning import spawn
 from vm_agent.runners.store import Store
+from vm_agent.runners.watchdog import Watchdog
 
 log = logging.getLogger("hotswap.agent")
 
@@ -73,9 +75,7 @@ class Supervised:
         self._first: asyncio.Future[None] = self._loop.create_future()
         self._deaths = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None  # the end of a start, or of a rest
-        self._watchdog = launch.watchdog
-        self._alive_at = 0.0
-        self._bark: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog(launch.watchdog, self._hangs)
 
     # -- what the runner asks ---------------------------------------------------------------------
 
@@ -98,7 +98,8 @@ class Supervised:
         self.missed = self.group.apply(self.launch.limits, total_memory())
         self.phase = Phase.RUNNING
         self._ready = ready
-        self._arm_watchdog()
+        if ready:
+            self._watchdog.begin()
 
     def look(self) -> Running:
         """What runs now."""
@@ -176,34 +177,24 @@ class Supervised:
         """Raises `StartFailed` if not even a process can be made."""
         launch = self.launch
         self.phase, self._ready, self._status = Phase.STARTING, False, ""
-        self._watchdog = launch.watchdog
+        self._watchdog.seconds = launch.watchdog
         account = plan.account_of(launch)
         plan.prepare(launch, account)
-        listen = self._store.fds
+        if self._uid != plan.uid_of(account):
+            self._uid = plan.uid_of(account)
+            self._socket.give(self._uid)
+        fds, names = self._store.fds, self._store.names
         nice = "cpu_weight" in self.missed
-        argv = plan.command(launch, account, self.group.doors(), listen=listen, nice=nice)
-        environment = plan.environment(launch, self._socket.path, self._store.names)
         self._output.mark()
-        try:
-            if self._uid != plan.uid_of(account):
-                self._uid = plan.uid_of(account)
-                self._socket.give(self._uid)
-            with self._output.open() as output:
-                process = subprocess.Popen(
-                    argv,
-                    env=environment,
-                    cwd=launch.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=listen,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise StartFailed(f"{launch.name}: no process for it: {error.filename}: {error.strerror}") from None
-        process.returncode = 0  # `subprocess` is not to wait for it: we do
-        self.sessions.add(process.pid)
-        self._main = Watched(process.pid, self._died)
+        pid = spawn(
+            launch,
+            plan.command(launch, account, self.group.doors(), listen=fds, nice=nice),
+            plan.environment(launch, self._socket.path, names),
+            fds,
+            self._output,
+        )
+        self.sessions.add(pid)
+        self._main = Watched(pid, self._died)
         self._timer = self._loop.call_later(launch.start_timeout, self._late)
 
     def _late(self) -> None:
@@ -252,7 +243,7 @@ class Supervised:
         self._restarts += 1
         try:
             self._spawn()
-        except StartFailed as failure:
+        except HotswapError as failure:
             log.error("%s", failure)  # noqa: TRY400  the text says it all
             self._ending = str(failure)
             self._rest_longer()
@@ -268,10 +259,10 @@ class Supervised:
         self.sessions &= {*in_sessions(self.sessions).values()}
 
     def _cancel_timers(self) -> None:
-        for timer in (self._timer, self._bark):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._bark = None
+        self._watchdog.end()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # -- what it tells ----------------------------------------------------------------------------
 
@@ -313,10 +304,11 @@ class Supervised:
         if message.status is not None:
             self._status = message.status
         if message.watchdog is not None:
-            self._watchdog = message.watchdog
-            self._arm_watchdog()
+            self._watchdog.seconds = message.watchdog
+            if self._ready:
+                self._watchdog.begin()
         if message.alive or message.ready:
-            self._alive_at = self._loop.time()
+            self._watchdog.alive()
         if message.hangs:
             self._hangs()
         if message.ready and not self._ready and self._main is not None and self.phase is not Phase.STOPPING:
@@ -330,7 +322,7 @@ class Supervised:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._arm_watchdog()
+        self._watchdog.begin()
         if not self._first.done():
             self._first.set_result(None)
         self._changed(self.launch.name)
@@ -358,24 +350,6 @@ class Supervised:
             self._ready = True
         self._changed(self.launch.name)
 
-    # -- signs of life ----------------------------------------------------------------------------
-
-    def _arm_watchdog(self) -> None:
-        self._alive_at = self._loop.time()
-        if self._bark is not None:
-            self._bark.cancel()
-            self._bark = None
-        if self._watchdog and self._ready:
-            self._bark = self._loop.call_later(self._watchdog, self._look_for_life)
-
-    def _look_for_life(self) -> None:
-        self._bark = None
-        due = self._alive_at + self._watchdog
-        if self._loop.time() < due:
-            self._bark = self._loop.call_at(due, self._look_for_life)
-        else:
-            self._hangs()
-
     def _hangs(self) -> None:
-        log.error("no sign of life: killing it", extra=fields(sidecar=self.launch.name, seconds=self._watchdog))
+        log.error("no sign of life: killing it", extra=fields(sidecar=self.launch.name, seconds=self._watchdog.seconds))
         self.kill()
