@@ -54,14 +54,14 @@ class Facts:
 
 
 def look(one: Subject, desk: Desk) -> Facts:
-    """From the disk and /proc. Raises `OSError` only for what is not expected."""
+    """From the disk and /proc."""
     if one.spec is None:
         return Facts()
     found: dict[str, Any] = {"wanted_command": desk.launch(one.spec).command[1:]}
     found["installed"] = not one.current or desk.releases.get(one.current) is not None
     release = desk.releases.get(one.serving) if one.serving else None
     found["named"] = release is not None and release.kind != "directory" and one.spec.command[0] == _DEFAULT_PROGRAM
-    found["wanted_user"] = one.spec.run.user or pwd.getpwuid(os.geteuid()).pw_name
+    found["wanted_user"] = one.spec.run.user or _user(os.geteuid())
     if os.geteuid() == 0:
         found["wanted_bounds"] = sum(1 << CAPABILITIES.index(name) for name in set(one.spec.run.capabilities))
     try:
@@ -73,14 +73,19 @@ def look(one: Subject, desk: Desk) -> Facts:
     return Facts(**found, **(_process(one.pid) if one.pid else {}))
 
 
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # in a container, say
+        return f"uid {uid}"
+
+
 def _process(pid: int, proc: Path = processes.PROC) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
         fields = processes.fields(pid, proc)
         found["bounds"] = int(fields["CapBnd"], 16)
-        uid = int(fields["Uid"].split()[1])
-        found["user"] = f"uid {uid}"
-        found["user"] = pwd.getpwuid(uid).pw_name
+        found["user"] = _user(int(fields["Uid"].split()[1]))
     with contextlib.suppress(OSError):
         found["command"] = processes.command(proc / str(pid))
     with contextlib.suppress(OSError):

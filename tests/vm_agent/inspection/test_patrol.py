@@ -232,6 +232,7 @@ def test_a_proxy_that_serves_as_wanted_gives_no_cause(edge: Edge, over: Agent) -
     asyncio.run(scenario())
 
 
+@pytest.mark.all
 def test_one_that_is_stopped_does_not_answer_and_nothing_of_it_is_mended(
     edge: Edge, over: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +254,7 @@ def test_one_that_is_stopped_does_not_answer_and_nothing_of_it_is_mended(
     assert ("mended", "version_drift") not in over.decisions()
 
 
+@pytest.mark.all
 def test_whoever_keeps_the_lock_of_a_sidecar_is_found(
     edge: Edge, over: Agent, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
