@@ -6,7 +6,8 @@
     GET /status    the status as JSON, the same as on the control socket
     GET /metrics   everything that is counted, as Prometheus text, OpenMetrics or JSON
 
-It may be reachable over the network, so it offers none of the control socket's orders.
+It may be reachable over the network, so it offers none of the control socket's orders. The control socket answers all
+of these as well, with or without an admin address.
 """
 
 from __future__ import annotations

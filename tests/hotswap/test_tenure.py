@@ -59,6 +59,7 @@ def test_after_a_crash_no_client_is_refused(echo: Echo, played: Played) -> None:
     assert stored(played) == [name_of(echo.options.address)]
 
 
+@pytest.mark.all
 def test_what_was_passed_serves_for_unix_and_admin_too(echo: Echo, played: Played, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix, socket.create_server(("127.0.0.1", 0)) as admin:
         unix.bind(str(tmp_path / "lines"))
@@ -74,6 +75,7 @@ def test_what_was_passed_serves_for_unix_and_admin_too(echo: Echo, played: Playe
         assert b"hello" in client.recv(100)
 
 
+@pytest.mark.all
 def test_what_nobody_wants_is_closed_and_given_back(echo: Echo, played: Played) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -103,6 +105,7 @@ def test_a_source_ends_when_the_new_main_process_is_known(echo: Echo, played: Pl
     assert b"NOTIFY_SOCKET" in environment
 
 
+@pytest.mark.all
 def test_nobody_waits_for_a_supervisor_that_went_away(echo: Echo, played: Played) -> None:
     first = echo.start()
     played.wait_told(READY="1")
@@ -130,6 +133,7 @@ def test_an_upgrade_to_another_address_takes_the_old_one_out_of_the_store(echo: 
     eventually(lambda: refused(old), within=PATIENCE, what="the old address refuses")
 
 
+@pytest.mark.all
 def test_a_drain_takes_listeners_out_of_the_store(echo: Echo, played: Played) -> None:
     pid = echo.start()
     played.wait_told(READY="1")
@@ -160,6 +164,7 @@ def test_an_owner_claims_to_be_the_main_process_before_it_refuses_another(echo: 
     echo.client().say(b"still there")
 
 
+@pytest.mark.all
 def test_one_that_was_started_anew_takes_over_from_a_living_owner(echo: Echo, played: Played) -> None:
     """With its own copies of the listeners, which are the same ones."""
     first = echo.start()
@@ -205,6 +210,7 @@ def test_an_owner_beats_and_an_inert_one_does_not(echo: Echo, played: Played) ->
     assert [one for one in played.messages[owned:] if one.pid == first and "WATCHDOG" in one.lines] == []
 
 
+@pytest.mark.all
 def test_a_stuck_supervisor_holds_nobody_up(echo: Echo, played: Played) -> None:
     """It reads nothing, and its queue is full."""
     played.watchdog = 0.03

@@ -24,6 +24,14 @@ def upstreams() -> Iterator[Upstreams]:
         yield running
 
 
+def test_without_an_admin_address_the_control_socket_answers_probes(stage: Stage, upstreams: Upstreams) -> None:
+    edge = stage.edge(upstreams)
+    with Client(f"unix:{edge.instance.runtime_dir}/edge/control.sock") as client:
+        assert client.ask("/ready").status == 200
+    with Client(f"unix:{edge.instance.runtime_dir}/edge/control.sock") as client:
+        assert client.ask("/live").status == 200
+
+
 @pytest.mark.parametrize("how", ["drain", "SIGTERM"])
 def test_ready_fails_first_and_the_listeners_close_after_the_delay(
     stage: Stage, upstreams: Upstreams, how: str
