@@ -13,7 +13,9 @@ tree for each controller. Files and units:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +91,12 @@ def nice_for(weight: int) -> int:
 class Group:
     """The group of one sidecar. It is made by `apply`, as far as the kernel lets us."""
 
-    def __init__(self, name: str, own: Own) -> None:
+    def __init__(self, name: str, runtime_dir: Path, own: Own) -> None:
+        """`runtime_dir` tells it from one of the same name of another agent, which may be in the same group."""
         self._own = own
-        self._paths = {controller: path / f"{PREFIX}{name}" for controller, path in own.directories.items()}
+        digest = hashlib.sha256(os.fsencode(runtime_dir.absolute())).hexdigest()[:8]
+        self.name = f"{PREFIX}{name}-{digest}"
+        self._paths = {controller: path / self.name for controller, path in own.directories.items()}
 
     def apply(self, limits: Limits, total: int) -> list[str]:
         """Write the limits. Returns those that nothing enforces: ``memory``, ``cpu``, ``cpu_weight``."""

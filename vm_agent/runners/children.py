@@ -132,6 +132,8 @@ class Children:
         if sidecar is not None:
             self._sessions |= sidecar.sessions
         self._reap()
+        if sidecar is not None:
+            sidecar.group.remove()  # which one that nobody waited for would keep
 
     def _reap(self) -> None:
         """SIGCHLD: wait for what fell to us, of sidecars only, and not for whom a pidfd will speak."""

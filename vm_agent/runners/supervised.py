@@ -59,7 +59,7 @@ class Supervised:
         self._output = Output(launch.log or agents / f"{launch.name}.log")
         self._socket = NotifySocket(agents / f"{launch.name}.notify", self._uid)
         self._loop.add_reader(self._socket.fileno(), self._notified)
-        self.group = Group(launch.name, own)
+        self.group = Group(launch.name, launch.runtime_dir, own)
         self.missed: list[str] = []
         self._store = Store()
         self._backoff = Backoff()
@@ -150,7 +150,6 @@ class Supervised:
             log.error("these do not die", extra=fields(sidecar=self.launch.name, pids=sorted(left)))
         self._close()
         self._socket.remove()
-        self.group.remove()
 
     def let_go(self) -> None:
         """Look after it no more; it runs on."""

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.kit.companion import converse
 from tests.vm_agent.runners.stage import PATIENCE, until
 from vm_agent.runners.base import Launch, Runner, Running
 from vm_agent.runners.choose import chosen
+from vm_agent.runners.units import Units
 from vm_agent.spec.model import Limits
 
 
@@ -129,8 +131,12 @@ def _plain(running: Running) -> dict[str, Any]:
 
 async def main() -> None:
     changes: list[str] = []
-    orders = Orders(await chosen("auto", changes.append), changes)
-    await converse(orders.answer)
+    if len(sys.argv) > 1:
+        runner: Runner = Units(Path(sys.argv[1]))
+        await runner.open(changes.append)
+    else:
+        runner = await chosen("auto", changes.append)
+    await converse(Orders(runner, changes).answer)
 
 
 if __name__ == "__main__":

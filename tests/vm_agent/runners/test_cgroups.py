@@ -46,7 +46,7 @@ def test_own_groups_of_version_1_come_before_an_empty_version_2(tmp_path: Path) 
 def test_without_groups_there_is_nothing(tmp_path: Path) -> None:
     own = Own.find(tmp_path)
     assert own == Own({}, frozenset())
-    group = Group("edge", own)
+    group = Group("edge", Path("/run/x"), own)
     assert group.apply(Limits(memory=1, cpu=0.5), 100) == ["memory", "cpu", "cpu_weight"]
     assert group.apply(Limits(), 100) == ["cpu_weight"]
     assert (group.doors(), group.members()) == ([], set())
@@ -55,9 +55,9 @@ def test_without_groups_there_is_nothing(tmp_path: Path) -> None:
 
 def test_limits_are_written_in_the_words_of_version_2(tmp_path: Path) -> None:
     tree(tmp_path, cgroup__subtree_control="cpu memory")
-    group = Group("edge", Own({"cpu": tmp_path, "memory": tmp_path}, frozenset({"cpu", "memory"})))
+    group = Group("edge", Path("/run/x"), Own({"cpu": tmp_path, "memory": tmp_path}, frozenset({"cpu", "memory"})))
     assert group.apply(Limits(memory=1 << 29, memory_share=0.1, cpu=0.5, cpu_weight=50), 1 << 40) == []
-    path = tmp_path / "sidecar-edge"
+    path = tmp_path / group.name
     written = {file.name: file.read_text() for file in path.iterdir()}
     assert written == {"memory.max": str(1 << 29), "cpu.max": "50000 100000", "cpu.weight": "50"}
     assert group.apply(Limits(), 1 << 40) == []
@@ -67,19 +67,26 @@ def test_limits_are_written_in_the_words_of_version_2(tmp_path: Path) -> None:
 
 def test_limits_are_written_in_the_words_of_version_1(tmp_path: Path) -> None:
     cpu, memory = tree(tmp_path / "cpu"), tree(tmp_path / "memory")
-    group = Group("edge", Own({"cpu": cpu, "memory": memory}, frozenset()))
+    group = Group("edge", Path("/run/x"), Own({"cpu": cpu, "memory": memory}, frozenset()))
     assert group.apply(Limits(memory_share=0.25, cpu=2.0, cpu_weight=50), 4000) == []
-    written = {file.name: file.read_text() for path in (cpu, memory) for file in (path / "sidecar-edge").iterdir()}
+    written = {file.name: file.read_text() for path in (cpu, memory) for file in (path / group.name).iterdir()}
     assert written == {"memory.limit_in_bytes": "1000", "cpu.cfs_quota_us": "200000", "cpu.shares": "512"}
     group.apply(Limits(), 4000)
-    assert (memory / "sidecar-edge" / "memory.limit_in_bytes").read_text() == "-1"
+    assert (memory / group.name / "memory.limit_in_bytes").read_text() == "-1"
 
 
 def test_a_controller_that_is_not_handed_down_is_asked_for(tmp_path: Path) -> None:
     tree(tmp_path, cgroup__subtree_control="pids")
-    group = Group("edge", Own({"memory": tmp_path}, frozenset({"memory"})))
+    group = Group("edge", Path("/run/x"), Own({"memory": tmp_path}, frozenset({"memory"})))
     assert group.apply(Limits(memory=1), 2) == ["cpu_weight"]
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
+
+
+def test_two_agents_with_a_sidecar_of_one_name_do_not_share_a_group(tmp_path: Path) -> None:
+    own = Own({"cpu": tmp_path}, frozenset())
+    one, other = Group("edge", tmp_path / "one", own), Group("edge", tmp_path / "two", own)
+    assert one.name.startswith("sidecar-edge-")
+    assert one.name != other.name
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ ENVIRONMENT = {"PYTHONPATH": PACKAGES, "PYTHONDONTWRITEBYTECODE": "1"}
 class Inside(Companion):
     """The runner in the machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *bus: str) -> None:
         self.module = "orders"
         words = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
-        argv = machine.command("env", "-C", TREE, *words, INTERPRETER, "-m", "tests.vm_agent.runners.orders")
+        argv = machine.command("env", "-C", TREE, *words, INTERPRETER, "-m", "tests.vm_agent.runners.orders", *bus)
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._unread = b""
 
@@ -210,6 +210,22 @@ def test_systemd_may_be_executed_anew_under_it(machine: Machine, inside: Inside)
     assert answer == "1 of 1: soon"
     inside.order("until", restarts=1)
     assert "echo" in inside.order("told")
+
+
+def test_the_system_bus_will_do_as_well(machine: Machine) -> None:
+    if machine.attempt("systemctl", "start", "dbus.service").returncode:
+        pytest.skip("dbus-daemon is not installed")
+    other = Inside(machine, "/run/dbus/system_bus_socket")
+    try:
+        other.order("start", wanted=wanted())
+        pid = other.order("look")["pid"]
+        _, _ = other.order("die", pid=pid, address=ADDRESS, text="soon")
+        other.order("until", restarts=1)
+        assert "echo" in other.order("told")
+        other.order("stop")
+        assert other.order("look") is None
+    finally:
+        other.stop()
 
 
 def test_an_upgrade_moves_the_main_process(machine: Machine, inside: Inside) -> None:
