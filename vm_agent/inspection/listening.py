@@ -91,24 +91,21 @@ def judge_held(one: Subject, kind: str, runtime_dir: Path) -> Iterator[Finding]:
             )
 
 
-def led(one: Subject) -> str | None:
-    """What is wrong with its interception rules; empty: nothing; None: it has and wants none. Blocks."""
+def led(one: Subject) -> tuple[str, str] | None:
+    """What is wrong with its interception rules, and the remedy; None: nothing, or it wants none. Blocks."""
     if one.spec is None or not one.spec.intercept:
         return None
     try:
-        there = interception.present(interception.plan(one.spec), one.pid)
+        if interception.present(interception.plan(one.spec), one.pid):
+            return None
     except HotswapError as error:
-        return str(error)
-    return "" if there else "its rules are missing, or somebody changed them: traffic passes it by"
+        return f"its rules cannot be looked at: {error}", "mend that, and look again: hotswap-agent inspect"
+    text = "its rules are missing, or somebody changed them: traffic passes it by"
+    return text, "restart the agent: it lays down what is missing, and no sidecar notices"
 
 
-def judge_led(one: Subject, wrong: str | None) -> Iterator[Finding]:
+def judge_led(one: Subject, wrong: tuple[str, str] | None) -> Iterator[Finding]:
     """The same, as a finding."""
-    if wrong and one.rests:
-        yield Finding(
-            sidecar=one.name,
-            severity="error",
-            what="interception",
-            text=wrong,
-            remedy="restart the agent: it lays down what is missing, and no sidecar notices",
-        )
+    if wrong is not None and one.rests:
+        text, remedy = wrong
+        yield Finding(sidecar=one.name, severity="error", what="interception", text=text, remedy=remedy)

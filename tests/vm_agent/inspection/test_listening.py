@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from tests.kit.networks import Network, command, needed
 from tests.vm_agent.inspection.subjects import ADDRESS, brief, sound, spec, told
 from vm_agent.errors import InterceptionFailed
 from vm_agent.inspection.listening import KINDS, judge, judge_held, judge_led, led, look, promised
@@ -18,6 +20,7 @@ from vm_agent.runners.base import Running
 from vm_agent.spec.model import Redirect
 
 RUN = Path("/run/hotswap")
+LED = spec(intercept=(Redirect(mode="redirect", ports=(80,), to=8080),))
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -67,13 +70,12 @@ def test_the_remedy_can_be_copied() -> None:
     ("wrong", "changes", "found"),
     [
         (None, {}, []),
-        ("", {}, []),
-        ("missing", {}, [("error", "interception", "")]),
-        ("missing", {"busy": True}, []),
+        (("missing", "mend"), {}, [("error", "interception", "")]),
+        (("missing", "mend"), {"busy": True}, []),
     ],
 )
 def test_rules_that_are_not_as_planned_are_told(
-    wrong: str | None, changes: dict[str, Any], found: list[tuple[str, str, str]]
+    wrong: tuple[str, str] | None, changes: dict[str, Any], found: list[tuple[str, str, str]]
 ) -> None:
     assert brief(judge_led(sound(**changes), wrong)) == found
 
@@ -83,13 +85,26 @@ def test_a_kernel_that_does_not_tell_of_rules_is_told_in_its_words(monkeypatch: 
         raise InterceptionFailed("no permission")
 
     monkeypatch.setattr(interception, "present", refuse)
-    wanted = spec(intercept=(Redirect(mode="redirect", ports=(80,), to=8080),))
-    assert led(sound(spec=wanted)) == "no permission"
-    monkeypatch.setattr(interception, "present", lambda *_: False)
-    assert "passes it by" in (led(sound(spec=wanted)) or "")
-    monkeypatch.setattr(interception, "present", lambda *_: True)
-    assert led(sound(spec=wanted)) == ""
+    assert "no permission" in (led(sound(spec=LED)) or ("", ""))[0]
     assert led(sound()) is None
+
+
+@pytest.mark.all
+def test_real_rules_that_somebody_flushed_are_missed() -> None:
+    needed()
+    network = Network(f"hs{uuid.uuid4().hex[:8]}")
+    try:
+        with (
+            network.run(lambda: socket.create_server(("127.0.0.1", 8080))),
+            network.run(lambda: socket.create_server(("::1", 8080), family=socket.AF_INET6)),
+        ):
+            subject = sound(spec=LED, told=None, running=None)
+            network.run(interception.apply, interception.plan(LED))
+            assert network.run(led, subject) is None
+            network.run(command, "nft", "flush", "ruleset")
+            assert "passes it by" in (network.run(led, subject) or ("", ""))[0]
+    finally:
+        command("ip", "netns", "del", network.name)
 
 
 def test_a_real_listener_is_found_and_its_absence_too() -> None:
