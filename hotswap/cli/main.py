@@ -60,12 +60,13 @@ class Commands(click.Group):
 
 
 def _foreign(point: EntryPoint) -> click.Command:
-    gc.disable()  # modules leave no garbage, and to look for it takes a tenth of a start
+    gc.disable()  # modules leave no garbage, and to look for it again and again takes a fifth of a start
     try:
         return _command(point.name, point.value, point.load())
     except (ImportError, AttributeError, SyntaxError) as error:
         return _broken(point, error)
     finally:
+        gc.freeze()
         gc.enable()
 
 
