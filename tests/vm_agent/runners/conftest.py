@@ -16,4 +16,4 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield made
         print(made.log.read_text() if made.log.exists() else "")
     finally:
-        made.offspring.end()
+        made.end()

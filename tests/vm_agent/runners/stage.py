@@ -15,6 +15,7 @@ from tests.kit.offspring import VARIABLE, Offspring
 from tests.kit.ports import free_port
 from tests.kit.waiting import GLANCE, Deadline, Late
 from vm_agent.runners.base import Changed, Launch, Running
+from vm_agent.runners.cgroups import Group, Own
 from vm_agent.runners.children import Children
 
 T = TypeVar("T")
@@ -45,6 +46,11 @@ class Stage:
             start_timeout=PATIENCE,
         )
         return Launch(**{**{name: getattr(launch, name) for name in launch.__dataclass_fields__}, **changes})
+
+    def end(self) -> None:
+        """End every process, and take the group away in which a sidecar was that nobody stopped."""
+        self.offspring.end()
+        Group("edge", self.runtime_dir, Own.find()).remove()
 
     def children(self) -> AbstractAsyncContextManager[Children]:
         return opened(self.changes.append)

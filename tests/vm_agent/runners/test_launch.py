@@ -37,7 +37,7 @@ def public() -> Iterator[Stage]:
         yield made
         print(made.log.read_text() if made.log.exists() else "")
     finally:
-        made.offspring.end()
+        made.end()
         shutil.rmtree(directory)
 
 
