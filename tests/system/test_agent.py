@@ -13,12 +13,11 @@ import pytest
 import yaml
 
 from hotswap import errors
-from tests.kit.agents import Agents, Defect, fails_requests, fails_to_restore, fails_to_start
+from tests.kit.agents import PATIENCE, Agents, Defect, fails_requests, fails_to_restore, fails_to_start
 from tests.kit.client import Client
 from tests.kit.load import Load
 from tests.kit.networks import command
 from tests.kit.ports import loopback
-from tests.kit.processes import PATIENCE
 from tests.kit.stage import BREEZE, Stage, configuration
 from tests.kit.waiting import eventually
 from vm_agent.lifecycle.states import UPGRADING, State

@@ -106,8 +106,12 @@ class Care:
 
     async def _look(self, spec: Spec | None, *, soon: bool) -> None:
         driver = self._driver
-        await self._process(await driver.desk.runner.look(driver.name))
-        if spec is None or driver.memory.state is State.STOPPING:
+        running = await driver.desk.runner.look(driver.name)
+        await self._process(running)
+        if spec is None or running is None or driver.memory.state is State.STOPPING:
+            return
+        if not running.ready:  # it starts, and the runner knows how long it may
+            self._health = Health()
             return
         if not soon:
             await self._check_health(spec)

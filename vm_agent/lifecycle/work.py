@@ -204,30 +204,32 @@ class Work:
 
     async def _go_back(self) -> Done:
         driver, spec = self._driver, self._spec()
-        operation = driver.operation
-        trouble = ""
-        for attempt in range(_WAYS_BACK):
-            if attempt:
-                await asyncio.sleep(_AGAIN_SECONDS)
+        operation, failures, trouble = driver.operation, 0, ""
+        order = Order(
+            command=self._command(spec, operation.before),
+            cwd=self._cwd(spec),
+            timeout=spec.upgrade.timeout,
+            rollback=True,
+            force=True,
+            why=driver.condemnation,
+        )
+        while failures < _WAYS_BACK:
             status = await driver.sidecar.settled()
             if status is not None and await driver.sidecar.release(status) == operation.before:
-                driver.serving = operation.before
-                return Event.RETURNED, driver.condemnation
-            order = Order(
-                command=self._command(spec, operation.before),
-                cwd=self._cwd(spec),
-                timeout=spec.upgrade.timeout,
-                rollback=True,
-                force=True,
-                why=driver.condemnation,
-            )
+                break
             result = await driver.sidecar.upgrade(order, driver.audience.tell)
             if result.get("ok"):
-                driver.serving = operation.before
-                return Event.RETURNED, driver.condemnation
-            trouble = str(result.get("message"))
-            driver.note("not taken back", trouble, attempt=attempt + 1)
-        return Event.FAILED, f"{driver.condemnation}; could not be taken back and serves on: {trouble}"
+                break
+            # Busy: it takes itself back at this moment.
+            if result.get("exit_code") != errors.Busy.exit_code:
+                failures += 1
+                trouble = str(result.get("message"))
+                driver.note("not taken back", trouble, attempt=failures)
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return Event.FAILED, f"{driver.condemnation}; could not be taken back and serves on: {trouble}"
+        driver.serving = operation.before
+        return Event.RETURNED, driver.condemnation
 
     async def _stop(self) -> Done:
         driver = self._driver
