@@ -27,7 +27,9 @@ _FAMILIES: Final = tuple(_BY_NUMBER.values())
 
 
 def apply(wanted: Ruleset, pid: int = 0) -> bool:
-    """Have these rules, and no others, lead to the sidecar. True if anything had to be changed. Blocks: some 10 ms.
+    """Have these rules, and no others, lead to the sidecar. True if anything had to be changed.
+
+    Blocks for some 10 ms, and for as long as the kernel is busy with other networks; at most a minute a step.
 
     `pid` is a process in the network namespace that is meant; 0: the agent's. Raises `InterceptionFailed` with the
     kernel's words and the remedy, and then everything is as before: also if nobody listens where new rules would lead.

@@ -22,7 +22,7 @@ from vm_agent.errors import InterceptionFailed
 
 PROGRAM: Final = "nft"
 _SEARCHED: Final = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
-_SECONDS: Final = 10.0
+_SECONDS: Final = 60.0  # the kernel may take ten while it removes network namespaces
 _NET_ADMIN: Final = 12  # linux/capability.h
 _PLACE = re.compile(r"^(?:\S+:\d+:\d+(?:-\d+)?: )?(?:netlink: )?Error: ")
 
@@ -64,7 +64,9 @@ def _call(arguments: list[str], commands: str = "") -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise InterceptionFailed(f"nft did not end within {_SECONDS:g} s; see what the kernel logs") from None
+        raise InterceptionFailed(
+            f"nft did not end within {_SECONDS:g} s; `nft list ruleset` tells what took effect, dmesg perhaps why"
+        ) from None
     except OSError as error:
         raise InterceptionFailed(f"{program} cannot be started: {os.strerror(error.errno or 0)}") from None
     if done.returncode:

@@ -51,7 +51,7 @@ class Caller:
     """A connection to one of them; `name` is who answered."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._sock = socket.create_connection((host, port), timeout=10)
+        self._sock = socket.create_connection((host, port), timeout=30)
         self.name = self._line()
 
     def echo(self) -> bool:
@@ -102,7 +102,7 @@ class Callers(Background):
         """Wait for so many calls that begin from now on; who answered them."""
         # One may be under way, and have begun before.
         first = self.answers.total() + len(self.failures) + 1
-        eventually(lambda: self.answers.total() + len(self.failures) >= first, within=20, what="a call")
+        eventually(lambda: self.answers.total() + len(self.failures) >= first, within=60, what="a call")
         before = self.answers.copy()
-        eventually(lambda: self.answers.total() - before.total() >= count or self.failures, within=20, what="calls")
+        eventually(lambda: self.answers.total() - before.total() >= count or self.failures, within=60, what="calls")
         return self.answers - before

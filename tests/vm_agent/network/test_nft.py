@@ -49,7 +49,7 @@ def test_one_that_hangs_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(nft, "PROGRAM", "true")
     monkeypatch.setattr(subprocess, "run", hang)
-    with pytest.raises(InterceptionFailed, match="nft did not end within 10 s"):
+    with pytest.raises(InterceptionFailed, match="nft did not end within 60 s"):
         nft.listing("tables")
 
 
