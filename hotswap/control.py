@@ -41,6 +41,7 @@ from hotswap.http import (
     response_head,
 )
 from hotswap.log import Once, fields
+from hotswap.wire import Wire
 
 __all__ = ["BadRequest", "EventStream", "HttpError", "HttpServer", "Request", "Response", "Route"]
 
@@ -67,10 +68,10 @@ class _Phase(enum.Enum):
 class _Client:
     """One accepted connection."""
 
-    __slots__ = ("phase", "sock", "task", "uid")
+    __slots__ = ("phase", "task", "uid", "wire")
 
-    def __init__(self, sock: socket.socket, uid: int | None) -> None:
-        self.sock = sock
+    def __init__(self, wire: Wire, uid: int | None) -> None:
+        self.wire = wire
         self.uid = uid
         self.phase = _Phase.READING
         self.task: asyncio.Task[None] | None = None
@@ -85,7 +86,8 @@ class HttpServer:
     """Serves `routes` on one listening socket at a time. All methods belong to the loop's thread.
 
     On unix sockets a client must run under our uid or root (SO_PEERCRED), else it gets 403 before a
-    byte of its request is read; such strangers are logged once each.
+    byte of its request is read; such strangers are logged once each. `wire` makes of an accepted
+    socket what is spoken on it, such as TLS.
     """
 
     __slots__ = (
@@ -98,6 +100,7 @@ class HttpServer:
         "_retry",
         "_strangers",
         "_uids",
+        "_wire",
     )
 
     def __init__(
@@ -106,12 +109,14 @@ class HttpServer:
         *,
         allow_uids: frozenset[int] | None = None,
         request_seconds: float = REQUEST_SECONDS,
+        wire: Callable[[socket.socket], Wire] = Wire,
     ) -> None:
         self._by_path: dict[str, dict[str, Route]] = {}
         for (method, path), route in routes.items():
             self._by_path.setdefault(path, {})[method] = route
         self._uids = frozenset({0, os.geteuid()}) if allow_uids is None else allow_uids
         self._request_seconds = request_seconds
+        self._wire = wire
         self._clients: dict[_Client, None] = {}  # in the order of their arrival
         self._listener: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -210,7 +215,7 @@ class HttpServer:
         if len(self._clients) >= CLIENT_LIMIT:
             sock.close()  # all of them are being answered
             return
-        client = _Client(sock, _peer_uid(sock))
+        client = _Client(self._wire(sock), _peer_uid(sock))
         self._clients[client] = None
         client.task = asyncio.ensure_future(self._serve(client))
         # Not in _serve: a task that is cut off before its first step never runs any of it.
@@ -238,7 +243,7 @@ class HttpServer:
 
     def _release(self, client: _Client, _task: asyncio.Task[None]) -> None:
         self._clients.pop(client, None)
-        client.sock.close()
+        client.wire.sock.close()
 
     async def _converse(self, client: _Client) -> None:
         if client.uid is not None and client.uid not in self._uids:
@@ -254,14 +259,20 @@ class HttpServer:
             head = response_head(answer.status, answer.content_type, len(answer.body), answer.headers)
             await self._write(client, head if head_only else head + answer.body)
         client.phase = _Phase.LINGERING
-        await _linger(client.sock)
+        async with asyncio.timeout(LINGER_SECONDS):
+            await client.wire.end()
 
     async def _respond(self, client: _Client) -> tuple[Response | EventStream, bool]:
         """The answer, and whether its body is to be left out (HEAD)."""
+        opened = False
         try:
             async with asyncio.timeout(self._request_seconds):
+                await client.wire.open()
+                opened = True
                 request = await _read_request(client)
         except TimeoutError:
+            if not opened:
+                raise
             return _refusal(408, f"the request did not arrive within {self._request_seconds:g} seconds"), False
         except HttpError as error:
             return _refusal(error.status, str(error)), False
@@ -308,7 +319,7 @@ class HttpServer:
 
     async def _write(self, client: _Client, data: bytes) -> None:
         async with asyncio.timeout(WRITE_SECONDS):
-            await asyncio.get_running_loop().sock_sendall(client.sock, data)
+            await client.wire.send(data)
 
 
 def _peer_uid(sock: socket.socket) -> int | None:
@@ -325,36 +336,25 @@ def _refusal(status: int, message: str) -> Response:
 
 async def _read_request(client: _Client) -> Request:
     """Read one request. Raises `HttpError` for what cannot be answered otherwise, OSError if the client left."""
-    loop = asyncio.get_running_loop()
+    wire = client.wire
     data = b""
     while not complete_head(data):
-        piece = await loop.sock_recv(client.sock, HEAD_LIMIT)
+        piece = await wire.recv(HEAD_LIMIT)
         if not piece:
             raise ConnectionAbortedError("the client left before its request was complete")
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     request, length = parse_head(head, client.uid)
+    request.names = wire.names
     if request.headers.get("expect", "").lower() == "100-continue" and len(body) < length:
-        await loop.sock_sendall(client.sock, b"HTTP/1.1 100 Continue\r\n\r\n")
+        await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     pieces = [body]
     left = length - len(body)
     while left > 0:
-        piece = await loop.sock_recv(client.sock, min(left, 65536))
+        piece = await wire.recv(min(left, 65536))
         if not piece:
             raise ConnectionAbortedError("the client left before its request was complete")
         pieces.append(piece)
         left -= len(piece)
     request.body = b"".join(pieces)[:length]
     return request
-
-
-async def _linger(sock: socket.socket) -> None:
-    """Say that we are done, and read on until the client is too.
-
-    Closing with unread input resets the connection, and the reset can overtake our answer (RFC 9112 9.6).
-    """
-    loop = asyncio.get_running_loop()
-    sock.shutdown(socket.SHUT_WR)
-    async with asyncio.timeout(LINGER_SECONDS):
-        while await loop.sock_recv(sock, 65536):
-            pass

@@ -33,14 +33,17 @@ class AnswerLost(errors.HotswapError):
     """The connection broke before the answer was complete: what was asked may or may not have happened."""
 
 
-class ControlClient:
-    """Asks the generation that serves `name`. One connection a request; not for several threads at once."""
+class SocketClient:
+    """Asks whoever serves HTTP and JSON on a unix socket. One connection a request; not for several threads at once.
 
-    def __init__(self, runtime_dir: Path, name: str, timeout: float = ANSWER_SECONDS) -> None:
-        self.runtime_dir = runtime_dir
+    `name` is how people know it, `about` what their messages begin with.
+    """
+
+    def __init__(self, path: Path, name: str, timeout: float = ANSWER_SECONDS, *, about: str = "") -> None:
         self.name = name
         self.timeout = timeout
-        self._path = runtime_dir / name / CONTROL_SOCKET
+        self._path = path
+        self._about = about
 
     def get(self, path: str) -> dict[str, Any]:
         """Ask `path`. Raises `NotRunning`, `PermissionDenied`, `OwnerHung`, `AnswerLost`, or what the server says."""
@@ -92,14 +95,13 @@ class ControlClient:
             refusal = _decode(b"".join(answer.pieces()), self.name)
         except AnswerLost:
             refusal = {}
-        message = f"{self.name}: {refusal.get('error', f'the control socket answered with HTTP status {status}')}"
+        said = refusal.get("error", f"the control socket answered with HTTP status {status}")
+        message = f"{self._about}{said}"
         if status == 403:
             raise errors.PermissionDenied(f"{message}; run this as the user that runs {self.name}, or as root")
         raise errors.error_of(refusal.get("exit_code", 1), message)
 
     def _connect(self) -> socket.socket:
-        if not self.name or "/" in self.name or self.name in (".", ".."):
-            raise errors.UsageError(f"{self.name!r} is not a name: it is one path component, such as edge")
         if len(os.fsencode(self._path)) > PATH_LIMIT:
             raise errors.UsageError(f"{self._path} is too long for a unix socket: choose a shorter runtime directory")
         deadline = time.monotonic() + self.timeout
@@ -128,6 +130,27 @@ class ControlClient:
                 ) from None
             else:
                 return
+
+    def _hung(self) -> errors.HotswapError:
+        """Somebody listens and takes no connection."""
+        return errors.OwnerHung(f"{self.name} does not answer within {self.timeout:g} s: it hangs or is stopped")
+
+    def _not_running(self) -> errors.HotswapError:
+        """Nobody listens."""
+        return errors.NotRunning(f"nobody answers on {self._path}")
+
+
+class ControlClient(SocketClient):
+    """Asks the generation that serves `name`."""
+
+    def __init__(self, runtime_dir: Path, name: str, timeout: float = ANSWER_SECONDS) -> None:
+        super().__init__(runtime_dir / name / CONTROL_SOCKET, name, timeout, about=f"{name}: ")
+        self.runtime_dir = runtime_dir
+
+    def _connect(self) -> socket.socket:
+        if not self.name or "/" in self.name or self.name in (".", ".."):
+            raise errors.UsageError(f"{self.name!r} is not a name: it is one path component, such as edge")
+        return super()._connect()
 
     def _hung(self) -> errors.OwnerHung:
         return errors.OwnerHung(

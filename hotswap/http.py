@@ -34,9 +34,12 @@ class BadRequest(HttpError):
 
 
 class Request:
-    """One request. `uid` is the caller's on a unix socket, None elsewhere; header names are in lower case."""
+    """One request. `uid` is the caller's on a unix socket, None elsewhere; header names are in lower case.
 
-    __slots__ = ("body", "headers", "method", "path", "query", "uid")
+    `names`: what the caller has proved to be called, by a certificate; empty where none is asked for.
+    """
+
+    __slots__ = ("body", "headers", "method", "names", "path", "query", "uid")
 
     def __init__(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], uid: int | None) -> None:
         self.method = method
@@ -44,6 +47,7 @@ class Request:
         self.query = query
         self.headers = headers
         self.uid = uid
+        self.names: tuple[str, ...] = ()
         self.body = b""
 
     def json(self, shape: type[T]) -> T:

@@ -19,7 +19,13 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   hotswap completion zsh > "${fpath[1]}/_hotswap"
     fish:  hotswap completion fish > ~/.config/fish/completions/hotswap.fish
     """  # noqa: D301  click leaves lines alone after a true backspace
+    click.echo(script(ctx.find_root().command, "hotswap", shell))
+
+
+def script(command: click.Command, program: str, shell: str) -> str:
+    """What makes `shell` complete `program`. Raises `UsageError`."""
     kind = get_completion_class(shell)
     if kind is None:
         raise UsageError(f"this version of click completes nothing in {shell}")
-    click.echo(kind(ctx.find_root().command, {}, "hotswap", "_HOTSWAP_COMPLETE").source())
+    variable = f"_{program}_COMPLETE".replace("-", "_").upper()  # where click looks
+    return kind(command, {}, program, variable).source()
