@@ -101,7 +101,7 @@ def test_upgrades_lose_nothing_and_systemd_is_content(post: Post) -> None:
     before = post.vm.main_pid()
     for release in (NEW, OLD):
         done = post.vm.agent("upgrade", "edge", "--release", release)
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, f"{done.stdout}{post.vm.decisions()}"
         post.vm.serves(release)
     assert load.finish().failures == []
     assert post.vm.main_pid() not in {0, before}

@@ -2,7 +2,7 @@
 
 {"event": "state", "name": "edge", "state": "moving", "why": ""}
 {"event": "note", "name": "edge", "what": "rehearsed", "text": "...", ...}
-what a handover tells (see `hotswap.upgrade`): spawned, connected, round, freezing, owned
+what a handover tells (see `hotswap.upgrade`): spawned, connected, round, freezing, owned; its result as "outcome"
 {"event": "result", "name": "edge", "ok": true, "exit_code": 0, "message": "...", "release": "1.5.0", ...}
 """
 
@@ -37,6 +37,10 @@ class Audience:
         """Everybody."""
         for stream in self._streams:
             stream.send({**event, "name": self._name})
+
+    def follow(self, event: dict[str, Any]) -> None:
+        """What a handover tells. How it ended is not the end here."""
+        self.tell({**event, "event": "outcome"} if event.get("event") == "result" else event)
 
     def dismiss(self, result: dict[str, Any] | None = None) -> None:
         """It is over; without a result for those who do not hear the end of it, since the agent ends."""

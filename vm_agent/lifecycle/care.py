@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("vm_agent")
 
 _SAMPLE_SECONDS = 5.0
+_MINUTE = 60.0
+_DEATHS_A_MINUTE = 5  # that stand in the history one by one
+_INTERCEPT_SECONDS = 60.0  # rules that somebody flushed are put back
 _CONFIG_LIMIT = 1 << 20  # bytes
 
 
@@ -49,10 +52,12 @@ class Care:
         self._health = Health()
         self._restarts = -1
         self._pid = 0
+        self._deaths: list[float] = []
         self._baseline = judge.Baseline()
         self._sampled = float("-inf")
         self._applied: Spec | None = None
         """The spec whose limits and interception are in effect."""
+        self._intercepted = float("-inf")
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -116,7 +121,7 @@ class Care:
         if not soon:
             await self._check_health(spec)
         if driver.memory.state is State.SERVING:
-            await self._apply(spec)
+            await self._apply(spec, running)
             await self._follow_config(spec)
             await self._sample()
 
@@ -128,7 +133,11 @@ class Care:
                 driver.happened(Event.LOST, "nothing runs any more")
             return
         if running.restarts > self._restarts >= 0:
-            driver.note("died", running.ending or "its end is not known", started_anew=running.pid)
+            self._deaths = [at for at in self._deaths if time.monotonic() - at < _MINUTE] + [time.monotonic()]
+            if len(self._deaths) <= _DEATHS_A_MINUTE:
+                driver.note("died", running.ending or "its end is not known", restarts=running.restarts)
+            else:
+                driver.desk.history.note_once(driver.name, "dies again and again", running.ending)
             self._health = Health()
         self._restarts = running.restarts
         if running.pid != self._pid and driver.memory.state is State.SERVING:
@@ -153,19 +162,20 @@ class Care:
             self._health = Health()
             await driver.desk.runner.kill(driver.name)
 
-    async def _apply(self, spec: Spec) -> None:
+    async def _apply(self, spec: Spec, running: Running) -> None:
         """Limits and interception as the spec has them. Tried again until the spec changes or it works."""
-        if spec == self._applied:
+        driver, now = self._driver, time.monotonic()
+        if spec == self._applied and not (spec.intercept and now - self._intercepted >= _INTERCEPT_SECONDS):
             return
-        driver = self._driver
         if spec.intercept or driver.memory.intercepted:
             driver.memory.intercepted = True
             driver.remember()
-            running = await driver.desk.runner.look(driver.name)
-            if await asyncio.to_thread(interception.apply, rules.plan(spec), 0 if running is None else running.pid):
+            if await asyncio.to_thread(interception.apply, rules.plan(spec), running.pid):
                 driver.note("intercepts", f"{len(spec.intercept)} rules lead traffic to it")
-        for shortfall in await driver.desk.runner.limit(driver.launch(spec)):
-            driver.desk.history.note_once(driver.name, "limits", shortfall)
+            self._intercepted = now
+        if spec != self._applied:
+            for shortfall in await driver.desk.runner.limit(driver.launch(spec)):
+                driver.desk.history.note_once(driver.name, "limits", shortfall)
         self._applied = spec
 
     async def _follow_config(self, spec: Spec) -> None:

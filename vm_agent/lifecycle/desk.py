@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vm_agent.releases.store import Releases
     from vm_agent.spec.model import AgentSettings, Spec
 
+_WATCHDOG_SECONDS = 15.0  # whoever hangs is killed also while there is no agent; every generation says that it lives
+
 
 class Desk:
     """Made once for an agent."""
@@ -68,6 +70,7 @@ class Desk:
             limits=spec.run.limits,
             start_timeout=spec.run.start_timeout,
             stop_timeout=spec.run.stop_timeout,
+            watchdog=_WATCHDOG_SECONDS,
         )
 
     def command(self, spec: Spec, release: Path) -> tuple[str, ...]:

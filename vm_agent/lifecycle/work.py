@@ -94,7 +94,7 @@ class Work:
         operation = driver.operation
         command = self._command(spec, operation.after)
         order = Order(command=command, cwd=self._cwd(spec), timeout=spec.upgrade.timeout, dry_run=True)
-        result = await driver.sidecar.upgrade(order, driver.audience.tell)
+        result = await driver.sidecar.upgrade(order, driver.audience.follow)
         if not result.get("ok"):
             return _failure(result), f"preflight of release {operation.after}: {result.get('message')}"
         driver.note("rehearsed", str(result.get("message") or ""), release=operation.after)
@@ -123,7 +123,7 @@ class Work:
             why=operation.why,
             bake=None if operation.back else judged,
         )
-        result = await driver.sidecar.upgrade(order, driver.audience.tell)
+        result = await driver.sidecar.upgrade(order, driver.audience.follow)
         if not result.get("ok") and not await self._moved_all_the_same(operation):
             return _failure(result), f"handover to release {operation.after}: {result.get('message')}"
         driver.serving = operation.after
@@ -217,7 +217,7 @@ class Work:
             status = await driver.sidecar.settled()
             if status is not None and await driver.sidecar.release(status) == operation.before:
                 break
-            result = await driver.sidecar.upgrade(order, driver.audience.tell)
+            result = await driver.sidecar.upgrade(order, driver.audience.follow)
             if result.get("ok"):
                 break
             # Busy: it takes itself back at this moment.
