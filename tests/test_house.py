@@ -14,6 +14,9 @@ import pytest
 
 import hotswap
 from hotswap.cli.main import main
+from hotswap.errors import HotswapError
+from vm_agent import errors as _errors  # noqa: F401  its part of the tree
+from vm_agent.cli.main import main as agent
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("hotswap", "proxy", "shm_metrics", "vm_agent")
@@ -189,3 +192,35 @@ def test_every_command_has_a_page() -> None:
     commands = main.list_commands(click.Context(main))
     assert {"run", "upgrade", "status"} <= set(commands)
     assert [command for command in commands if not (ROOT / "docs" / f"{command}.md").exists()] == []
+
+
+def test_every_command_of_the_agent_is_on_its_page() -> None:
+    page = anchors((ROOT / "docs" / "agent.md").read_text())
+    commands = agent.list_commands(click.Context(agent))
+    assert {"run", "upgrade", "status"} <= set(commands)
+    assert [command for command in commands if f"hotswap-agent-{command}" not in page] == []
+
+
+def test_every_option_of_the_agent_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "agent.md").read_text()
+    context = click.Context(agent)
+    commands = {name: agent.get_command(context, name) for name in agent.list_commands(context)}
+    missing = []
+    for name, command in commands.items():
+        assert command is not None
+        usage = next(line for line in page.splitlines() if line.startswith(f"    hotswap-agent {name} "))
+        for parameter in command.params:
+            longest = max(parameter.opts, key=len) if parameter.opts else ""
+            spelled = parameter.secondary_opts[-1] if parameter.secondary_opts else longest
+            if isinstance(parameter, click.Option) and spelled not in usage:
+                missing.append(f"{name} {spelled}")
+    assert missing == []
+
+
+def test_every_exit_code_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "exit-codes.md").read_text()
+    kinds: list[type[HotswapError]] = [HotswapError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    ours = [kind for kind in kinds if kind.__module__ in {"hotswap.errors", "vm_agent.errors"} and kind.exit_code > 1]
+    assert [kind.__name__ for kind in ours if f"| {kind.exit_code} | {kind.__name__} |" not in page] == []
