@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from hotswap.cli.output import print_json
+from hotswap.errors import UsageError
 from vm_agent.cli.following import follow, gone, settled
 from vm_agent.cli.options import Where, agent_option, json_option, settings_of, wait_option
 from vm_agent.cli.shows import Show, exit_code
@@ -70,9 +71,13 @@ def _is_file(word: str) -> bool:
 
 
 def _specs(client: AgentClient, where: Where) -> Path:
-    """The directory of specs, as the agent says; one that does not is asked for by its settings."""
+    """The directory of specs, as the agent says, else its settings. Raises `UsageError` if nobody says."""
     told = client.get("/status").get("specs")
-    return Path(told) if isinstance(told, str) and told else Path(settings_of(where.settings).specs)
+    if isinstance(told, str) and told:
+        return Path(told)
+    if where.socket is not None and where.settings is None:
+        raise UsageError("with --socket say by --settings which directory of specs it is, or copy the files there")
+    return Path(settings_of(where.settings).specs)
 
 
 def _put(files: list[Path], directory: Path) -> list[str]:
