@@ -215,7 +215,10 @@ class Work:
         )
         while failures < _WAYS_BACK:
             status = await driver.sidecar.settled()
-            if status is not None and await driver.sidecar.release(status) == operation.before:
+            if status is None:  # it died, and the release from before is being started; or `Event.LOST` comes
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            if await driver.sidecar.release(status) == operation.before:
                 break
             result = await driver.sidecar.upgrade(order, driver.audience.follow)
             if result.get("ok"):
