@@ -303,6 +303,7 @@ class HttpServer:
     async def _stream(self, client: _Client, stream: EventStream) -> None:
         news = asyncio.Event()
         stream.notify = news.set
+        watched = asyncio.ensure_future(_until_gone(client, stream, news))
         try:
             await self._write(client, response_head(200, "application/x-ndjson", None))
             while not stream.over:
@@ -316,10 +317,23 @@ class HttpServer:
                 await self._write(client, b"0\r\n\r\n")
         finally:
             stream.abandon()
+            watched.cancel()
+            await asyncio.wait({watched})  # whoever reads next is the only one
 
     async def _write(self, client: _Client, data: bytes) -> None:
         async with asyncio.timeout(WRITE_SECONDS):
             await client.wire.send(data)
+
+
+async def _until_gone(client: _Client, stream: EventStream, news: asyncio.Event) -> None:
+    """A watcher that hangs up gives its place away at once, and not with the next event, which may be hours away."""
+    try:
+        while await client.wire.recv(4096):
+            pass
+    except OSError:
+        pass
+    stream.abandon()
+    news.set()
 
 
 def _peer_uid(sock: socket.socket) -> int | None:

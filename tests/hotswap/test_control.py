@@ -393,3 +393,13 @@ def test_the_listening_descriptor_stays_the_callers(stage: Stage) -> None:
         listener.close()
 
     asyncio.run(run())
+
+
+def test_a_watcher_that_hangs_up_gives_its_place_away_before_the_next_event(serving: Serving, stage: Stage) -> None:
+    for _ in range(CLIENT_LIMIT):
+        sock = connected(serving.listener)
+        sock.sendall(b"POST /stream HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.close()
+    eventually(lambda: serving.server.clients == 0, within=PATIENCE, what="they are gone")
+    assert all(stream.broken for stream in stage.streams)
