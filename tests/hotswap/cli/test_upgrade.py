@@ -73,6 +73,7 @@ def test_the_order_says_everything(edge: FakeServer) -> None:
             "require_all": True,
             "rollback": False,
             "force": False,
+            "why": "",
             "bake": None,
         }
     ]
