@@ -64,8 +64,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reread)
         doors = Doors(self.settings, routes(self))
+
+        def hang_up() -> None:
+            self.reread()
+            doors.renew()
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         try:
             self.reread()
             self._files.start()
@@ -83,9 +88,9 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await doors.close()
             for driver in self.desk.drivers.values():
                 await driver.close()
+            await doors.close()
             await runner.close()
             os.close(lock)
         history.note("", "agent ended", "sidecars go on")

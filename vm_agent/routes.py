@@ -46,8 +46,9 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
         name = request.query.get("name", "")
         drivers = [daemon.driver(name)] if name else [daemon.desk.drivers[one] for one in sorted(daemon.desk.drivers)]
         sidecars = [await told(driver) for driver in drivers]
+        general = {"runner": daemon.desk.runner.kind, "specs": daemon.settings.specs}
         broken = [{"file": file, "error": str(error)} for file, error in sorted(daemon.broken.items())]
-        return Response.json({"runner": daemon.desk.runner.kind, "sidecars": sidecars, "broken_specs": broken})
+        return Response.json({**general, "sidecars": sidecars, "broken_specs": broken})
 
     async def get_history(request: Request) -> Response:
         limit = request.query.get("limit", "200")
@@ -72,6 +73,7 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
         if driver.spec is None:
             raise NotPossible(f"{order.name} has no spec")
         if order.release and order.release != driver.spec.release:
+            daemon.desk.releases.require(order.release)
             with_release(driver.spec, order.release)
             daemon.reread()
         stream = driver.watch() if order.watch else None

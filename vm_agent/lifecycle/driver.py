@@ -20,7 +20,7 @@ from hotswap.errors import AttemptFailed, HotswapError, RolledBack
 from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
-from vm_agent.errors import NotPossible
+from vm_agent.errors import NotPossible, StartFailed
 from vm_agent.lifecycle.audience import Audience
 from vm_agent.lifecycle.care import Care
 from vm_agent.lifecycle.desk import Desk
@@ -116,6 +116,8 @@ class Driver:
             return
         if self.memory.state not in RESTS:
             return
+        if self.audience.outcome is not None:
+            self._settle()  # of what is over; what comes next is somebody else's
         wanted = wish(self.spec, self.memory, self.serving, self._ordered, self.postponed, datetime.now().astimezone())
         if wanted.event is Event.OUTDATED and self.desk.upgrading(self.name):
             wanted = Wish(why=f"release {wanted.release} waits: {self.desk.upgrading(self.name)} is being upgraded")
@@ -129,6 +131,7 @@ class Driver:
     def _take(self, wanted: Wish) -> None:
         if wanted.event is Event.OUTDATED:
             self._ordered = None
+            self._faults = Faults.armed()
             self.memory.operation = Operation(
                 before=self.serving, after=wanted.release, why=wanted.why, began=time.time(), back=wanted.back
             )
@@ -207,7 +210,6 @@ class Driver:
             case Action.CANCEL:
                 self._cancel()
             case Action.BEGIN:
-                self._faults = Faults.armed()
                 assert operation is not None  # noqa: S101  for mypy
                 if not self._failures:
                     self.note("upgrading", why, before=operation.before, after=operation.after)
@@ -344,7 +346,8 @@ class Driver:
         elif wanted and not self.waits:
             code, message = 0, f"release {self.serving} serves" if self.serving else "nothing runs"
         else:
-            code, message = NotPossible.exit_code, self.waits or f"is {self.memory.state}"
+            kind = StartFailed if self.memory.state is State.WAITING else NotPossible
+            code, message = kind.exit_code, self.waits or f"is {self.memory.state}"
         return {
             "event": "result",
             "name": self.name,

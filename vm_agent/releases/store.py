@@ -22,7 +22,7 @@ from vm_agent.releases import manifest
 from vm_agent.releases.disk import refusal, remove, sync_directory
 from vm_agent.releases.install import LOCK, PROGRAM, REMOVING, install, require_program, sweep
 from vm_agent.releases.manifest import Release
-from vm_agent.releases.source import require_version
+from vm_agent.releases.source import find, require_version
 from vm_agent.spec.model import ReleaseSettings
 
 LINK = "current"
@@ -66,6 +66,11 @@ class Releases:
         """The release, if it is installed, and whole."""
         require_version(version)
         return manifest.read(self.directory / version)
+
+    def require(self, version: str) -> None:
+        """Raises `ReleaseError` unless this release is installed, or could be as far as one can see."""
+        if self.get(version) is None:
+            find(Path(self.settings.source), version)
 
     def verify(self, release: Release) -> list[str]:
         """What is not as it was installed, for people; empty: nothing. Reads every file, so call it in a thread."""
