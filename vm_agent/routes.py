@@ -133,4 +133,5 @@ async def told(driver: Driver) -> dict[str, Any]:
         "restarts": None if running is None else running.restarts,
         "held": [] if running is None else list(running.held),
         "health": driver.care.health_told(),
+        "timed": driver.care.timed,
     }

@@ -91,6 +91,12 @@ class Care:
         """For people and ``--json``."""
         return {"word": self._health.word, "text": self._health.text}
 
+    @property
+    def timed(self) -> int:
+        """Requests whose duration the next release will be held against."""
+        before = self._baseline.before
+        return 0 if before is None else before.timed.total
+
     # -- again and again --------------------------------------------------------------------------
 
     async def _look_after(self) -> None:
