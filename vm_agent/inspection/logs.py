@@ -1,5 +1,7 @@
 """What grows: access logs, what sidecars write to standard error, the journal, and the agent's own state.
 
+Releases count for the size of the state and not for its growth: they come at once, and old ones are removed.
+
 Which access logs there are tells ``GET /status``; paths are looked at as the sidecar sees them, since a unit may have
 a /tmp of its own. Between two patrols is how fast they grow.
 """
@@ -42,6 +44,8 @@ class Log:
     """Lines that were lost, since the generation began."""
     gone: bool = False
     """There is no such file, and somebody writes to it."""
+    steps: int = 0
+    """Of these bytes, those that come and go at once and so say nothing of growth."""
     limit: int = LARGE
     remedy: str = ""
 
@@ -73,7 +77,8 @@ def look_at_machine(state: Path, written: Iterable[Path], now: float) -> list[Lo
     """The state, the journal, and files that the agent has sidecars write to."""
     found = [Log(str(path), path.stat().st_size, _free(path), now) for path in written if path.exists()]
     keep = "lower `releases.keep`, and remove sidecars and releases that nobody needs"
-    found.append(Log(str(state), _below(state), _free(state), now, limit=LARGE_STATE, remedy=keep))
+    releases = _below(state / "releases")
+    found.append(Log(str(state), _below(state), _free(state), now, steps=releases, limit=LARGE_STATE, remedy=keep))
     vacuum = "journalctl --vacuum-size=1G now; SystemMaxUse= in journald.conf for good"
     there = [path for path in JOURNALS if path.is_dir()]
     return found + [
@@ -140,8 +145,9 @@ def judge(sidecar: str, found: Iterable[Log], before: Mapping[str, Log]) -> Iter
 def _volume(log: Log, past: Log | None) -> tuple[Severity | None, str]:
     told = f"{log.path} has {size(log.bytes)}"
     severity: Severity | None = "warning" if log.bytes >= log.limit else None
-    if past is not None and log.at - past.at >= _LEAST_SECONDS and log.bytes - past.bytes >= _LEAST_BYTES:
-        rate = (log.bytes - past.bytes) / (log.at - past.at)
+    more = 0 if past is None else (log.bytes - log.steps) - (past.bytes - past.steps)
+    if past is not None and log.at - past.at >= _LEAST_SECONDS and more >= _LEAST_BYTES:
+        rate = more / (log.at - past.at)
         left = log.free / rate
         if left < DAY:
             told += f" and grows by {size(rate * 3600)} an hour: its disk is full in {span(left)}"

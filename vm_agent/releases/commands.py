@@ -12,6 +12,7 @@ from vm_agent.errors import ReleaseError
 
 _KEPT = 16 << 10  # bytes of output
 _LINES = 12
+_ELSEWHERE = "subprocess-exited-with-error"  # pip, of a build whose output stands above it
 _PIECE = 1 << 16
 _PIECES = 32  # more than a pipe holds
 
@@ -137,6 +138,12 @@ class _Output:
 
     def text(self) -> str:
         return self._kept.decode(errors="replace")
+
+
+def complaint(output: str) -> str:
+    """What pip says went wrong, without all that went well before it; of what else it runs, the end of the output."""
+    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
+    return last_lines("\n".join(errors) if errors and _ELSEWHERE not in output else output)
 
 
 def last_lines(output: str) -> str:

@@ -60,7 +60,7 @@ async def install(releases: Path, version: str, program: str, settings: ReleaseS
                 if ready is None:
                     await _in_thread(lambda _: sweep(releases))
                     return await _Installation(releases, version, program, settings, lock).run()
-                require_program(ready.path, program, version)
+                require_program(ready.path, program, version, ready.origin)
                 return ready
     except TimeoutError:
         raise ReleaseError(
@@ -77,8 +77,11 @@ def sweep(releases: Path) -> None:
             remove(path)
 
 
-def require_program(directory: Path, program: str, version: str) -> None:
-    """Raise `ReleaseError` if the release has no such program: a path relative to its directory."""
+def require_program(directory: Path, program: str, version: str, origin: str) -> None:
+    """Raise `ReleaseError` if the release has no such program: a path relative to its directory.
+
+    `origin`: the wheel, sdist or directory that it was made of.
+    """
     pure = PurePosixPath(program)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         raise ReleaseError(f"the program {program!r} must be a path relative to the release, such as {PROGRAM}")
@@ -86,7 +89,9 @@ def require_program(directory: Path, program: str, version: str) -> None:
     if not path.is_file():
         there = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         has = f"{pure.parent} has {', '.join(there[:20])}" if there else f"there is nothing in {pure.parent}"
-        raise ReleaseError(f"release {version} has no {program}: {has}; correct `command:`, or the release")
+        raise ReleaseError(
+            f"release {version} has no {program}: {has} (it is {origin}); correct `command:`, or the release"
+        )
     if not os.access(path, os.X_OK):
         raise ReleaseError(f"{program} of release {version} cannot be executed: chmod +x it in the source directory")
 
@@ -113,7 +118,7 @@ class _Installation:
             self._faults.hit("release.staged")
             record = await (self._directory(staged) if staged.found.directory else self._environment(staged))
             self._faults.hit("release.unpacked")
-            require_program(self._target, self._program, self._version)
+            require_program(self._target, self._program, self._version, record.origin)
             if self._program == PROGRAM:
                 await self._ask_version()
             await _in_thread(lambda _: remove(self._stage))

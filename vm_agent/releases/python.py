@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vm_agent.releases.commands import Commands, last_lines
+from vm_agent.releases.commands import Commands, complaint, last_lines
 from vm_agent.releases.disk import full
 from vm_agent.releases.staging import Staged
 from vm_agent.spec.model import ReleaseSettings
@@ -127,7 +127,7 @@ class Pip:
                 )
             if not self._settings.index:
                 remedy += ", or set `releases.index` in agent.yaml"
-        return Failed(f"{what} (exit code {code}):\n{last_lines(output)}{remedy}")
+        return Failed(f"{what} (exit code {code}):\n{complaint(output)}{remedy}")
 
 
 _NOTHING = "No matching distribution found"

@@ -11,6 +11,8 @@ If there are several, the first of these is taken:
 3. the directory ``VERSION``
 4. the wheels and the sdist of one other distribution; of more than one, none: the order would be a guess
 5. a directory of another name
+
+Where there is ``hotswap`` of any version, files of other distributions are what it requires, and no releases.
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ def find(source: Path, version: str) -> Found:
     fitting = [entry for entry in there if _same(entry, version)]
     files = [entry for entry in fitting if entry.kind != "directory"]
     directories = {entry.file for entry in fitting if entry.kind == "directory"}
-    others = sorted({entry.name for entry in files} - {USUAL})
+    ours = any(entry.name == USUAL and entry.kind != "directory" for entry in there)
+    others = [] if ours else sorted({entry.name for entry in files} - {USUAL})
     if any(entry.name == USUAL for entry in files):
         return _of(files, USUAL, version)
     for name in (f"{USUAL}-{version}", version):
@@ -105,7 +108,8 @@ def find(source: Path, version: str) -> Found:
             f"release {version} is ambiguous: {source} has {', '.join(sorted(directories))}; "
             f"name the one that is meant {USUAL}-{version}"
         )
-    raise ReleaseError(_missing(source, version, there))
+    ignored = "".join(f"; {entry.file} is no {USUAL}, and does not count beside one" for entry in files)
+    raise ReleaseError(_missing(source, version, there) + ignored)
 
 
 def requirements(there: Iterable[Entry], found: Found) -> list[str]:

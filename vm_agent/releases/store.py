@@ -47,7 +47,7 @@ class Releases:
         require_version(version)
         ready = self.get(version)
         if ready is not None:
-            require_program(ready.path, program, version)
+            require_program(ready.path, program, version, ready.origin)
             return ready
         return await install(self.directory, version, program, self.settings, timeout=timeout)
 

@@ -10,8 +10,11 @@ SECONDS = 3.0
 BYTES = 64 * 1024
 LINES = 8
 
+_FORM = ("--output=cat", "--no-pager", "--quiet")
 _END = re.compile(r"Main process exited, code=(exited|killed|dumped), status=(\d+)")
 _EVERY_START = re.compile(r"(Starting|Failed to start) \S+ - ")
+_STARTED = re.compile(r"Started \S+ - ")
+_ANEW = "Scheduled restart job"
 
 
 async def failure(unit: str, since: float) -> tuple[str, str]:
@@ -22,7 +25,13 @@ async def failure(unit: str, since: float) -> tuple[str, str]:
     await _run("journalctl", "--sync")  # what was written just now is not there yet
     text = await _run(*_of(unit), f"--since=@{since:.6f}", "--lines=200")
     lines = first_attempt(text.splitlines())
-    return how(lines), "\n".join(f"    {line}" for line in lines[-LINES:])
+    return how(lines), "\n".join(f"    {line}" for line in own_words(unit, lines)[-LINES:])
+
+
+def own_words(unit: str, lines: list[str]) -> list[str]:
+    """What the program wrote; if that is nothing, what systemd says of it."""
+    own = [line for line in lines if not line.startswith(f"{unit}: ")]
+    return own or lines
 
 
 def how(lines: list[str]) -> str:
@@ -39,17 +48,30 @@ def how(lines: list[str]) -> str:
 
 def first_attempt(lines: list[str]) -> list[str]:
     """Those before systemd starts it again, without what it says of every start."""
-    again = next((at for at, line in enumerate(lines) if "Scheduled restart job" in line), len(lines))
+    again = next((at for at, line in enumerate(lines) if _ANEW in line), len(lines))
     return [line for line in lines[:again] if not _EVERY_START.match(line)]
 
 
 async def ending(unit: str) -> str:
-    """How the last main process ended, for people; ``died`` if the journal does not know."""
-    return how((await _run(*_of(unit), "--lines=200")).splitlines()) or "died"
+    """How the last main process ended that was started anew, for people; ``died`` if the journal does not know."""
+    own = ["journalctl", f"UNIT={unit}", "_PID=1", *_FORM]  # what systemd says, however much the program does
+    return how_last((await _run(*own, "--lines=200")).splitlines())
+
+
+def how_last(lines: list[str]) -> str:
+    """The same, of these lines. Of exit code 0 systemd says nothing: a life that ends without a word ended so.
+
+    A life goes from ``Started`` to the restart that was scheduled after it.
+    """
+    anew = [at for at, line in enumerate(lines) if _ANEW in line]
+    if not anew:
+        return how(lines) or "died"
+    began = max((at for at, line in enumerate(lines[: anew[-1]]) if _ANEW in line or _STARTED.match(line)), default=-1)
+    return how(lines[began + 1 : anew[-1]]) or ("exit code 0" if began >= 0 else "died")
 
 
 def _of(unit: str) -> list[str]:
-    return ["journalctl", "--unit", unit, "--output=cat", "--no-pager", "--quiet"]
+    return ["journalctl", "--unit", unit, *_FORM]
 
 
 async def _run(*argv: str) -> str:

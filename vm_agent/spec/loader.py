@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from hotswap.settings.kinds import FilePath
 from hotswap.settings.loader import build, read_file, read_text
 from hotswap.settings.problems import InvalidConfig, Problem, shown
 from vm_agent.errors import SpecError
@@ -135,6 +136,9 @@ def _text(file: Path, what: str) -> str:
 
 
 def _complete(section: Section, fields: dict[str, Any]) -> None:
-    """What is written in one key and kept in another."""
+    """What is written in one key and kept in another; paths without ``..``, which systemd takes in no directory."""
+    for name, written in fields.items():
+        if isinstance(written, str) and isinstance(section.kind(name), FilePath):
+            fields[name] = os.path.normpath(written)
     if section is LIMITS and isinstance(fields.get("memory"), float):
         fields["memory_share"] = fields.pop("memory")

@@ -31,6 +31,8 @@ def written(**changes: Any) -> Log:
         (written(free=600 * MB), written(bytes=1 * MB, at=990.0), None),  # too soon to say
         (written(free=0), written(bytes=10 * MB - 1000, at=900.0), None),  # hardly grows
         (written(bytes=1 * MB), written(bytes=10 * MB, at=900.0), None),  # rotated
+        (written(free=600 * MB, steps=9 * MB), written(bytes=1 * MB, at=900.0), None),  # a release was installed
+        (written(free=600 * MB), written(bytes=11 * MB, steps=10 * MB, at=900.0), "error"),  # one was removed
         (written(dropped=5), written(at=900.0), "warning"),
         (written(dropped=5), written(at=900.0, dropped=5), None),
         (written(dropped=2), written(at=900.0, dropped=5), None),  # another generation
@@ -80,6 +82,6 @@ def test_the_state_counts_with_all_that_is_in_it(tmp_path: Path) -> None:
     log = tmp_path / "edge.log"
     log.write_bytes(bytes(10))
     found = {one.path: one for one in look_at_machine(tmp_path / "state", [log, tmp_path / "none"], 1000.0)}
-    assert found[str(tmp_path / "state")].bytes >= 100_000
+    assert found[str(tmp_path / "state")].bytes >= found[str(tmp_path / "state")].steps >= 100_000
     assert found[str(log)].bytes == 10
     assert str(tmp_path / "none") not in found

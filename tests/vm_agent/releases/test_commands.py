@@ -10,7 +10,7 @@ import pytest
 from tests.kit.offspring import kill, run_state
 from tests.kit.waiting import eventually
 from vm_agent.errors import ReleaseError
-from vm_agent.releases.commands import Commands, environment, last_lines
+from vm_agent.releases.commands import Commands, complaint, environment, last_lines
 
 PATIENCE = 20.0
 
@@ -79,3 +79,14 @@ def test_what_gets_away_does_not_hold_up_the_installation(tmp_path: Path) -> Non
     finally:
         eventually(lambda: run_state(int(output)) not in "R-", within=PATIENCE, what="it sleeps")
         kill(int(output), signal.SIGKILL)
+
+
+def test_of_pip_its_complaint_is_told_alone() -> None:
+    went_well = "Processing ./candidates/hotswap-1.0.whl\nLooking in links: required\n"
+    missing = "ERROR: Could not find a version\nERROR: No matching distribution found for click\n"
+    assert complaint(f"{went_well}{missing}\n[notice] new") == (
+        "    ERROR: Could not find a version\n    ERROR: No matching distribution found for click"
+    )
+    built = "error: subprocess-exited-with-error\n  setup.py is wrong\nERROR: Failed building wheel\n"
+    assert "setup.py is wrong" in complaint(built)
+    assert complaint("Killed\n") == "    Killed"

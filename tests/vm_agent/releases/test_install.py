@@ -39,7 +39,7 @@ def test_an_installed_release_is_used_as_it_is(source: Path, store: Releases) ->
     release = install(store, "1.0")
     making.sums(source, {"hotswap-1.0/bin/hotswap": "0" * 64})  # would not be installed now
     assert install(store, "1.0") == release
-    with pytest.raises(ReleaseError, match=r"has no bin/other: bin has hotswap; correct `command:`"):
+    with pytest.raises(ReleaseError, match=r"has no bin/other: bin has hotswap \(it is hotswap-1\.0\); correct"):
         install(store, "1.0", "bin/other")
 
 

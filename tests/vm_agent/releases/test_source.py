@@ -21,7 +21,6 @@ def put(source: Path, *names: str) -> None:
     [
         (["hotswap-1.4.2-py3-none-any.whl"], ["hotswap-1.4.2-py3-none-any.whl"]),
         (["hotswap-1.4.2-1-cp311-cp311-linux_x86_64.whl"], ["hotswap-1.4.2-1-cp311-cp311-linux_x86_64.whl"]),
-        (["edge_proxy-1.4.2-py3-none-any.whl"], ["edge_proxy-1.4.2-py3-none-any.whl"]),
         (["hotswap-1.4.2.tar.gz"], ["hotswap-1.4.2.tar.gz"]),
         (["hotswap-1.4.2/"], ["hotswap-1.4.2"]),
         (["1.4.2/"], ["1.4.2"]),
@@ -29,7 +28,6 @@ def put(source: Path, *names: str) -> None:
         # the order
         (["hotswap-1.4.2/", "1.4.2/", "other-1.4.2-py3-none-any.whl"], ["hotswap-1.4.2"]),
         (["1.4.2/", "other-1.4.2-py3-none-any.whl", "more-1.4.2.tar.gz"], ["1.4.2"]),
-        (["other-1.4.2-py3-none-any.whl", "more-1.4.2/"], ["other-1.4.2-py3-none-any.whl"]),
         (
             ["1.4.2/", "hotswap-1.4.2/", "hotswap-1.4.2.tar.gz", "hotswap-1.4.2-py3-none-any.whl", "x-1.4.2.tar.gz"],
             ["hotswap-1.4.2-py3-none-any.whl", "hotswap-1.4.2.tar.gz"],
@@ -49,6 +47,12 @@ def test_a_release_is_found_and_the_order_is_the_documented_one(
     )
     release = find(source, "1.4.2")
     assert [*release.files, *([release.directory] if release.directory else [])] == found
+
+
+@pytest.mark.parametrize("names", [["edge_proxy-1.4.2-py3-none-any.whl"], ["edge_proxy-1.4.2.tar.gz", "more-1.4.2/"]])
+def test_another_distribution_is_a_release_where_there_is_none_of_ours(source: Path, names: list[str]) -> None:
+    put(source, *names, "edge_proxy-1.4.3.tar.gz", "11.4.2/", "click-8.1-py3-none-any.whl")
+    assert find(source, "1.4.2").files == (names[0],)
 
 
 def test_a_local_version_is_found_by_what_file_names_make_of_it(source: Path) -> None:
@@ -86,6 +90,15 @@ def test_an_empty_and_a_missing_directory_are_told_apart(source: Path) -> None:
         find(source, "1.4.2")
     with pytest.raises(ReleaseError, match=r"is not a directory.*releases\.source"):
         find(source / "nowhere", "1.4.2")
+
+
+def test_what_a_release_requires_is_no_release_of_ours(source: Path) -> None:
+    put(source, "hotswap-1.4.2-py3-none-any.whl", "jeepney-0.9.0-py3-none-any.whl")
+    ignored = r"jeepney-0\.9\.0-py3-none-any\.whl is no hotswap, and does not count beside one$"
+    with pytest.raises(ReleaseError, match=rf"^release 0\.9\.0 is missing: .* has 1\.4\.2 \(nearest.*; {ignored}"):
+        find(source, "0.9.0")
+    put(source, "edge-0.9.0/")
+    assert find(source, "0.9.0").directory == "edge-0.9.0"
 
 
 @pytest.mark.parametrize("names", [["a-1.0-py3-none-any.whl", "b-1.0.tar.gz"], ["a-1.0/", "b-1.0/"]])

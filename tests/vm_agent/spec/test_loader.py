@@ -68,6 +68,12 @@ def test_spec_with_everything_people_write_is_read_as_it_is_meant(write: Path) -
     )
 
 
+def test_path_that_leads_upwards_is_made_plain(write: Path) -> None:
+    """systemd takes no ``..`` in the directory that something is started in."""
+    loaded = load_spec(put(write, SHORT.replace("config: edge.yaml", "config: ../there/./edge.yaml")))
+    assert loaded.config == str(write.parent.parent / "there" / "edge.yaml")
+
+
 def test_the_example_says_the_same() -> None:
     example = load_spec_with_warnings(ROOT / "examples" / "sidecar.yaml")
     assert example.warnings == ()
