@@ -32,6 +32,7 @@ class Found:
     uid: int
     ready: bool
     """It answered, and serves."""
+    answered: bool = True
 
 
 async def find(runtime_dir: Path, name: str) -> Found | None:
@@ -68,7 +69,7 @@ def _find(runtime_dir: Path, name: str) -> Found | None:
         believed = status.get("pid", pid) == pid and (bool(status) or holds(pid, runtime_dir / name / "lock"))
         if not believed or select.select([pidfd], [], [], 0)[0]:
             return None
-        return Found(pid, uid, status.get("state") in {"serving", "handover"})
+        return Found(pid, uid, status.get("state") in {"serving", "handover"}, answered=bool(status))
     finally:
         os.close(pidfd)
 

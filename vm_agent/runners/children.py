@@ -16,7 +16,7 @@ import prctl
 from hotswap.errors import HotswapError
 from hotswap.log import fields
 from vm_agent.errors import StartFailed, UnknownSidecar
-from vm_agent.runners import adoption, living, processes
+from vm_agent.runners import adoption, living, processes, sessions
 from vm_agent.runners.base import Changed, Launch, Running
 from vm_agent.runners.cgroups import Own, memory_limit, nice_for, total_memory
 from vm_agent.runners.supervised import Supervised
@@ -73,20 +73,33 @@ class Children:
             log.warning("started without a limit", extra=fields(sidecar=launch.name, limit=text))
 
     async def adopt(self, launch: Launch) -> bool:
-        """See `Runner`. One that hangs is adopted as not ready. Raises `HotswapError` if its socket cannot be bound."""
+        """See `Runner`. Waits for one that starts; one that hangs is killed after the time for a start.
+
+        Raises `HotswapError` if its socket cannot be bound.
+        """
         if launch.name in self._sidecars:
             return True
         found = await adoption.find(launch.runtime_dir, launch.name)
-        if found is None:
+        if found is None and not sessions.recall(sessions.record(launch.runtime_dir, launch.name)):
             return False
-        sidecar = Supervised(launch, self._own, self._changed, found.uid)
-        try:
-            sidecar.adopt(found.pid, ready=found.ready)
-        except ProcessLookupError:
-            sidecar.let_go()
-            return False
+        sidecar = Supervised(launch, self._own, self._changed, None if found is None else found.uid)
+        if found is None:  # READY=1 comes to us from here on; it may have come to nobody just before
+            found = await adoption.find(launch.runtime_dir, launch.name)
         self._sidecars[launch.name] = sidecar
-        if found.ready and not await adoption.announce(launch.runtime_dir, launch.name):
+        try:
+            if found is not None:
+                sidecar.adopt(found.pid, ready=found.ready, patience=0.0 if found.answered else launch.start_timeout)
+            elif not await sidecar.await_start():
+                if self._sidecars.pop(launch.name, None) is sidecar:
+                    sidecar.let_go()
+                return False
+        except BaseException as error:
+            sidecar.let_go()
+            self._sidecars.pop(launch.name, None)
+            if isinstance(error, ProcessLookupError):
+                return False
+            raise
+        if not await adoption.announce(launch.runtime_dir, launch.name) and sidecar.look().ready:
             log.warning("adopted without its listeners: a crash refuses clients", extra=fields(sidecar=launch.name))
         return True
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-_FIELD_SESSION, _FIELD_SOURCE, _FIELD_STATE = 3, 1, 0  # after the name, proc_pid_stat(5)
+_FIELD_BEGAN, _FIELD_SESSION, _FIELD_SOURCE, _FIELD_STATE = 19, 3, 1, 0  # after the name, proc_pid_stat(5)
+_TICKS = os.sysconf("SC_CLK_TCK")
 _ANCESTORS = 64  # to look at
 UNKNOWN_END = "ended, and told somebody else how"
 
@@ -28,6 +29,8 @@ class Stat:
     source: int
     """Who gets to know how it ends."""
     session: int
+    began: float
+    """Seconds after the boot."""
 
 
 def stat_of(pid: int) -> Stat | None:
@@ -38,16 +41,17 @@ def stat_of(pid: int) -> Stat | None:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Stat(fields[_FIELD_STATE].decode(), int(fields[_FIELD_SOURCE]), int(fields[_FIELD_SESSION]))
+    state, source, session = fields[_FIELD_STATE].decode(), int(fields[_FIELD_SOURCE]), int(fields[_FIELD_SESSION])
+    return Stat(state, source, session, int(fields[_FIELD_BEGAN]) / _TICKS)
 
 
-def belongs(pid: int, sessions: Collection[int]) -> bool:
-    """Whether a process, or one that it descends from, is in one of these sessions."""
+def belongs(pid: int, sessions: Collection[int], pids: Collection[int] = ()) -> bool:
+    """Whether a process, or one that it descends from, is in one of these sessions, or one of these."""
     for _ in range(_ANCESTORS):
         stat = stat_of(pid)
         if stat is None:
             return False
-        if stat.session in sessions:
+        if stat.session in sessions or pid in pids:
             return True
         pid = stat.source
     return False

@@ -21,7 +21,7 @@ from pathlib import Path
 from hotswap.errors import HotswapError
 from hotswap.log import Once, fields
 from vm_agent.errors import StartFailed
-from vm_agent.runners import plan
+from vm_agent.runners import plan, sessions
 from vm_agent.runners.backoff import Backoff
 from vm_agent.runners.base import Launch, Running
 from vm_agent.runners.cgroups import Group, Own, total_memory
@@ -58,6 +58,7 @@ class Supervised:
         agents = plan.agents_directory(launch)
         self._output = Output(launch.log or agents / f"{launch.name}.log")
         self._socket = NotifySocket(agents / f"{launch.name}.notify", self._uid)
+        self._record = sessions.record(launch.runtime_dir, launch.name)
         self._loop.add_reader(self._socket.fileno(), self._notified)
         self.group = Group(launch.name, launch.runtime_dir, own)
         self.missed: list[str] = []
@@ -71,7 +72,7 @@ class Supervised:
         self._ready = False
         self._restarts = 0
         self._ending = self._status = ""
-        self._stopped = False
+        self._stopped = self._closed = False
         self._first: asyncio.Future[None] = self._loop.create_future()
         self._deaths = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None  # the end of a start, or of a rest
@@ -90,16 +91,47 @@ class Supervised:
                 raise StartFailed(f"{self.launch.name} was stopped before it was ready") from None
             raise
 
-    def adopt(self, pid: int, *, ready: bool) -> None:
-        """Look after a process that runs. Raises `ProcessLookupError`."""
-        self.sessions.add(os.getsid(pid))
+    def adopt(self, pid: int, *, ready: bool, patience: float = 0.0) -> None:
+        """Look after a process that runs. It is killed if it is not ready after `patience` seconds; 0: that may be.
+
+        Raises `ProcessLookupError`.
+        """
         self._main = Watched(pid, self._died)
+        # Of a session that is not written down only this process is ours: a shell may be in it, and its jobs.
+        self.sessions |= sessions.recall(self._record)
         self._first.set_result(None)
         self.missed = self.group.apply(self.launch.limits, total_memory())
         self.phase = Phase.RUNNING
         self._ready = ready
         if ready:
             self._watchdog.begin()
+        elif patience:
+            self._timer = self._loop.call_later(patience, self._late)
+
+    async def await_start(self) -> bool:
+        """Look after a process that an agent before this one has just started, and return once it is ready.
+
+        False: there is none, or it ended, or had to be ended since it was not ready in time.
+        """
+        recalled = sessions.recall(self._record)
+        found = sessions.starting(recalled, self.launch.start_timeout)
+        if found is None:
+            return False
+        pid, left = found
+        try:
+            self._main = Watched(pid, self._died)
+        except ProcessLookupError:
+            return False
+        self.sessions |= recalled
+        self.missed = self.group.apply(self.launch.limits, total_memory())
+        self._timer = self._loop.call_later(left, self._late)
+        try:
+            await self._first
+        except StartFailed as failure:
+            log.error("%s", failure)  # noqa: TRY400  the text says it all
+            await kill_all(self.members, KILL_SECONDS)
+            return False
+        return True
 
     def look(self) -> Running:
         """What runs now."""
@@ -120,7 +152,7 @@ class Supervised:
 
     def members(self) -> set[int]:
         """All its processes, as far as they can be known: its sessions, and its group."""
-        return ({*in_sessions(self.sessions)} | self.group.members()) - {os.getpid()}
+        return ({*in_sessions(self.sessions)} | self.group.members() | self.watched()) - {os.getpid()}
 
     def kill(self) -> None:
         """SIGKILL the main process."""
@@ -150,12 +182,17 @@ class Supervised:
             log.error("these do not die", extra=fields(sidecar=self.launch.name, pids=sorted(left)))
         self._close()
         self._socket.remove()
+        self._record.unlink(missing_ok=True)
 
     def let_go(self) -> None:
         """Look after it no more; it runs on."""
         self._close()
 
     def _close(self) -> None:
+        """Once: a stop may come to the end of a start that failed by it."""
+        if self._closed:
+            return
+        self._closed = True
         self._cancel_timers()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
@@ -193,6 +230,10 @@ class Supervised:
             self._output,
         )
         self.sessions.add(pid)
+        try:
+            sessions.remember(self._record, self.sessions)
+        except OSError as error:  # the agent after this one does not know then that it was ours
+            log.warning("not written down", extra=fields(sidecar=launch.name, file=str(error.filename)))
         self._main = Watched(pid, self._died)
         self._timer = self._loop.call_later(launch.start_timeout, self._late)
 
@@ -287,7 +328,7 @@ class Supervised:
     def _believes(self, letter: Letter) -> bool:
         """Its own processes only. One that is gone already is known by its user: the socket lets in nobody else."""
         known = letter.uid in {self._uid, 0} and (
-            not Path(f"/proc/{letter.pid}").exists() or belongs(letter.pid, self.sessions)
+            not Path(f"/proc/{letter.pid}").exists() or belongs(letter.pid, self.sessions, self.watched())
         )
         if not known and self._strangers.first((letter.pid, letter.uid)):
             who = {"pid": letter.pid, "uid": letter.uid}
@@ -330,7 +371,7 @@ class Supervised:
         """Another process is the main one."""
         if self._main is not None and self._main.pid == pid:
             return
-        if not belongs(pid, self.sessions):
+        if not belongs(pid, self.sessions, self.watched()):
             log.warning("MAINPID is none of its own", extra=fields(sidecar=self.launch.name, pid=pid))
             return
         watched = self._former.pop(pid, None)
@@ -339,7 +380,8 @@ class Supervised:
                 watched = Watched(pid, self._died)
             except ProcessLookupError:
                 return  # dead again; the one before is still the main one
-            self.sessions.add(os.getsid(pid))
+            if belongs(session := os.getsid(pid), self.sessions, self.watched()):
+                self.sessions.add(session)
         if self._main is not None:
             self._former[self._main.pid] = self._main
         self._main = watched
@@ -347,6 +389,7 @@ class Supervised:
             self._cancel_timers()  # one that was there before goes on with it
             self.phase = Phase.RUNNING
             self._ready = True
+            self._watchdog.begin()
         self._changed(self.launch.name)
 
     def _hangs(self) -> None:

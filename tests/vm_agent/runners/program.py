@@ -64,7 +64,9 @@ class Program:
                 if words:
                     file.write(f"{self.answer(words[0], words[1:])}\n")
         self.sock.close()
-        signal.pause()
+        signal.signal(signal.SIGUSR2, lambda *_: notify(f"MAINPID={os.getpid()}"))
+        while True:
+            signal.pause()
 
     def answer(self, order: str, words: list[str]) -> object:
         match order:

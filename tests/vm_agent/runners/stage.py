@@ -65,6 +65,13 @@ class Stage:
             await writer.wait_closed()
         return answer.decode().strip()
 
+    async def served(self) -> bool:
+        """Whether the sidecar accepts connections."""
+        try:
+            return bool(await self.ask("pid"))
+        except ConnectionRefusedError:
+            return False
+
 
 @asynccontextmanager
 async def opened(changed: Changed = lambda _name: None) -> AsyncIterator[Children]:

@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,8 +18,10 @@ from tests.hotswap.echo import Client, Echo
 from tests.kit.companion import ROOT, Companion
 from tests.kit.offspring import VARIABLE, Offspring, kill, run_state, wait_for_end
 from tests.vm_agent.runners.agent import Started, Wanted
-from tests.vm_agent.runners.stage import PATIENCE, look, opened, until
+from tests.vm_agent.runners.stage import PATIENCE, Stage, look, opened, until
+from vm_agent.errors import StartFailed
 from vm_agent.runners import adoption
+from vm_agent.runners.processes import stat_of
 
 
 @pytest.fixture
@@ -105,6 +109,100 @@ def test_one_that_hangs_is_adopted_and_can_be_killed(echo: Echo, monkeypatch: py
 
             await until(replaced, "another one is ready in its place")
             await runner.stop("echo", 5.0)
+
+    asyncio.run(scene())
+
+
+def test_one_that_hangs_is_given_the_time_of_a_start(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks after the health of what is not ready."""
+    monkeypatch.setattr(adoption, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(adoption, "ANNOUNCE_SECONDS", 0.2)
+
+    async def scene() -> None:
+        pid = orphan(echo)
+        echo.stop(pid)
+        async with opened() as runner:
+            assert await runner.adopt(replace(wanted(echo).launch(), start_timeout=0.5))
+
+            async def died() -> bool:
+                return (await look(runner, "echo")).restarts > 0
+
+            await until(died, "it was killed")
+            await runner.stop("echo", 5.0)
+
+    asyncio.run(scene())
+
+
+def test_of_one_that_was_started_by_hand_nothing_else_in_its_session_is_ended(echo: Echo) -> None:
+    """A shell, and the jobs beside it."""
+
+    async def scene() -> None:
+        shell = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", 'sleep 600 >/dev/null & echo $!; exec "$@"', "sh"),
+            *(sys.executable, *echo.command()[1:]),
+            env={**echo.offspring.environment, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert shell.stdout is not None
+        pid, job = shell.pid, int(await shell.stdout.readline())
+        async with opened() as runner:
+
+            async def adopted() -> bool:
+                return await runner.adopt(wanted(echo).launch())
+
+            await until(adopted, "it was adopted")
+            assert os.getsid(pid) == os.getsid(job)
+            await runner.stop("echo", 5.0)
+            assert run_state(pid) in "Z-"
+        assert run_state(job) == "S"
+
+    asyncio.run(scene())
+
+
+def test_one_that_starts_is_waited_for_by_the_next_agent(stage: Stage) -> None:
+    async def scene() -> None:
+        launch = stage.launch("silent")
+        async with stage.children() as runner:
+            starting = asyncio.ensure_future(runner.start(launch))
+            await until(stage.served, "it serves, and did not say so")
+            pid = int(await stage.ask("pid"))
+        with pytest.raises(StartFailed):
+            await starting
+        async with stage.children() as runner:
+            adopting = asyncio.ensure_future(runner.adopt(launch))
+
+            async def there() -> bool:
+                return await runner.look("edge") is not None
+
+            await until(there, "it is found")
+            assert not (await look(runner)).ready
+            await stage.ask("notify", "READY=1")
+            assert await adopting
+            assert ((await look(runner)).pid, (await look(runner)).ready) == (pid, True)
+            await runner.stop("edge", 5.0)
+        assert stage.offspring.living() == []
+
+    asyncio.run(scene())
+
+
+def test_one_that_is_not_ready_in_time_for_the_next_agent_either_is_ended(stage: Stage) -> None:
+    async def scene() -> None:
+        launch = stage.launch("silent")
+        async with stage.children() as runner:
+            starting = asyncio.ensure_future(runner.start(launch))
+            await until(stage.served, "it serves, and did not say so")
+            pid = int(await stage.ask("pid"))
+        with pytest.raises(StartFailed):
+            await starting
+        stat = stat_of(pid)
+        assert stat is not None
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - stat.began
+        async with stage.children() as runner:
+            assert not await runner.adopt(replace(launch, start_timeout=age + 1.0))
+            assert await runner.look("edge") is None
+        assert stage.offspring.living() == []
 
     asyncio.run(scene())
 

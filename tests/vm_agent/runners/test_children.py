@@ -182,6 +182,59 @@ def test_stop_waits_for_the_drain_and_then_kills_whatever_is_left(stage: Stage) 
     asyncio.run(scene())
 
 
+def test_a_stop_in_the_middle_of_a_start_ends_both(stage: Stage) -> None:
+    async def scene() -> None:
+        async with stage.children() as runner:
+            starting = asyncio.ensure_future(runner.start(stage.launch("silent")))
+            await until(stage.served, "it serves, and did not say so")
+            await runner.stop("edge", 5.0)
+            with pytest.raises(StartFailed):
+                await starting
+            assert await runner.look("edge") is None
+        assert stage.offspring.living() == []
+
+    asyncio.run(scene())
+
+
+def test_one_that_goes_on_after_the_death_of_its_successor_is_watched(stage: Stage) -> None:
+    """As any main process: it has to give signs of life."""
+
+    async def scene() -> None:
+        async with stage.children() as runner:
+            await runner.start(stage.launch("frail"))
+            first = int(await stage.ask("pid"))
+            second = int(await stage.ask("upgrade"))
+
+            async def moved() -> bool:
+                return (await look(runner)).pid == second
+
+            await until(moved, "the successor is the main process")
+            die(second)
+
+            async def resting() -> bool:
+                running = await look(runner)
+                return running.restarts >= 3 and running.pid == 0
+
+            await until(resting, "it rests")
+            await runner.limit(stage.launch("frail", watchdog=0.2))
+            restarts = (await look(runner)).restarts
+
+            async def rests_again() -> bool:
+                running = await look(runner)
+                return running.restarts > restarts and running.pid == 0
+
+            await until(rests_again, "another one was started with a watchdog")
+            kill(first, signal.SIGUSR2)
+
+            async def ended() -> bool:
+                return run_state(first) in "Z-"
+
+            await until(ended, "it was killed for want of a sign of life")
+            await runner.stop("edge", 5.0)
+
+    asyncio.run(scene())
+
+
 def test_orphans_of_a_sidecar_are_waited_for_and_those_of_others_are_not(stage: Stage) -> None:
     async def scene() -> None:
         async with stage.children() as runner:
