@@ -18,6 +18,7 @@ import msgspec
 from hotswap.control import Request, Response, Route
 from hotswap.http import EventStream
 from vm_agent.errors import NotPossible, SpecError
+from vm_agent.lifecycle.care import seen
 from vm_agent.lifecycle.states import State
 from vm_agent.lifecycle.wishes import Ordered
 from vm_agent.spec.edit import with_release
@@ -25,6 +26,7 @@ from vm_agent.spec.edit import with_release
 if TYPE_CHECKING:
     from vm_agent.daemon import Daemon
     from vm_agent.lifecycle.driver import Driver
+    from vm_agent.runners.base import Running
 
 READS = frozenset({"/status", "/history", "/inspect"})
 """What changes nothing."""
@@ -45,7 +47,8 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
     async def get_status(request: Request) -> Response:
         name = request.query.get("name", "")
         drivers = [daemon.driver(name)] if name else [daemon.desk.drivers[one] for one in sorted(daemon.desk.drivers)]
-        sidecars = [await told(driver) for driver in drivers]
+        found = await seen(drivers)
+        sidecars = [told(driver, *one) for driver, one in zip(drivers, found, strict=True)]
         general = {"runner": daemon.desk.runner.kind, "specs": daemon.settings.specs}
         broken = [{"file": file, "error": str(error)} for file, error in sorted(daemon.broken.items())]
         return Response.json({**general, "sidecars": sidecars, "broken_specs": broken})
@@ -60,7 +63,7 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
 
     async def post_apply(request: Request) -> Response | EventStream:
         order = request.json(Order)
-        broken = daemon.reread()
+        broken = daemon.reread(sure=True)
         if broken:
             raise SpecError("\n".join(str(error) for error in broken.values()))
         if order.name and order.watch:
@@ -72,6 +75,11 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
         driver = daemon.driver(order.name)
         if driver.spec is None:
             raise NotPossible(f"{order.name} has no spec")
+        operation, wanted = driver.memory.operation, order.release or driver.spec.release
+        if operation is not None and operation.after != wanted:
+            raise NotPossible(
+                f"{order.name} is {driver.memory.state} with release {operation.after}: repeat this after it"
+            )
         if order.release and order.release != driver.spec.release:
             daemon.desk.releases.require(order.release)
             with_release(driver.spec, order.release)
@@ -114,10 +122,9 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
     }
 
 
-async def told(driver: Driver) -> dict[str, Any]:
-    """What the agent knows of one sidecar."""
+def told(driver: Driver, running: Running | None, trouble: str) -> dict[str, Any]:
+    """What the agent knows of one sidecar. `trouble`: why it is not known what runs."""
     memory, spec = driver.memory, driver.spec
-    running = await driver.desk.runner.look(driver.name)
     return {
         "name": driver.name,
         "state": memory.state,
@@ -126,12 +133,13 @@ async def told(driver: Driver) -> dict[str, Any]:
         "wanted": None if spec is None else spec.release,
         "previous": memory.previous or None,
         "paused": memory.paused,
-        "waits": driver.waits or None,
+        "waits": driver.waits or trouble or None,
         "condemned": memory.condemned,
         "operation": memory.operation,
         "pid": None if running is None else running.pid,
         "restarts": None if running is None else running.restarts,
         "held": [] if running is None else list(running.held),
+        "kept": 0 if running is None else running.kept,
         "health": driver.care.health_told(),
         "timed": driver.care.timed,
     }

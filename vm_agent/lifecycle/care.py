@@ -11,12 +11,13 @@ import contextlib
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.errors import HotswapError, NotRunning
+from hotswap.errors import HotswapError
 from hotswap.log import fields
 from shm_metrics import MetricsError
 from shm_metrics.names import segment_name
@@ -37,9 +38,11 @@ log = logging.getLogger("vm_agent")
 
 _SAMPLE_SECONDS = 5.0
 _MINUTE = 60.0
+_DIES_SECONDS = 10.0
 _DEATHS_A_MINUTE = 5  # that stand in the history one by one
 _INTERCEPT_SECONDS = 60.0  # rules that somebody flushed are put back
 _CONFIG_LIMIT = 1 << 20  # bytes
+_SEEN_SECONDS = 5.0
 
 
 class Care:
@@ -51,6 +54,8 @@ class Care:
         self._soon = asyncio.Event()
         self._health = Health()
         self._restarts = -1
+        self._unready = 0.0
+        """Since when it starts, on the monotonic clock; 0: it serves."""
         self._pid = 0
         self._deaths: list[float] = []
         self._baseline = judge.Baseline()
@@ -123,10 +128,13 @@ class Care:
             return
         if not running.ready:  # it starts, and the runner knows how long it may
             self._health = Health()
+            await self._give_up(spec)
             return
+        self._unready = 0.0
         if not soon:
             await self._check_health(spec)
         if driver.memory.state is State.SERVING:
+            await self._mend_link(running)
             await self._apply(spec, running)
             await self._follow_config(spec)
             await self._sample()
@@ -147,12 +155,37 @@ class Care:
             self._health = Health()
         self._restarts = running.restarts
         if running.pid != self._pid and driver.memory.state is State.SERVING:
-            with contextlib.suppress(NotRunning):  # not yet: it was started just now
+            with contextlib.suppress(HotswapError):  # it was started just now, or it hangs: health checks tell
                 status = await driver.sidecar.status()
                 if status.get("state") == "serving":
                     self._pid = running.pid
                     driver.serving = await driver.sidecar.release(status)
                     driver.consider()
+
+    async def _give_up(self, spec: Spec) -> None:
+        """A release that does nothing but die keeps no other one out: nobody is there to hand anything over."""
+        driver, now = self._driver, time.monotonic()
+        current = driver.desk.releases.current(driver.name) or ""
+        self._unready = self._unready or now
+        if driver.memory.state is not State.SERVING or now - self._unready < max(spec.run.start_timeout, _DIES_SECONDS):
+            return
+        if not driver.replaceable(spec, current):
+            return
+        self._unready = 0.0
+        driver.note("given up", f"release {current} does not come back, and {spec.release} is wanted")
+        await driver.desk.runner.stop(driver.name, 0.0)
+        driver.happened(Event.LOST, f"release {current} did not come back")
+
+    async def _mend_link(self, running: Running) -> None:
+        """What serves is what a crash brings back: also where somebody removed the link, or upgraded by hand."""
+        driver = self._driver
+        serving, bad = driver.serving, driver.memory.condemned
+        if not serving or running.pid != self._pid or (bad is not None and bad.release == serving):
+            return
+        releases = driver.desk.releases
+        if releases.current(driver.name) != serving and releases.get(serving) is not None:
+            releases.point(driver.name, serving)
+            driver.note("link mended", f"it leads to release {serving}, which serves")
 
     async def _check_health(self, spec: Spec) -> None:
         driver, health = self._driver, spec.health
@@ -239,6 +272,22 @@ class Care:
         running = await self._driver.desk.runner.look(self._driver.name)
         deaths = 0 if running is None else max(running.restarts - operation.restarts, 0)
         return bake.judge(await self.vitals(), deaths, self._health, now)
+
+
+async def seen(drivers: Sequence[Driver]) -> list[tuple[Running | None, str]]:
+    """What runs of each, or why that is not known: a bus that does not answer keeps nobody from looking at the rest."""
+
+    async def look(driver: Driver) -> tuple[Running | None, str]:
+        runner = driver.desk.runner
+        try:
+            async with asyncio.timeout(_SEEN_SECONDS):
+                return await runner.look(driver.name), ""
+        except TimeoutError:
+            return None, f"what runs is not known: no answer of {runner.kind} within {_SEEN_SECONDS:g} s"
+        except HotswapError as error:
+            return None, f"what runs is not known: {error}"
+
+    return await asyncio.gather(*(look(driver) for driver in drivers))
 
 
 def _digest(file: str) -> str:

@@ -37,7 +37,7 @@ class Desk:
 
     def rested(self, name: str) -> None:
         """An upgrade may be over: it is the next one's turn."""
-        for other, driver in self.drivers.items():
+        for other, driver in list(self.drivers.items()):
             if other != name and driver.waits:
                 driver.consider()
 

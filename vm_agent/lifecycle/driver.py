@@ -16,18 +16,19 @@ from typing import Any
 
 import msgspec
 
-from hotswap.errors import AttemptFailed, HotswapError, RolledBack
+from hotswap.errors import AttemptFailed, HotswapError
 from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
 from vm_agent.errors import NotPossible, StartFailed
+from vm_agent.lifecycle import endings
 from vm_agent.lifecycle.audience import Audience
 from vm_agent.lifecycle.care import Care
 from vm_agent.lifecycle.desk import Desk
-from vm_agent.lifecycle.memory import Condemned, Memory, Operation
+from vm_agent.lifecycle.memory import Memory, Operation
 from vm_agent.lifecycle.sidecar import Sidecar
 from vm_agent.lifecycle.states import RESTS, UPGRADING, WORK, Action, Event, Found, State, resume, step
-from vm_agent.lifecycle.wishes import Ordered, Wish, digest, wish
+from vm_agent.lifecycle.wishes import Ordered, Wish, wish
 from vm_agent.lifecycle.work import Work
 from vm_agent.runners.base import Launch
 from vm_agent.spec.model import Spec
@@ -36,7 +37,9 @@ log = logging.getLogger("vm_agent")
 
 _FIRST_RETRY_SECONDS = 1.0
 _LAST_RETRY_SECONDS = 60.0
-_INTERRUPTIBLE = frozenset({State.FETCHING, State.PREPARING, State.BAKING})
+_ASK_SECONDS = 1.0
+_INTERRUPTIBLE = frozenset({State.FETCHING, State.PREPARING, State.BAKING, State.RETURNING})
+_HARMLESS = frozenset({Action.REHEARSE, Action.HAND_OVER})  # what they raise, they raise before anything was ordered
 
 
 class Driver:
@@ -59,6 +62,8 @@ class Driver:
         self.condemnation = ""
         """Why what bakes is being taken back."""
         self.resumed = False
+        self.unwritten = ""
+        """Why what is remembered could not be written down."""
         self.sidecar = Sidecar(name, Path(desk.settings.runtime_dir), desk.releases.directory, desk.releases.link(name))
         self.care = Care(self)
         self.audience = Audience(name)
@@ -95,6 +100,10 @@ class Driver:
 
     def take_back(self, why: str) -> None:
         """By hand, in the bake. Raises `NotPossible`."""
+        if not self.resumed:
+            raise NotPossible(
+                f"{self.name} is not known yet: the agent began just now, and it does not answer; repeat this"
+            )
         if self.memory.state is not State.BAKING:
             raise NotPossible(f"{self.name} is {self.memory.state}: there is nothing to take back")
         self._cancel()
@@ -148,9 +157,12 @@ class Driver:
                 break
             except HotswapError as error:
                 self.desk.history.note_once(self.name, "does not answer", str(error))
-                await asyncio.sleep(1.0)
+            except Exception as error:
+                log.exception("looking for it failed", extra=fields(sidecar=self.name))
+                self.desk.history.note_once(self.name, "does not answer", f"{type(error).__name__}: {error}")
+            await asyncio.sleep(_ASK_SECONDS)
         before = self.memory.state
-        state, actions = resume(before, found)
+        state, actions = resume(before, found, wanted=self.spec is not None)
         self.resumed = True
         if before is not State.ABSENT or found is not Found.NOTHING:
             self.note("adopted" if found is not Found.NOTHING else "found dead", f"was {before}", release=self.serving)
@@ -161,7 +173,8 @@ class Driver:
         self.consider()
 
     async def _found(self) -> Found:
-        launch = None if self.spec is None else self.launch(self.spec)
+        spec = self.spec or self.memory.spec  # what is not wanted any more is stopped by who looks after it
+        launch = None if spec is None else self.launch(spec)
         running = launch is not None and await self.desk.runner.adopt(launch)
         status = await self.sidecar.settled()
         if status is None:
@@ -190,7 +203,7 @@ class Driver:
         self.memory.state = state
         for action in actions:
             if action not in WORK:
-                self._carry_out(action, why, came_from)
+                self._surely(action, why, came_from)
         self.remember()
         self._faults.hit(f"agent.{state}.after")
         self.audience.tell({"event": "state", "state": state, "why": why})
@@ -204,6 +217,13 @@ class Driver:
             asyncio.get_running_loop().call_soon(self.consider)
             self.desk.rested(self.name)
 
+    def _surely(self, action: Action, why: str, came_from: State) -> None:
+        """A step is taken whole, whatever fails of it: half of one is no state."""
+        try:
+            self._carry_out(action, why, came_from)
+        except Exception:
+            log.exception("a part of a step failed", extra=fields(sidecar=self.name, action=action))
+
     def _carry_out(self, action: Action, why: str, came_from: State) -> None:
         operation = self.memory.operation
         match action:
@@ -214,44 +234,21 @@ class Driver:
                 if not self._failures:
                     self.note("upgrading", why, before=operation.before, after=operation.after)
             case Action.KEEP:
-                self._keep(why)
+                endings.keep(self, why)
             case Action.CONDEMN:
-                self._condemn(why, came_from)
+                endings.condemn(self, why, came_from)
             case Action.POSTPONE:
                 self._postpone(why)
             case Action.UNDO:
-                self.memory.operation = None
-                self.note("undone", why)
+                endings.undo(self, why)
             case Action.WAIT:
                 self._wait(why)
             case Action.LOOK_AFTER:
                 if not self.postponed:
                     self._failures = 0
+                if self.serving and self.serving == self.desk.releases.current(self.name):
+                    self.memory.proven = self.serving
                 self.care.begin()
-
-    def _keep(self, why: str) -> None:
-        operation = self.memory.operation
-        if operation is None:
-            return
-        self.desk.releases.point(self.name, operation.after)
-        self.memory.operation = None
-        self.memory.previous = "" if operation.back else operation.before
-        left = Condemned(operation.before, "" if self.spec is None else digest(self.spec), operation.why)
-        self.memory.condemned = left if operation.back else None
-        self.serving = operation.after
-        self.audience.outcome = (0, f"release {operation.after} serves")
-        self.note("went back" if operation.back else "kept", why, before=operation.before, after=operation.after)
-        self.desk.prune()
-
-    def _condemn(self, why: str, came_from: State) -> None:
-        operation = self.memory.operation
-        if operation is None:
-            return
-        self.memory.operation = None
-        self.memory.condemned = Condemned(operation.after, "" if self.spec is None else digest(self.spec), why)
-        owned = came_from in {State.BAKING, State.RETURNING}
-        self.audience.outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
-        self.note("taken back" if owned else "failed", why, before=operation.before, after=operation.after)
 
     def _later(self) -> float:
         self._failures += 1
@@ -293,7 +290,7 @@ class Driver:
         except asyncio.CancelledError:
             return
         except HotswapError as error:
-            event, why = Event.FAILED, str(error)
+            event, why = Event.HINDERED if action in _HARMLESS else Event.FAILED, str(error)
         except Exception as error:
             log.exception("work failed", extra=fields(sidecar=self.name, action=action))
             event, why = Event.FAILED, f"a bug of the agent: {type(error).__name__}: {error}"
@@ -372,6 +369,11 @@ class Driver:
             raise HotswapError("no operation under way: a bug")
         return self.memory.operation
 
+    def replaceable(self, spec: Spec, current: str) -> bool:
+        """Nothing but the release that is there keeps the one that is wanted from being started."""
+        wanted = wish(spec, self.memory, current, self._ordered, "", datetime.now().astimezone())
+        return wanted.event is Event.OUTDATED and not self.desk.upgrading(self.name)
+
     @property
     def busy(self) -> bool:
         """An upgrade is under way."""
@@ -389,7 +391,9 @@ class Driver:
                 self.desk.releases.link(self.name).unlink(missing_ok=True)
             else:
                 self.memory.save(self.directory)
+            self.unwritten = ""
         except OSError as error:
+            self.unwritten = f"{self.directory} cannot be written: {error.strerror}"
             log.error(  # noqa: TRY400
                 "cannot be remembered",
                 extra=fields(sidecar=self.name, directory=str(self.directory), error=error.strerror),

@@ -58,6 +58,8 @@ class Memory(msgspec.Struct, kw_only=True):
     spec: Spec | None = None
     """The last that could be read: a file that is broken when the agent begins does not end its sidecar."""
     condemned: Condemned | None = None
+    proven: str = ""
+    """The release that served last with the link leading to it."""
     previous: str = ""
     """The release to go back to."""
     paused: bool = False

@@ -97,7 +97,7 @@ class Action(enum.StrEnum):
     BEGIN = "begin"
     """An operation begins: write down from where to where."""
     KEEP = "keep"
-    """The release proved itself: move the link, forget the one before the last, write it down."""
+    """The release proved itself, and the link leads to it: forget the one before the last, write it down."""
     CONDEMN = "condemn"
     """Write down that, and why, this release is not tried again."""
     UNDO = "undo"
@@ -141,12 +141,13 @@ TABLE: Final[dict[tuple[State, Event], tuple[State, tuple[Action, ...]]]] = {
     (S.ABSENT, E.WANTED): (S.FETCHING, (A.INSTALL,)),
     (S.FETCHING, E.INSTALLED): (S.STARTING, (A.START,)),
     (S.FETCHING, E.FAILED): (S.WAITING, (A.WAIT,)),
-    (S.FETCHING, E.UNWANTED): (S.ABSENT, (A.CANCEL,)),
+    # Also where nothing runs: rules of the kernel may lead to it, and the runner may hold its listeners.
+    (S.FETCHING, E.UNWANTED): (S.STOPPING, (A.CANCEL, A.STOP)),
     (S.STARTING, E.READY): (S.SERVING, (A.LOOK_AFTER,)),
     (S.STARTING, E.FAILED): (S.WAITING, (A.WAIT,)),
     (S.WAITING, E.RETRY): (S.FETCHING, (A.INSTALL,)),
     (S.WAITING, E.WANTED): (S.FETCHING, (A.INSTALL,)),
-    (S.WAITING, E.UNWANTED): (S.ABSENT, ()),
+    (S.WAITING, E.UNWANTED): (S.STOPPING, (A.STOP,)),
     (S.SERVING, E.OUTDATED): (S.PREPARING, (A.BEGIN, A.INSTALL)),
     (S.SERVING, E.UNWANTED): (S.STOPPING, (A.STOP,)),
     (S.SERVING, E.LOST): (S.STARTING, (A.START,)),
@@ -167,6 +168,7 @@ TABLE: Final[dict[tuple[State, Event], tuple[State, tuple[Action, ...]]]] = {
     (S.BAKING, E.FAILED): (S.RETURNING, (A.GO_BACK,)),  # what cannot be judged is not kept
     (S.BAKING, E.UNWANTED): (S.STOPPING, (A.CANCEL, A.UNDO, A.STOP)),
     (S.RETURNING, E.RETURNED): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
+    (S.RETURNING, E.UNWANTED): (S.STOPPING, (A.CANCEL, A.UNDO, A.STOP)),
     # A bad generation is better than none. It stays condemned, and the link stays with the one before: the next
     # start, whatever the reason, brings that back.
     (S.RETURNING, E.FAILED): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
@@ -219,7 +221,7 @@ RESUMED: Final[dict[tuple[State, Found], tuple[State, tuple[Action, ...]]]] = {
     (S.RETURNING, Found.NOTHING): (S.STARTING, (A.CONDEMN, A.START)),
     (S.RETURNING, Found.BEFORE): (S.SERVING, (A.CONDEMN, A.LOOK_AFTER)),
     (S.RETURNING, Found.AFTER): (S.RETURNING, (A.GO_BACK,)),
-    (S.STOPPING, Found.NOTHING): (S.ABSENT, ()),
+    (S.STOPPING, Found.NOTHING): (S.STOPPING, (A.STOP,)),
     (S.STOPPING, Found.BEFORE): (S.STOPPING, (A.STOP,)),
 }
 
@@ -229,8 +231,13 @@ def step(state: State, event: Event) -> tuple[State, tuple[Action, ...]] | None:
     return TABLE.get((state, event))
 
 
-def resume(state: State, found: Found) -> tuple[State, tuple[Action, ...]]:
-    """Where to go on after the agent was away. Without an operation under way there is no `AFTER`."""
+def resume(state: State, found: Found, *, wanted: bool = True) -> tuple[State, tuple[Action, ...]]:
+    """Where to go on after the agent was away. Without an operation under way there is no `AFTER`.
+
+    What is not `wanted` any more and does not run is not started for that.
+    """
+    if found is Found.NOTHING and state is not State.ABSENT and not wanted:
+        return State.STOPPING, (Action.UNDO, Action.STOP) if state in UPGRADING else (Action.STOP,)
     if found is Found.AFTER and state not in UPGRADING:
         found = Found.BEFORE
     return RESUMED[state, found]

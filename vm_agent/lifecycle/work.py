@@ -7,7 +7,10 @@ process that serves, or is done whole or not at all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,10 +18,14 @@ import msgspec
 from hotswap import errors
 from hotswap.cli.attempt import Order
 from hotswap.cli.baking import Bake as OrderedBake
+from hotswap.log import fields
 from vm_agent.errors import ReleaseError, StartFailed
 from vm_agent.lifecycle import judge
 from vm_agent.lifecycle.sidecar import served
 from vm_agent.lifecycle.states import Action, Event
+from vm_agent.lifecycle.wishes import digest
+from vm_agent.spec.model import Run
+from vm_agent.spec.window import opens
 
 if TYPE_CHECKING:
     from vm_agent.lifecycle.driver import Driver
@@ -28,11 +35,21 @@ if TYPE_CHECKING:
 Done = tuple[Event, str]
 
 _LOOK_SECONDS = 0.25
+_SURE_LOOKS = 4  # that find a process of somebody else's
+_TROUBLE_SECONDS = 60.0  # without being able to judge
+_DOUBTS = 5
+_LINKS = 3
 _WAYS_BACK = 3
+_WAY_BACK_SECONDS = 60.0  # beyond a start and a handover
 _AGAIN_SECONDS = 1.0
 _CHECK_SECONDS = 30.0
-_HINDRANCES = frozenset(kind.exit_code for kind in (errors.Busy, errors.NotRunning, errors.PermissionDenied))
+_HINDRANCES = frozenset(
+    kind.exit_code
+    for kind in (errors.Busy, errors.NotRunning, errors.PermissionDenied, errors.OwnerHung, errors.SourceHung)
+)
 _DEFAULT_PROGRAM = "bin/hotswap"
+
+log = logging.getLogger("vm_agent")
 
 
 class Work:
@@ -66,16 +83,41 @@ class Work:
         driver, spec = self._driver, self._spec()
         operation = driver.memory.operation
         version = spec.release if operation is None else operation.after
-        condemned = driver.memory.condemned
         current = driver.desk.releases.current(driver.name)
-        if operation is None and current and condemned is not None and condemned.release == version:
+        if operation is None and current and self._waits(spec, current):
             version = current  # nothing serves: what was good comes before what is wanted
+        elif operation is not None:
+            self._require_memory()
         release = await driver.desk.releases.install(version, spec.command[0])
         if operation is None and current != version:
             driver.desk.releases.point(driver.name, version)
         if spec.command[0] == _DEFAULT_PROGRAM:
             await check([str(release.path / _DEFAULT_PROGRAM), "check", "-c", spec.config])
+            if operation is not None and operation.before:
+                await self._look_back(spec, operation)
         return Event.INSTALLED, f"release {version}"
+
+    def _waits(self, spec: Spec, current: str) -> bool:
+        """The release that is wanted is not to be started now, though nothing serves."""
+        memory = self._driver.memory
+        bad = memory.condemned
+        if bad is not None and bad.release == spec.release and bad.digest == digest(spec):
+            return True
+        later = memory.paused or not opens(spec.upgrade.window, datetime.now().astimezone())
+        return later and current == memory.proven
+
+    def _require_memory(self) -> None:
+        """What cannot be written down is not begun: who is killed in it would not know. Raises `HotswapError`."""
+        if self._driver.unwritten:
+            raise errors.HotswapError(f"an upgrade would not be remembered: {self._driver.unwritten}")
+
+    async def _look_back(self, spec: Spec, operation: Operation) -> None:
+        """Whether the release from before could read the configuration; else it is told while it is time."""
+        program = self._driver.desk.releases.directory / operation.before / _DEFAULT_PROGRAM
+        try:
+            await check([str(program), "check", "-c", spec.config])
+        except (OSError, StartFailed) as error:
+            self._driver.note("no way back", f"release {operation.before} could not follow: {error}")
 
     async def _start(self) -> Done:
         driver, spec = self._driver, self._spec()
@@ -92,6 +134,8 @@ class Work:
         """Preflight: the new version starts, restores everything inert, aborts."""
         driver, spec = self._driver, self._spec()
         operation = driver.operation
+        self._require_memory()
+        await self._require_serving()
         command = self._command(spec, operation.after)
         order = Order(command=command, cwd=self._cwd(spec), timeout=spec.upgrade.timeout, dry_run=True)
         result = await driver.sidecar.upgrade(order, driver.audience.follow)
@@ -109,6 +153,8 @@ class Work:
         bake = None if operation.back else await driver.care.begin_bake(spec.upgrade, time.time())
         restarts = 0 if running is None else running.restarts
         driver.change(operation, bake=bake, restarts=restarts)
+        self._require_memory()
+        await self._require_serving()
         policy = spec.upgrade
         judged = OrderedBake(
             seconds=policy.bake,
@@ -128,16 +174,32 @@ class Work:
             return _failure(result), f"handover to release {operation.after}: {result.get('message')}"
         driver.serving = operation.after
         if bake is not None:
-            begun = await driver.care.begin_bake(spec.upgrade, time.time())
-            driver.change(driver.operation, bake=msgspec.structs.replace(bake, until=begun.until, start=begun.start))
+            try:
+                begun = await driver.care.begin_bake(spec.upgrade, time.time())
+                driver.change(
+                    driver.operation, bake=msgspec.structs.replace(bake, until=begun.until, start=begun.start)
+                )
+            except Exception:  # it serves already, and is to be judged by what was counted a moment before
+                log.exception("counting anew failed", extra=fields(sidecar=driver.name))
         figures = {key: result[key] for key in ("connections", "in_flight", "downtime_ms") if key in result}
         driver.note("moved", str(result.get("message") or ""), release=operation.after, **figures)
         return Event.MOVED, ""
 
     async def _moved_all_the_same(self, operation: Operation) -> bool:
         """What broke off in the middle is known by who serves."""
-        status = await self._driver.sidecar.settled()
-        return status is not None and await self._driver.sidecar.release(status) == operation.after
+        sidecar = self._driver.sidecar
+        for _ in range(_DOUBTS):
+            with contextlib.suppress(errors.HotswapError):
+                status = await sidecar.settled()
+                return status is not None and await sidecar.release(status) == operation.after
+            await asyncio.sleep(_AGAIN_SECONDS)
+        return True  # a bake finds out who serves, and whether it hangs
+
+    async def _require_serving(self) -> None:
+        """Who drains hands nothing over, whatever the release. Raises `HotswapError`."""
+        status = await self._driver.sidecar.status()
+        if status.get("state") == "draining":
+            raise errors.Busy(f"{self._driver.name} is draining, and is started anew when it ends")
 
     # -- the bake ---------------------------------------------------------------------------------
 
@@ -145,21 +207,49 @@ class Work:
         driver, spec = self._driver, self._spec()
         operation = driver.operation
         if operation.back:
-            return Event.PASSED, operation.why
+            return await self._passed(operation, operation.why)
         if operation.bake is None:  # begun by somebody else, or by an agent that died before it could write it down
             operation = driver.change(operation, bake=await driver.care.begin_bake(spec.upgrade, time.time()))
         bake = operation.bake
         assert bake is not None  # noqa: S101  for mypy
+        # The wall clock is for an agent after this one only: it may be set meanwhile.
+        now = time.monotonic()
+        end = now + min(max(bake.until - time.time(), 0.0), spec.upgrade.bake)
+        judged, strange = now, 0
         while True:
-            back = await self._went_back(operation)
-            if back is not None:
-                return back
-            verdict = await driver.care.judge(operation, bake, time.time())
+            serving = await self._serving()
+            strange = strange + 1 if serving == "" else 0
+            if serving not in {None, "", operation.after} or strange >= _SURE_LOOKS:
+                return await self._returned(serving or "")
+            now = time.monotonic()
+            try:
+                verdict = await driver.care.judge(operation, bake, bake.until - max(end - now, 0.0))
+                judged = now
+            except errors.HotswapError:  # systemd is reloaded, say
+                if now - judged > _TROUBLE_SECONDS:
+                    raise
+                verdict = judge.GoingOn()
             if isinstance(verdict, judge.Failed):
                 return Event.CONDEMNED, verdict.text
-            if isinstance(verdict, judge.Passed) and not await self._judges_itself():
-                return Event.PASSED, verdict.text
+            if isinstance(verdict, judge.Passed) and not strange and not await self._judges_itself():
+                return await self._passed(operation, verdict.text)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _passed(self, operation: Operation, why: str) -> Done:
+        """From now on it is this release that is started."""
+        driver, trouble = self._driver, ""
+        for _ in range(_LINKS):
+            try:
+                driver.desk.releases.point(driver.name, operation.after)
+            except ReleaseError as error:
+                trouble = str(error)
+                driver.desk.history.note_once(driver.name, "not kept", trouble)
+            else:
+                return Event.PASSED, why
+            await asyncio.sleep(_AGAIN_SECONDS)
+        if operation.back:  # what was left is worse
+            return Event.PASSED, f"{why}; but {trouble}"
+        return Event.FAILED, f"it cannot be kept: {trouble}"
 
     async def _judges_itself(self) -> bool:
         """The generation's own bake is not over, or it is about to take itself back."""
@@ -168,19 +258,20 @@ class Work:
         except errors.HotswapError:
             return False
 
-    async def _went_back(self, operation: Operation) -> Done | None:
-        """Whether the release from before serves again without our doing."""
-        driver = self._driver
+    async def _serving(self) -> str | None:
+        """The release that serves; empty: none that the agent installed; None: not known now."""
+        sidecar = self._driver.sidecar
         try:
-            status = await driver.sidecar.status()
-            if status.get("state") == "handover":
-                return None
-            serving = await driver.sidecar.release(status)
+            status = await sidecar.status()
+            return None if status.get("state") == "handover" else await sidecar.release(status)
         except errors.HotswapError:
             return None  # health checks notice if it lasts
-        if serving == operation.after or not serving:
-            return None
-        driver.serving = serving
+
+    async def _returned(self, serving: str) -> Done:
+        """Another one serves without our doing, mostly the one from before."""
+        self._driver.serving = serving
+        if not serving:
+            return Event.RETURNED, "something that the agent did not install was put in its place"
         return Event.RETURNED, await self.why_returned() or f"release {serving} serves again"
 
     async def why_returned(self) -> str:
@@ -204,29 +295,34 @@ class Work:
 
     async def _go_back(self) -> Done:
         driver, spec = self._driver, self._spec()
-        operation, failures, trouble = driver.operation, 0, ""
+        operation, failures, trouble = driver.operation, 0, "nothing answers"
         order = Order(
-            command=self._command(spec, operation.before),
+            command=self._command(spec, operation.before) if operation.before else None,  # None: it knows itself
             cwd=self._cwd(spec),
             timeout=spec.upgrade.timeout,
             rollback=True,
             force=True,
             why=driver.condemnation,
         )
-        while failures < _WAYS_BACK:
-            status = await driver.sidecar.settled()
-            if status is None:  # it died, and the release from before is being started; or `Event.LOST` comes
-                await asyncio.sleep(_LOOK_SECONDS)
-                continue
-            if await driver.sidecar.release(status) == operation.before:
-                break
-            result = await driver.sidecar.upgrade(order, driver.audience.follow)
+        end = time.monotonic() + max(spec.upgrade.timeout, spec.run.start_timeout) + _WAY_BACK_SECONDS
+        while failures < _WAYS_BACK and time.monotonic() < end:
+            try:
+                status = await driver.sidecar.settled()
+                if status is None:  # it died, and the release from before is being started; or `Event.LOST` comes
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    continue
+                if await driver.sidecar.release(status) == operation.before:
+                    break
+                result = await driver.sidecar.upgrade(order, driver.audience.follow)
+            except errors.HotswapError as error:
+                result = {"ok": False, "exit_code": error.exit_code, "message": str(error)}
+                await self._kill_if_hung(error)
             if result.get("ok"):
                 break
+            trouble = str(result.get("message"))
             # Busy: it takes itself back at this moment.
-            if result.get("exit_code") != errors.Busy.exit_code:
+            if result.get("exit_code") not in {errors.Busy.exit_code, errors.NotRunning.exit_code}:
                 failures += 1
-                trouble = str(result.get("message"))
                 driver.note("not taken back", trouble, attempt=failures)
             await asyncio.sleep(_AGAIN_SECONDS)
         else:
@@ -234,9 +330,18 @@ class Work:
         driver.serving = operation.before
         return Event.RETURNED, driver.condemnation
 
+    async def _kill_if_hung(self, error: errors.HotswapError) -> None:
+        """It hands nothing over, and what follows it is what the link names: the release from before."""
+        driver = self._driver
+        if isinstance(error, errors.OwnerHung):
+            driver.note("killed", f"it hangs and cannot be taken back: {error}")
+            with contextlib.suppress(errors.HotswapError):
+                await driver.desk.runner.kill(driver.name)
+
     async def _stop(self) -> Done:
         driver = self._driver
-        seconds = self._spec().run.stop_timeout
+        spec = driver.spec or driver.memory.spec
+        seconds = Run().stop_timeout if spec is None else spec.run.stop_timeout
         await driver.desk.runner.stop(driver.name, seconds)
         await driver.care.leave()
         driver.serving = ""

@@ -1,0 +1,60 @@
+"""How an upgrade ends in what is remembered: kept, condemned, or undone. The process is as it should be already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotswap.errors import AttemptFailed, RolledBack
+from vm_agent.errors import ReleaseError
+from vm_agent.lifecycle.memory import Condemned
+from vm_agent.lifecycle.states import State
+from vm_agent.lifecycle.wishes import digest
+
+if TYPE_CHECKING:
+    from vm_agent.lifecycle.driver import Driver
+
+
+def keep(driver: Driver, why: str) -> None:
+    """The release proved itself. The link leads to it already."""
+    memory, operation = driver.memory, driver.memory.operation
+    if operation is None:
+        return
+    memory.operation = None
+    memory.previous = "" if operation.back else operation.before
+    left = Condemned(operation.before, "" if driver.spec is None else digest(driver.spec), operation.why)
+    memory.condemned = left if operation.back else None
+    driver.serving = operation.after
+    driver.audience.outcome = (0, f"release {operation.after} serves")
+    driver.note("went back" if operation.back else "kept", why, before=operation.before, after=operation.after)
+    driver.desk.prune()
+
+
+def condemn(driver: Driver, why: str, came_from: State) -> None:
+    """The release is not tried again until the spec changes, or somebody orders it."""
+    memory, operation = driver.memory, driver.memory.operation
+    if operation is None:
+        return
+    _lead_back(driver)
+    memory.operation = None
+    memory.condemned = Condemned(operation.after, "" if driver.spec is None else digest(driver.spec), why)
+    owned = came_from in {State.BAKING, State.RETURNING}
+    driver.audience.outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
+    driver.note("taken back" if owned else "failed", why, before=operation.before, after=operation.after)
+
+
+def undo(driver: Driver, why: str) -> None:
+    """Nobody is to blame: it is tried again."""
+    _lead_back(driver)
+    driver.memory.operation = None
+    driver.note("undone", why)
+
+
+def _lead_back(driver: Driver) -> None:
+    """An agent may have died when the link was moved and that was not yet written down."""
+    operation, releases = driver.memory.operation, driver.desk.releases
+    if operation is None or not operation.before or releases.current(driver.name) != operation.after:
+        return
+    try:
+        releases.point(driver.name, operation.before)
+    except ReleaseError as error:
+        driver.note("link stays", f"a crash starts release {operation.after}: {error}")
