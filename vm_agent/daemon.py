@@ -15,10 +15,12 @@ import fcntl
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 from hotswap.errors import AlreadyRunning, HotswapError
 from hotswap.filewatch import FileWatch
+from hotswap.log import fields
 from hotswap.supervisor import Supervisor
 from vm_agent.doors import Doors
 from vm_agent.errors import SpecError, UnknownSidecar
@@ -27,7 +29,7 @@ from vm_agent.inspection.patrol import Patrol
 from vm_agent.lifecycle.desk import Desk
 from vm_agent.lifecycle.driver import Driver
 from vm_agent.lifecycle.memory import Memory
-from vm_agent.releases.store import Releases
+from vm_agent.releases.store import NAME, Releases
 from vm_agent.routes import routes
 from vm_agent.runners.choose import chosen
 from vm_agent.spec.loader import load_specs
@@ -35,6 +37,7 @@ from vm_agent.spec.model import AgentSettings, Spec
 
 log = logging.getLogger("vm_agent")
 
+_GONE_SECONDS = 2.0  # without a file, and its spec is gone: editors save by a removal and a new one
 _CONSIDER_SECONDS = 5.0  # windows open, and nothing tells; nor does every file system of a change
 
 
@@ -49,6 +52,8 @@ class Daemon:
         self.desk: Desk
         self.patrol: Patrol
         self._seen: object = None
+        self._missing: dict[str, float] = {}
+        """Sidecars whose spec is not there, since when, on the monotonic clock."""
         self._files = FileWatch(self._touched, "`hotswap-agent apply` reads them")
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,7 +93,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            for driver in self.desk.drivers.values():
+            for driver in list(self.desk.drivers.values()):
                 await driver.close()
             await doors.close()
             await runner.close()
@@ -111,8 +116,11 @@ class Daemon:
 
     # -- what is wanted ---------------------------------------------------------------------------
 
-    def reread(self) -> dict[str, SpecError]:
-        """Read all specs and have them take effect. A broken file changes nothing for its sidecar."""
+    def reread(self, *, sure: bool = False) -> dict[str, SpecError]:
+        """Read all specs and have them take effect. A broken file changes nothing for its sidecar.
+
+        `sure`: somebody says that they are as they should be, so one that is missing is gone at once.
+        """
         self._seen = self._look()
         try:
             specs, self.broken = load_specs(Path(self.settings.specs))
@@ -123,32 +131,55 @@ class Daemon:
             self.desk.history.note_once(Path(file).stem, "broken spec", str(trouble))
         known = self._known()
         for name in sorted({*specs, *known, *self.desk.drivers}):
-            self._want(name, specs.get(name))
+            self._want(name, specs.get(name), sure=sure)
         configs = [driver.spec.config for driver in self.desk.drivers.values() if driver.spec is not None]
         self._files.follow(configs, inside=[self.settings.specs])
         return self.broken
 
     def _known(self) -> set[str]:
-        return {path.parent.name for path in (self.state / "sidecars").glob("*/memory.json")}
+        names = {path.parent.name for path in (self.state / "sidecars").glob("*/memory.json")}
+        return {name for name in names if NAME.fullmatch(name)}  # nobody else's
 
     def _remembered(self) -> dict[str, Spec]:
         memories = {name: Memory.load(self.state / "sidecars" / name) for name in self._known()}
         return {name: memory.spec for name, memory in memories.items() if memory.spec is not None}
 
-    def _want(self, name: str, spec: Spec | None) -> None:
+    def _want(self, name: str, spec: Spec | None, *, sure: bool) -> None:
         driver = self.desk.drivers.get(name)
         if driver is None:
             driver = self.desk.drivers[name] = Driver(name, self.desk)
-            driver.want(self._kept(name, driver, spec))
+            driver.want(self._kept(name, driver, spec, sure=True))  # what nobody wants is not started first
             self._tasks.append(asyncio.get_running_loop().create_task(driver.resume()))
         else:
-            driver.want(self._kept(name, driver, spec))
+            driver.want(self._kept(name, driver, spec, sure=sure))
 
-    def _kept(self, name: str, driver: Driver, spec: Spec | None) -> Spec | None:
-        """A spec that cannot be read is not a spec that is gone."""
+    def _kept(self, name: str, driver: Driver, spec: Spec | None, *, sure: bool) -> Spec | None:
+        """A spec that cannot be read is not a spec that is gone; nor is one whose file is being replaced."""
         before = driver.memory.spec
         broken = before is not None and before.file in self.broken
-        return before if spec is None and (broken or name in {Path(file).stem for file in self.broken}) else spec
+        if spec is not None or broken or name in {Path(file).stem for file in self.broken}:
+            self._missing.pop(name, None)
+            return spec or before
+        if driver.resumed and driver.spec is None:
+            return None
+        now = time.monotonic()
+        since = self._missing.setdefault(name, now)
+        if sure or now - since >= _GONE_SECONDS:
+            del self._missing[name]
+            return None
+        asyncio.get_running_loop().call_later(_GONE_SECONDS, self._look_again, name)
+        return before
+
+    def _look_again(self, name: str) -> None:
+        if name in self._missing and not self._ended.is_set():
+            self._surely_reread()
+
+    def _surely_reread(self) -> None:
+        """From where nobody would hear of a failure."""
+        try:
+            self.reread()
+        except Exception:
+            log.exception("reading specs failed")
 
     def _emptied(self, name: str) -> None:
         driver = self.desk.drivers.get(name)
@@ -173,7 +204,7 @@ class Daemon:
     def _touched(self) -> None:
         """A file changed: a spec, or the configuration of a sidecar."""
         if self._look() != self._seen:
-            self.reread()
+            self._surely_reread()
         for driver in self.desk.drivers.values():
             driver.care.look_soon()
 
@@ -181,9 +212,12 @@ class Daemon:
         while True:
             await asyncio.sleep(_CONSIDER_SECONDS)
             if self._look() != self._seen:
-                self.reread()
+                self._surely_reread()
             for driver in list(self.desk.drivers.values()):
-                driver.consider()
+                try:
+                    driver.consider()
+                except Exception:  # of one sidecar: the others have their turn
+                    log.exception("considering it failed", extra=fields(sidecar=driver.name))
 
     def _look(self) -> object:
         """Changes when a file of the directory does: name, time, size, inode."""

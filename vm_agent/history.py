@@ -55,7 +55,7 @@ class History:
         level = logging.WARNING if what in _WORST else logging.INFO
         log.log(level, "%s: %s%s", name or "agent", what, f": {text}" if text else "", extra=fields(**facts))
         try:
-            self._append(msgspec.json.encode(entry) + b"\n")
+            self._append(_line(entry))
         except OSError as error:
             log.error("the history cannot be written", extra=fields(file=str(self._path), error=error.strerror))  # noqa: TRY400
         return entry
@@ -90,6 +90,18 @@ class History:
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
+
+
+def _line(entry: Entry) -> bytes:
+    """What JSON has no words for, as the name of a file that is no UTF-8, is told as well as it can be."""
+    try:
+        return msgspec.json.encode(entry) + b"\n"
+    except (UnicodeEncodeError, TypeError, OverflowError):
+        text, facts = (repr(one).encode(errors="replace").decode() for one in (entry.text, entry.facts))
+        name = entry.name.encode(errors="replace").decode()
+        return (
+            msgspec.json.encode(Entry(at=entry.at, name=name, what=entry.what, text=text, facts={"all": facts})) + b"\n"
+        )
 
 
 def _tail(path: Path) -> list[bytes]:

@@ -26,7 +26,7 @@ from vm_agent.releases.source import find, require_version
 from vm_agent.spec.model import ReleaseSettings
 
 LINK = "current"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 PATIENCE = 600.0  # seconds for an installation
 
 
@@ -78,7 +78,7 @@ class Releases:
 
     def link(self, name: str) -> Path:
         """The link through which a sidecar is started. It exists after the first `point`."""
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ReleaseError(f"{name[:100]!r} is no name of a sidecar: letters, digits and _ . - only")
         return self.root / "sidecars" / name / LINK
 

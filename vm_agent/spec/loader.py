@@ -79,6 +79,10 @@ def load_specs(directory: Path) -> tuple[dict[str, Spec], dict[str, SpecError]]:
     loaded: list[Loaded] = []
     errors: dict[str, SpecError] = {}
     for file in _files(directory.absolute()):
+        printable = os.fsencode(file).decode(errors="backslashreplace")
+        if printable != str(file):
+            errors[printable] = SpecError(f"{printable}: its name is no UTF-8, and cannot be told; rename it")
+            continue
         try:
             loaded.append(load_spec_with_warnings(file))
         except SpecError as error:
