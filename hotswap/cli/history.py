@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hotswap.cli.options import client_of, json_option, name_argument, runtime_dir_option
-from hotswap.cli.output import moment, plain, print_json, print_table
+from hotswap.cli.output import headline, moment, plain, print_json, print_table
 
 COLUMNS = ("generation", "began", "how", "outcome", "version", "build", "pid", "command")
 
@@ -36,4 +36,4 @@ def _cell(column: str, value: Any) -> Any:
         return moment(value)
     if column == "command" and isinstance(value, list):
         return shlex.join(plain(word) for word in value)
-    return value
+    return headline(value) if column == "outcome" else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -50,11 +51,11 @@ def _print_rich(columns: Sequence[str], cells: Sequence[Sequence[str]], numeric:
 
 
 def print_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
-    """``name   value``, a line each."""
-    lines = [(name, plain(value)) for name, value in pairs]
-    width = max((len(name) for name, _ in lines), default=0)
-    for name, value in lines:
-        click.echo(f"  {name.ljust(width)}  {value}".rstrip())
+    """``name   value``, a line each; a value of several lines stays in its column."""
+    found = list(pairs)
+    width = max((len(name) for name, _ in found), default=0)
+    for name, value in found:
+        click.echo(f"  {name.ljust(width)}  {block(value, width + 4)}".rstrip())
 
 
 def columns_of(entries: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -74,6 +75,22 @@ def plain(value: Any) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def headline(value: Any) -> str:
+    """The first line of a text, for a table; with the one after it if it only announces that."""
+    lines = [line for line in str(value).split("\n") if line.strip()] if isinstance(value, str) else []
+    if not lines:
+        return plain(value)
+    return plain(" ".join([lines[0], lines[1].strip()] if lines[0].endswith(":") and lines[1:] else lines[:1]))
+
+
+def block(value: Any, indent: int = 4) -> str:
+    """A text of several lines, each printable: those after the first are indented by so many columns."""
+    if not isinstance(value, str):
+        return plain(value)
+    first, *rest = [plain(line) for line in value.expandtabs().rstrip("\n").split("\n")]
+    return "\n".join([first, *textwrap.indent(textwrap.dedent("\n".join(rest)), " " * indent).splitlines()])
 
 
 def count(number: Any, noun: str) -> str:

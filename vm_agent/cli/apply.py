@@ -27,11 +27,11 @@ APPLY_SECONDS = 60.0
 @json_option
 @agent_option
 def apply(what: tuple[str, ...], where: Where, *, wait: bool, as_json: bool) -> None:
-    """Have specs take effect now, which they do anyway within seconds, and show what comes of it.
+    """Have specs take effect, and show what comes of it.
 
-    FILES (they end in .yaml, or have a slash) are checked and put into the agent's directory of specs, all or none.
-    NAMES are sidecars to wait for; without either it is all of them. Exit code 21 if a spec cannot be used: its sidecar
-    goes on as it was.
+    They do so anyway within seconds. FILES (they end in .yaml, or have a slash) are checked and put into the agent's
+    directory of specs, all or none. NAMES are sidecars to wait for; without either it is all of them. Exit code 21 if a
+    spec cannot be used: its sidecar goes on as it was.
     """
     client = where.client()
     files = [Path(one) for one in what if _is_file(one)]

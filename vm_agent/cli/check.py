@@ -38,10 +38,10 @@ class Report(msgspec.Struct, kw_only=True):
 @settings_option
 @json_option
 def check(files: tuple[Path, ...], settings: Path | None, *, as_json: bool) -> None:
-    """Check specs without applying them: every error with its line, key and remedy.
+    """Check specs and settings without applying them.
 
-    Without FILES the settings and every spec in their directory are checked. Exit code 0 if all can be used (also with
-    warnings), 21 if not. A directory stands for the specs in it.
+    Every error is told with its line, key and remedy. Without FILES the settings and every spec in their directory are
+    checked. Exit code 0 if all can be used (also with warnings), 21 if not. A directory stands for the specs in it.
     """
     reports = [*(_of_files(files, settings) if files else _of_settings(settings, specs=True))]
     ok = all(report.ok for report in reports)

@@ -17,7 +17,7 @@ from hotswap import errors
 from hotswap.control_client import AnswerLost
 from vm_agent.cli.words import OUTCOMES
 from vm_agent.client import WATCH_SECONDS, AgentClient
-from vm_agent.errors import AgentNotRunning
+from vm_agent.errors import AgentNotRunning, StartFailed
 
 LOOK_SECONDS = 0.5
 BACK_SECONDS = 30.0
@@ -149,9 +149,14 @@ def _result(client: AgentClient, told: Mapping[str, Any], since: float) -> Event
     if ended:
         code = OUTCOMES[ended[-1]["what"]]
         message = ended[-1]["what"] + (f": {ended[-1]['text']}" if ended[-1].get("text") else "")
+    elif told.get("state") == "waiting":
+        code = StartFailed.exit_code
+        reasons = [str(one.get("text")) for one in entries if one.get("what") == "cannot start" and one.get("text")]
+        message = str(told.get("waits") or "") or (reasons[-1] if reasons else "could not be started")
     else:
         code = 0
-        message = str(told.get("waits") or f"{told.get('state')}, release {told.get('release') or 'unknown'}")
+        release = f", release {told['release']}" if told.get("release") else ""
+        message = str(told.get("waits") or f"{told.get('state')}{release}")
     return {**result, "ok": code == 0, "exit_code": code, "message": message}
 
 

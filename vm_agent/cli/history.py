@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from hotswap.cli.output import moment, plain, print_json, print_table
+from hotswap.cli.output import block, moment, plain, print_json, print_table
 from hotswap.errors import HotswapError
 from vm_agent.cli.options import Where, agent_option, json_option, name_argument
 from vm_agent.client import AgentClient
@@ -28,7 +28,10 @@ COLUMNS = ("when", "sidecar", "what", "why")
 @json_option
 @agent_option
 def history(name: str | None, limit: int, where: Where, *, follow: bool, as_json: bool) -> None:
-    """Show what was decided for NAME, or for all sidecars and the agent: the last entries, the oldest first."""
+    """Show what was decided for NAME, or for all, and why.
+
+    The last entries, the oldest first; without NAME those of all sidecars and of the agent.
+    """
     client = where.client()
     if follow:
         _follow(client, name, limit, as_json=as_json)
@@ -41,7 +44,7 @@ def history(name: str | None, limit: int, where: Where, *, follow: bool, as_json
     if not entries:
         click.echo(f"{name or 'the agent'} has no history yet")
         return
-    print_table(COLUMNS, [_row(entry) for entry in entries])
+    print_table(COLUMNS, [line for entry in entries for line in _lines(_row(entry))])
 
 
 def _path(name: str | None, limit: int) -> str:
@@ -50,6 +53,12 @@ def _path(name: str | None, limit: int) -> str:
 
 def _row(entry: Mapping[str, Any]) -> list[Any]:
     return [moment(entry.get("at")), entry.get("name") or "(agent)", entry.get("what"), entry.get("text") or ""]
+
+
+def _lines(row: list[Any]) -> list[list[Any]]:
+    """A reason of several lines takes as many of the table."""
+    first, *rest = block(row[-1]).split("\n")
+    return [[*row[:-1], first], *([*[""] * (len(row) - 1), line] for line in rest)]
 
 
 def _follow(client: AgentClient, name: str | None, limit: int, *, as_json: bool) -> None:
@@ -79,5 +88,6 @@ def _print(entry: Mapping[str, Any], line: bytes, *, as_json: bool) -> None:
     if as_json:
         click.echo(line.decode())
         return
-    when, who, what, why = (plain(cell) for cell in _row(entry))
-    click.echo(f"{when}  {who}: {what}{': ' if why else ''}{why}")
+    *cells, why = _row(entry)
+    when, who, what = (plain(cell) for cell in cells)
+    click.echo(f"{when}  {who}: {what}{': ' if why else ''}{block(why)}")

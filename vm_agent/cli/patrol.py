@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hotswap.cli.output import count, plain, print_json
+from hotswap.cli.output import block, count, plain, print_json
 from vm_agent.cli.options import Where, agent_option, json_option
 
 PATROL_SECONDS = 120.0
@@ -19,9 +19,10 @@ COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
 @json_option
 @agent_option
 def inspect(where: Where, *, as_json: bool) -> None:
-    """Look for what is not as it should be, the worst first, and say what to do about it. Changes nothing.
+    """Look for what is not as it should be, and how to mend it.
 
-    Exit code 0 unless a finding is an error: clients are refused, or will be at the next crash.
+    The worst comes first. Changes nothing. Exit code 0 unless a finding is an error: clients are refused, or will be at
+    the next crash.
     """
     client = where.client()
     client.timeout = PATROL_SECONDS
@@ -39,6 +40,6 @@ def inspect(where: Where, *, as_json: bool) -> None:
 def _print(finding: Mapping[str, Any]) -> None:
     severity = plain(finding.get("severity"))
     level = click.style(f"{severity:<8}", fg=COLOURS.get(severity))  # click drops colours elsewhere
-    click.echo(f"{level} {plain(finding.get('sidecar') or 'agent')}: {plain(finding.get('text'))}")
+    click.echo(f"{level} {plain(finding.get('sidecar') or 'agent')}: {block(finding.get('text'), 9)}")
     if finding.get("remedy"):
-        click.echo(f"{' ' * 9}-> {plain(finding['remedy'])}")
+        click.echo(f"{' ' * 9}-> {block(finding['remedy'], 12)}")

@@ -9,9 +9,11 @@ from typing import Any
 import click
 import msgspec
 
+from hotswap.cli.output import block, headline
 from hotswap.cli.progress import Line
 from hotswap.errors import HotswapError
-from vm_agent.cli.words import complaint, countdown, described
+from vm_agent.cli.following import RESTS
+from vm_agent.cli.words import OUTCOMES, complaint, countdown, described
 
 Event = dict[str, Any]
 
@@ -23,10 +25,16 @@ class Unwatched(HotswapError):
 
 
 class Show:
-    """Of one command."""
+    """Of one command; `back`: a rollback.
 
-    def __init__(self, *, as_json: bool) -> None:
+    A reason is said once, although it is told by an entry of the history, by the state that follows, and by the result.
+    """
+
+    def __init__(self, *, as_json: bool, back: bool = False) -> None:
         self._json = as_json
+        self._back = back
+        self._ended: Event | None = None
+        """An entry that ends something, until it is known what follows."""
         self._line = Line()
         self._live = sys.stderr.isatty()
 
@@ -36,32 +44,57 @@ class Show:
             if event.get("event") != "status":
                 click.echo(msgspec.json.encode(event).decode())
             return
-        name = event.get("name")
+        name, ended = event.get("name"), self._ended
+        if event.get("event") == "outcome":  # of a handover, which the next entry or state tells in better words
+            return
+        if event.get("event") == "note" and event.get("what") in OUTCOMES:
+            self._say_what_ended()
+            self._ended = event
+            return
         if event.get("event") == "status":
             left = countdown(event, time.time())
             if left and self._live:
                 self._line.show(f"{name}: {left}")
         elif event.get("event") == "lost":
             self._line.show(f"{name}: the agent does not answer any more; waiting for it to come back")
-        elif event.get("event") == "note" and self._live:
-            self._line.clear()
-            click.echo(f"{name}: {described(event)}", err=True)
+        elif ended is not None and event.get("event") == "state" and event.get("why") in ("", ended.get("text")):
+            if event.get("state") not in RESTS:
+                self._say_what_ended()
+                self._say({**event, "why": ""})
         else:
-            self._line.show(f"{name}: {described(event)}")
+            self._say_what_ended()
+            self._say(event)
+
+    def _say(self, event: Event) -> None:
+        text = f"{event.get('name')}: {described(event, back=self._back)}"
+        if self._live and event.get("event") == "note":
+            self._line.clear()
+            click.echo(text, err=True)
+        else:
+            self._line.show(headline(text) if self._live else text)
+
+    def _say_what_ended(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._say(ended)
 
     def result(self, result: Event) -> None:
         """The last one: on standard output if it went well."""
+        if self._ended is not None and result.get("message") == self._ended.get("text"):
+            self._ended = None
+        self._say_what_ended()
         self._line.clear()
         name = str(result.get("name"))
         if self._json:
             click.echo(msgspec.json.encode(result).decode())
         elif result.get("ok"):
-            click.echo(f"{name}: {result.get('message')}")
+            click.echo(f"{name}: {block(result.get('message'))}")
         else:
             click.echo(f"hotswap-agent: {complaint(name, result)}", err=True)
 
     def interrupted(self, name: str) -> Unwatched:
         """For the one who pressed Ctrl-C."""
+        self._say_what_ended()
         self._line.clear()
         what = f" {name}" if name else ""
         return Unwatched(f"no longer watching; it goes on: see 'hotswap-agent status{what}'")

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from hotswap.cli.output import age, plain, print_json, print_pairs, print_table
+from hotswap.cli.output import count, headline, plain, print_json, print_pairs, print_table
 from hotswap.errors import HotswapError
 from vm_agent.cli.options import Where, agent_option, json_option, name_argument
-from vm_agent.cli.words import STATES, countdown, operation
+from vm_agent.cli.words import countdown, operation, since, state_of
 from vm_agent.client import AgentClient
 
 LOOK_SECONDS = 0.5
@@ -27,7 +27,10 @@ COLUMNS = ("name", "state", "since", "release", "wanted", "pid", "restarts", "he
 @json_option
 @agent_option
 def status(name: str | None, where: Where, *, watch: bool, as_json: bool) -> None:
-    """Show what the agent looks after: NAME in full, or a line for each sidecar."""
+    """Show what the agent looks after, and how it is.
+
+    NAME in full, or a line for each sidecar.
+    """
     client = where.client()
     path = f"/status?name={quote(name)}" if name else "/status"
     if watch:
@@ -41,7 +44,7 @@ def status(name: str | None, where: Where, *, watch: bool, as_json: bool) -> Non
 def _show(answer: Mapping[str, Any], name: str | None, now: float) -> None:
     sidecars = answer.get("sidecars") or []
     if name and sidecars:
-        click.echo(f"{name}: {STATES.get(sidecars[0].get('state'), plain(sidecars[0].get('state')))}")
+        click.echo(f"{name}: {state_of(sidecars[0], back=_back(sidecars[0]))}")
         print_pairs(_details(sidecars[0], now))
     elif sidecars:
         print_table(COLUMNS, [_row(one, now) for one in sidecars])
@@ -57,7 +60,7 @@ def _row(told: Mapping[str, Any], now: float) -> list[Any]:
     return [
         told.get("name"),
         told.get("state"),
-        age(told.get("since"), now),
+        since(told.get("since"), now),
         told.get("release") or None,
         told.get("wanted"),
         told.get("pid"),
@@ -68,14 +71,26 @@ def _row(told: Mapping[str, Any], now: float) -> list[Any]:
 
 
 def _note(told: Mapping[str, Any], now: float) -> str:
-    words = [operation(told), countdown(told, now), str(told.get("waits") or "")]
-    if told.get("paused"):
-        words.append("paused")
+    waits = headline(told.get("waits") or "")
+    words = [operation(told), countdown(told, now), waits, "" if _says_paused(waits) else _paused(told)]
     return "; ".join(plain(word) for word in words if word)
 
 
+def _paused(told: Mapping[str, Any]) -> str:
+    return "paused" if told.get("paused") else ""
+
+
+def _says_paused(waits: str) -> bool:
+    return waits.endswith("paused")
+
+
+def _back(told: Mapping[str, Any]) -> bool:
+    under_way = told.get("operation")
+    return isinstance(under_way, dict) and under_way.get("back") is True
+
+
 def _details(told: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
-    yield "since", age(told.get("since"), now)
+    yield "since", since(told.get("since"), now)
     wanted, release = told.get("wanted"), told.get("release")
     yield "release", plain(release or None) + (f", its spec wants {plain(wanted)}" if wanted != release else "")
     if told.get("previous"):
@@ -84,17 +99,18 @@ def _details(told: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         left = countdown(told, now)
         yield "upgrade", operation(told) + (f": {left}" if left else f": {plain(told['operation'].get('why'))}")
     if told.get("waits"):
-        yield "waits", plain(told["waits"])
+        yield "waits", str(told["waits"])
     if told.get("paused"):
         yield "paused", "no upgrade begins until 'hotswap-agent resume'"
     condemned = told.get("condemned")
     if isinstance(condemned, dict):
-        yield "condemned", f"{plain(condemned.get('release'))}: {plain(condemned.get('reason'))}"
-    yield "process", f"pid {plain(told.get('pid'))}, restarted {plain(told.get('restarts') or 0)} times"
-    yield "held", ", ".join(plain(one) for one in told.get("held") or ()) or "nothing"
+        yield "condemned", f"{plain(condemned.get('release'))}: {condemned.get('reason')}"
+    yield "process", f"pid {plain(told.get('pid'))}, restarted {count(told.get('restarts'), 'time')}"
+    held, kept = told.get("held") or (), told.get("kept") or 0
+    yield "held", ", ".join(plain(one) for one in held) or (count(kept, "listener") if kept else "nothing")
     health = told.get("health")
     if isinstance(health, dict):
-        yield "health", plain(health.get("word")) + (f": {plain(health['text'])}" if health.get("text") else "")
+        yield "health", plain(health.get("word")) + (f": {health['text']}" if health.get("text") else "")
 
 
 # -- again and again ------------------------------------------------------------------------------
@@ -145,7 +161,7 @@ def _line(told: Mapping[str, Any]) -> str:
         f"pid {plain(told.get('pid'))}",
         plain(health.get("word")) if isinstance(health, dict) else "",
         operation(told),
-        plain(told.get("waits") or ""),
-        "paused" if told.get("paused") else "",
+        headline(told.get("waits") or ""),
+        "" if _says_paused(headline(told.get("waits") or "")) else _paused(told),
     ]
     return ", ".join(word for word in words if word)

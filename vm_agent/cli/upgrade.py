@@ -21,10 +21,11 @@ from vm_agent.cli.shows import Show, exit_code
 @json_option
 @agent_option
 def upgrade(name: str, release: str, where: Where, *, wait: bool, as_json: bool) -> None:
-    """Have NAME serve the release that its spec wants, now: whatever its window says, and also if it failed before.
+    """Have NAME serve the release that its spec wants, now.
 
-    Exit code 0 means that the release serves and proved itself in its bake; 20 that it was taken back, 10 that it never
-    served. In either case the release before has every connection.
+    Whatever its window says, and also if it failed before. Exit code 0 means that the release serves and proved itself
+    in its bake; 20 that it was taken back, 10 that it never served. In either case the release before has every
+    connection.
     """
     order: dict[str, Any] = {"name": name, **({"release": release} if release else {})}
     _carry_out("/upgrade", order, where, wait=wait, as_json=as_json)
@@ -37,9 +38,10 @@ def upgrade(name: str, release: str, where: Where, *, wait: bool, as_json: bool)
 @json_option
 @agent_option
 def rollback(name: str, why: str, where: Where, *, wait: bool, as_json: bool) -> None:
-    """Have NAME serve the release from before, by the same lossless handover; in a bake, take the new one back.
+    """Have NAME serve the release from before.
 
-    The release that is left is not tried again until the spec changes or 'hotswap-agent upgrade' says so.
+    By the same lossless handover; in a bake the new one is taken back. The release that is left is not tried again
+    until the spec changes or 'hotswap-agent upgrade' says so.
     """
     order: dict[str, Any] = {"name": name, **({"why": why} if why else {})}
     _carry_out("/rollback", order, where, wait=wait, as_json=as_json)
@@ -55,7 +57,7 @@ def _carry_out(path: str, order: dict[str, Any], where: Where, *, wait: bool, as
         else:
             click.echo(f"{name}: ordered; see 'hotswap-agent status {name}'")
         return
-    show = Show(as_json=as_json)
+    show = Show(as_json=as_json, back=path == "/rollback")
     try:
         result = follow(client, path, order, show.event)
         if path == "/upgrade":

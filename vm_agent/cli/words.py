@@ -7,10 +7,16 @@ from typing import Any
 
 from hotswap import errors
 from hotswap.cli import progress
-from hotswap.cli.output import plain, span
+from hotswap.cli.output import age, block, plain, span
 from vm_agent.errors import NotPossible, SpecError, StartFailed
 
 Event = Mapping[str, Any]
+ON_THE_WAY_BACK = {
+    "preparing": "looking for the release from before",
+    "rehearsing": "rehearsing: the release from before starts, restores everything, and gives it back",
+    "baking": "the release from before serves",
+}
+"""What the states are called in a rollback."""
 
 STATES = {
     "absent": "nothing runs",
@@ -48,14 +54,20 @@ OUTCOMES = {
 """Entries of the history that end something, with the exit code of a command that waited for it."""
 
 
-def described(event: Event) -> str:
-    """An event of a sidecar that is watched."""
+def state_of(told: Event, *, back: bool = False) -> str:
+    """The state of a sidecar; `back`: in a rollback."""
+    state = str(told.get("state"))
+    return (ON_THE_WAY_BACK.get(state) if back else None) or STATES.get(state, plain(state))
+
+
+def described(event: Event, *, back: bool = False) -> str:
+    """An event of a sidecar that is watched; some have several lines."""
     kind = event.get("event")
     if kind == "state":
-        why = f": {plain(event['why'])}" if event.get("why") else ""
-        return f"{STATES.get(str(event.get('state')), plain(event.get('state')))}{why}"
+        why = f": {block(event['why'])}" if event.get("why") else ""
+        return f"{state_of(event, back=back)}{why}"
     if kind == "note":
-        text = f": {plain(event['text'])}" if event.get("text") else ""
+        text = f": {block(event['text'])}" if event.get("text") else ""
         return f"{plain(event.get('what'))}{text}"
     return progress.described({key: value for key, value in event.items() if key != "name"})
 
@@ -81,7 +93,13 @@ def countdown(told: Event, now: float) -> str:
 
 def complaint(name: str, result: Event) -> str:
     """What went wrong, and what to do about it."""
-    lines = [plain(line) for line in str(result.get("message") or "it came to nothing").splitlines()]
+    lines = [plain(line) for line in str(result.get("message") or "it came to nothing").split("\n")]
     advice = ADVICE.get(int(result.get("exit_code") or 0), "see 'hotswap-agent status NAME'").replace("NAME", name)
-    message = "\n".join(lines).rstrip(".")
-    return f"{message if message.startswith(name) else f'{name}: {message}'}; {advice}"
+    message = "\n".join(lines).rstrip(".\n")
+    message = message if message.startswith(name) else f"{name}: {message}"
+    return f"{message}\n{advice}" if "\n" in message else f"{message}; {advice}"
+
+
+def since(then: Any, now: float) -> str:
+    """How long ago that was, in whole seconds."""
+    return age(then, now) if not isinstance(then, int | float) or now - then >= 1.0 else "0 s"

@@ -46,6 +46,14 @@ def test_what_this_apply_did_not_set_off_is_no_failure(agent: FakeAgent) -> None
     assert (done.exit_code, done.stdout) == (0, f"edge: {waits}\n")
 
 
+def test_what_does_not_run_is_told_with_its_reason(agent: FakeAgent) -> None:
+    agent.sidecars = [{**EDGE, "state": "waiting", "release": "", "waits": None}, {**EDGE, "name": "other"}]
+    agent.history = [entry("cannot start", "exit code 3", at=time.time() - 60)]
+    done = agent.run("apply")
+    assert done.exit_code == 23
+    assert done.stderr.startswith("hotswap-agent: edge: exit code 3; tried again by itself")
+
+
 def test_one_failure_of_several_is_the_exit_code(agent: FakeAgent) -> None:
     agent.sidecars = [EDGE, {**EDGE, "name": "other"}]
     agent.history = [entry("taken back", "crashes 1", at=time.time() + 60)]

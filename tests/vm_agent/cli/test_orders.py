@@ -40,6 +40,74 @@ def test_an_upgrade_is_watched_to_its_verdict(agent: FakeAgent) -> None:
     ]
 
 
+KEPT = "10 requests, none failed"
+WRONG = "error_rate 7.31%"
+RETURNED = "the release before has every connection back: see 'hotswap-agent history edge'"
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"),
+    [
+        # What ended well is a line of its own.
+        (
+            [
+                {"event": "outcome", "name": "edge", "ok": True, "message": "dry run: 2 listeners would move"},
+                {"event": "note", "name": "edge", "what": "kept", "text": KEPT},
+                {"event": "state", "name": "edge", "state": "serving", "why": KEPT},
+                DONE,
+            ],
+            [f"edge: kept: {KEPT}"],
+        ),
+        # What did not is in the last word anyway.
+        (
+            [
+                {"event": "note", "name": "edge", "what": "taken back", "text": WRONG},
+                {"event": "state", "name": "edge", "state": "serving", "why": WRONG},
+                {**DONE, "ok": False, "exit_code": 20, "message": WRONG},
+            ],
+            [
+                f"hotswap-agent: edge: {WRONG}; {RETURNED}",
+            ],
+        ),
+        # What follows is told.
+        (
+            [
+                {"event": "note", "name": "edge", "what": "taken back", "text": WRONG},
+                {"event": "state", "name": "edge", "state": "starting", "why": WRONG},
+                DONE,
+            ],
+            [f"edge: taken back: {WRONG}", "edge: starting"],
+        ),
+    ],
+)
+def test_a_reason_is_told_once(agent: FakeAgent, events: list[Any], shown: list[str]) -> None:
+    agent.events = events
+    assert agent.run("upgrade", "edge").stderr.splitlines() == shown
+
+
+def test_a_rollback_is_not_called_an_upgrade(agent: FakeAgent) -> None:
+    done = agent.run("rollback", "edge")
+    assert done.stderr.splitlines()[0] == "edge: looking for the release from before: ordered by hand"
+    assert done.stderr.splitlines()[-1] == "edge: the release from before serves"
+
+
+def test_a_reason_of_several_lines_stays_readable_and_drives_no_terminal(agent: FakeAgent) -> None:
+    reason = "could not be started: exit code 1; it said last:\n    no such\x1b[2J file\n      really"
+    agent.events = [
+        {"event": "state", "name": "edge", "state": "waiting", "why": reason},
+        {**DONE, "ok": False, "exit_code": 23, "message": reason},
+    ]
+    assert agent.run("upgrade", "edge").stderr == (
+        "edge: could not be started, tried again later: could not be started: exit code 1; it said last:\n"
+        "    no such\\x1b[2J file\n"
+        "      really\n"
+        "hotswap-agent: edge: could not be started: exit code 1; it said last:\n"
+        "    no such\\x1b[2J file\n"
+        "      really\n"
+        "tried again by itself: see 'hotswap-agent history edge'\n"
+    )
+
+
 def test_as_json_it_is_the_events_as_lines(agent: FakeAgent) -> None:
     done = agent.run("upgrade", "edge", "--json")
     assert [msgspec.json.decode(line) for line in done.stdout.splitlines()] == [*PROGRESS, DONE]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -51,6 +52,39 @@ def test_status_of_one(agent: FakeAgent) -> None:
     assert "held       tcp 127.0.0.1:8080" in text
 
 
+@pytest.mark.parametrize(
+    ("told", "held"),
+    [({"held": [], "kept": 2}, "2 listeners"), ({"held": [], "kept": 1}, "1 listener"), ({"held": []}, "nothing")],
+)
+def test_listeners_that_systemd_holds_are_counted(agent: FakeAgent, told: dict[str, Any], held: str) -> None:
+    agent.sidecars = [{**EDGE, **told}]
+    assert f"  held     {held}\n" in agent.run("status", "edge").stdout
+
+
+def test_status_says_paused_once_and_whole_seconds(agent: FakeAgent) -> None:
+    agent.sidecars = [{**EDGE, "since": time.time(), "waits": "release 0.4.0 waits: paused", "paused": True}]
+    (line,) = agent.run("status").stdout.splitlines()[1:]
+    assert line.endswith("release 0.4.0 waits: paused")
+    assert line.split()[2:4] in (["0", "s"], ["1", "s"])
+
+
+def test_reasons_of_several_lines_are_shown_as_such(agent: FakeAgent) -> None:
+    reason = "it said last:\n    no such file\n      really"
+    agent.sidecars = [{**EDGE, "waits": reason}]
+    agent.history = [entry("cannot start", reason)]
+    agent.findings = [{"severity": "error", "what": "x", "sidecar": "edge", "text": reason, "remedy": ""}]
+    assert agent.run("status").stdout.splitlines()[1].endswith("it said last: no such file")
+    for command in (["status", "edge"], ["history"], ["inspect"]):
+        lines = agent.run(*command).stdout.splitlines()
+        at = next(at for at, line in enumerate(lines) if line.endswith("it said last:"))
+        assert [line.strip() for line in lines[at + 1 : at + 3]] == ["no such file", "really"]
+        assert lines[at + 1].startswith("    ")
+
+
+def test_help_says_what_each_command_does_in_whole_sentences(agent: FakeAgent) -> None:
+    assert "..." not in agent.run("--help").stdout.replace("[ARGS]...", "")
+
+
 def test_status_as_json_is_what_the_agent_says(agent: FakeAgent) -> None:
     answer = msgspec.json.decode(agent.run("status", "--json").stdout)
     assert answer["sidecars"] == [EDGE]
@@ -82,10 +116,10 @@ def test_status_that_is_watched_has_a_line_for_each_change(agent: FakeAgent, for
 
 
 def test_history(agent: FakeAgent) -> None:
-    agent.history = [entry("agent began", "looks after 1 sidecars", name=""), entry("kept", "passed")]
+    agent.history = [entry("agent began", "looks after 1 sidecar", name=""), entry("kept", "passed")]
     heading, first, second = agent.run("history").stdout.splitlines()
     assert heading.split() == ["WHEN", "SIDECAR", "WHAT", "WHY"]
-    assert first.endswith("(agent)  agent began  looks after 1 sidecars")
+    assert first.endswith("(agent)  agent began  looks after 1 sidecar")
     assert second.endswith("edge     kept         passed")
     assert len(agent.run("history", "-n", "1").stdout.splitlines()) == 2
     answer = msgspec.json.decode(agent.run("history", "edge", "--json").stdout)
