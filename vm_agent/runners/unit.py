@@ -66,6 +66,11 @@ def limits(wanted: Limits, total: int) -> list[Property]:
     ]
 
 
+def differing(wanted: list[Property], found: dict[str, Any]) -> list[Property]:
+    """Those that the unit does not have yet: systemd writes a file for each that is set, and complains about it."""
+    return [(name, (kind, value)) for name, (kind, value) in wanted if found.get(name) != value]
+
+
 def properties(launch: Launch, total: int) -> list[Property]:
     """All of them. `total`: the machine's memory, bytes. Raises `StartFailed` for a capability there is not."""
     capabilities = sum(1 << number for number in capability_numbers(launch))
@@ -136,11 +141,14 @@ def _environment(launch: Launch) -> list[str]:
 
 
 def _sandbox() -> list[Property]:
-    """What it cannot do, whoever it is: as systemd/hotswap-proxy@.service, but that it may read below /home."""
+    """What it cannot do, whoever it is: as systemd/hotswap-proxy@.service, but that it may read below /home.
+
+    Without ``MemoryDenyWriteExecute``: with it nothing that has TLS starts, since pyOpenSSL writes callbacks as code.
+    """
     yes = (
         "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectClock", "ProtectControlGroups", "ProtectHostname",
         "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "LockPersonality",
-        "MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID",
+        "RestrictRealtime", "RestrictSUIDSGID",
     )  # fmt: skip
     return [
         *((name, ("b", True)) for name in yes),
