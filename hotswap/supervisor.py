@@ -36,7 +36,7 @@ log = logging.getLogger("hotswap")
 
 FIRST: Final = 3  # SD_LISTEN_FDS_START
 LONGEST_NAME: Final = 255  # sd_pid_notify_with_fds(3)
-_QUEUE: Final = 1000  # messages that wait for room
+_QUEUE: Final = 1000  # messages with descriptors that wait for room; of those without as many more
 
 
 class Passed(NamedTuple):
@@ -79,15 +79,25 @@ class Supervisor:
             return
         message = "\n".join(lines).encode()
         if self._queue or not self._send(message, fds):
-            if len(self._queue) == _QUEUE:
+            if len(self._queue) >= (_QUEUE if fds else _QUEUE + _QUEUE):  # what is told of itself comes before copies
                 self._unheard("it reads nothing")
+                return
+            copies: list[int] = []
+            try:
+                copies += (os.dup(fd) for fd in fds)
+            except OSError as error:  # no descriptors are left
+                _close(copies)
+                self._unheard(error.strerror or str(error))
                 return
             if not self._queue and self._sock is not None:
                 asyncio.get_running_loop().add_writer(self._sock.fileno(), self._send_queued)
-            self._queue.append((message, [os.dup(fd) for fd in fds]))
+            self._queue.append((message, copies))
 
     def barrier(self) -> int:
-        """The read end of a pipe that ends when everything told so far is done, or nobody hears. The caller's."""
+        """The read end of a pipe that ends when everything told so far is done, or nobody hears. The caller's.
+
+        Raises `OSError` if no descriptors are left.
+        """
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.tell("BARRIER=1", fds=[write])
         os.close(write)
@@ -96,7 +106,12 @@ class Supervisor:
     def when_heard(self, then: Callable[[], object], patience: float) -> None:
         """Call `then` once everything told so far is done, or after so many seconds."""
         loop = asyncio.get_running_loop()
-        barrier = self.barrier()
+        try:
+            barrier = self.barrier()
+        except OSError as error:
+            self._unheard(error.strerror or str(error))
+            loop.call_later(patience, then)
+            return
 
         def over() -> None:
             timer.cancel()

@@ -13,7 +13,6 @@ A destination that does not own yet says nothing, nor does a source that gave ev
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from pathlib import Path
@@ -81,8 +80,10 @@ class Tenure:
         else:
             self.again()
             if self.supervised and not is_systemd(starter):  # the source, which is about to end
-                with contextlib.suppress(OSError):
+                try:
                     on_death(self._loop, os.pidfd_open(starter), self._adopted)
+                except OSError:  # it ended just now
+                    self._loop.call_soon(self._adopted)
         if self._supervisor.watchdog and self._beat is None:
             self._live()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,17 @@ def listener(address: str = "127.0.0.1") -> socket.socket:
     made.bind((address, 0))
     made.listen()
     return made
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """None can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- telling ---------------------------------------------------------------------------------------------------------
@@ -129,6 +143,44 @@ def test_one_that_ends_with_messages_unread_is_forgotten(tmp_path: Path) -> None
             await gone.wait()
             asyncio.get_running_loop().remove_reader(barrier)
             os.close(barrier)
+            told.close()
+
+    play(scenario())
+
+
+def test_copies_that_find_no_room_do_not_keep_the_rest_from_being_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand listeners, and a supervisor that is busy: it has to hear READY."""
+    monkeypatch.setattr(supervisor, "_QUEUE", 20)
+
+    async def scenario() -> None:
+        with no_leak(), Played(tmp_path) as played, listener() as sock:
+            told = Supervisor(str(played.path))
+            for number in range(1000):
+                told.tell("FDSTORE=1", f"FDNAME={number}", fds=[sock.fileno()])
+            told.tell("READY=1")
+            while played.find(READY="1") is None:
+                played.hear()
+                await asyncio.sleep(0)
+            told.close()
+
+    play(scenario())
+
+
+def test_without_descriptors_nobody_waits_for_ever(tmp_path: Path) -> None:
+    """A source that gave everything away ends when the supervisor knows, or had its time to."""
+
+    async def scenario() -> None:
+        with no_leak(), Played(tmp_path) as played:
+            told = Supervisor(str(played.path))
+            for number in range(700):
+                told.tell(f"STATUS={number}")
+            heard = asyncio.Event()
+            with no_descriptors():
+                told.tell("FDSTORE=1", fds=[0])
+                told.when_heard(heard.set, 0.01)
+            await heard.wait()
             told.close()
 
     play(scenario())
