@@ -14,6 +14,7 @@ import prctl
 from vm_agent.errors import StartFailed
 from vm_agent.runners.base import Launch
 from vm_agent.runners.cgroups import nice_for
+from vm_agent.spec.lists import CAPABILITIES
 
 AGENT_DIRECTORY = ".agent"
 """In the runtime directory: notify sockets and logs. Its dot keeps it apart from every sidecar's own."""
@@ -55,13 +56,12 @@ def account_of(launch: Launch) -> Account | None:
 
 def capability_numbers(launch: Launch) -> list[int]:
     """The numbers of its capabilities. Raises `StartFailed` for one there is not."""
-    numbers = []
+    numbers = set()
     for name in launch.capabilities:
-        number = getattr(prctl, name.upper(), None)
-        if not name.upper().startswith("CAP_") or not isinstance(number, int):
+        if name.upper() not in CAPABILITIES:  # python-prctl does not know the latest by name
             raise StartFailed(f"{launch.name}: there is no capability {name}; they are listed in capabilities(7)")
-        numbers.append(number)
-    return sorted(set(numbers))
+        numbers.add(CAPABILITIES.index(name.upper()))
+    return sorted(numbers)
 
 
 def command(launch: Launch, account: Account | None, doors: list[str], *, listen: list[int], nice: bool) -> list[str]:

@@ -74,9 +74,11 @@ def test_it_runs_as_its_user_with_the_capabilities_it_may_keep_and_no_others(pub
 @pytest.mark.all
 def test_root_too_has_only_the_capabilities_it_may_keep(public: Stage) -> None:
     async def scene() -> None:
-        bit = f"{1 << prctl.CAP_NET_BIND_SERVICE | 1 << prctl.CAP_NET_ADMIN:016x}"
+        bit = f"{1 << prctl.CAP_NET_BIND_SERVICE | 1 << prctl.CAP_NET_ADMIN | 1 << 40:016x}"
         async with public.children() as runner:
-            await runner.start(of_all(public, capabilities=("CAP_NET_BIND_SERVICE", "cap_net_admin")))
+            await runner.start(
+                of_all(public, capabilities=("CAP_NET_BIND_SERVICE", "cap_net_admin", "CAP_CHECKPOINT_RESTORE"))
+            )
             assert [await public.ask("status", kind) for kind in ("CapEff", "CapBnd")] == [bit, bit]
             await runner.stop("edge", 5.0)
 

@@ -38,6 +38,13 @@ def test_names_of_units_and_sidecars_belong_together() -> None:
     assert unit.unit_at("/org/freedesktop/systemd1/unit/odd_zz") == ""
 
 
+def test_limits_that_a_unit_has_are_not_set_again() -> None:
+    wanted = unit.limits(Limits(memory=500, cpu=0.5, cpu_weight=40), 1000)
+    found = {"MemoryMax": 500, "CPUQuotaPerSecUSec": 500_000, "CPUWeight": 40, "Id": "hotswap-sidecar-edge.service"}
+    assert unit.differing(wanted, found) == []
+    assert unit.differing(wanted, {**found, "CPUWeight": 100}) == [("CPUWeight", ("t", 40))]
+
+
 def test_properties_can_be_written_as_dbus_wants_them() -> None:
     wanted = unit.properties(launch(user="x", watchdog=1.0, writable=(Path("/var/x"),)), 1000)
     address = DBusAddress("/x", "org.x", "org.x")
@@ -69,6 +76,8 @@ def test_capabilities_are_ambient_for_who_is_not_root_and_bound_everybody() -> N
     assert (mine["AmbientCapabilities"], mine["CapabilityBoundingSet"], mine["User"]) == (bit, bit, "hotswap")
     roots = made(capabilities=("CAP_NET_BIND_SERVICE",))
     assert (roots["AmbientCapabilities"], roots["CapabilityBoundingSet"], "User" in roots) == (0, bit, False)
+    latest = made(capabilities=("CAP_CHECKPOINT_RESTORE", "CAP_BPF"))  # unknown to python-prctl by name
+    assert latest["CapabilityBoundingSet"] == 1 << 40 | 1 << 39
     with pytest.raises(StartFailed, match="no capability CAP_X"):
         made(capabilities=("CAP_X",))
 
