@@ -55,7 +55,7 @@ def routes(daemon: Daemon) -> dict[tuple[str, str], Route]:
 
     async def get_history(request: Request) -> Response:
         limit = request.query.get("limit", "200")
-        count = int(limit) if limit.isdigit() else 200
+        count = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 200
         return Response.json({"history": daemon.desk.history.entries(request.query.get("name", ""), min(count, 5000))})
 
     async def get_inspect(_request: Request) -> Response:

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from vm_agent.lifecycle.health import Health
 from vm_agent.lifecycle.probe import ask, control_socket
 from vm_agent.lifecycle.states import UPGRADING, Event, State
 from vm_agent.lifecycle.vitals import Vitals
+from vm_agent.lifecycle.wishes import wish
 from vm_agent.network import interception, rules
 
 if TYPE_CHECKING:
@@ -169,11 +171,12 @@ class Care:
         self._unready = self._unready or now
         if driver.memory.state is not State.SERVING or now - self._unready < max(spec.run.start_timeout, _DIES_SECONDS):
             return
-        if not driver.replaceable(spec, current):
+        wanted = wish(spec, driver.memory, current, None, "", datetime.now().astimezone())
+        if wanted.event is not Event.OUTDATED or driver.desk.upgrading(driver.name):
             return
         self._unready = 0.0
         driver.note("given up", f"release {current} does not come back, and {spec.release} is wanted")
-        await driver.desk.runner.stop(driver.name, 0.0)
+        await driver.desk.runner.stop(driver.name, spec.run.stop_timeout)  # one that drains has its time
         driver.happened(Event.LOST, f"release {current} did not come back")
 
     async def _mend_link(self, running: Running) -> None:

@@ -84,6 +84,8 @@ class Driver:
             self.memory.spec = spec
         if changed and self.resumed:
             self._failures, self.postponed = 0, ""
+            if spec is not None:
+                self.remember()
             if self.memory.state is State.WAITING and spec is not None:
                 self.happened(Event.WANTED, "the spec changed")
             self.care.look_soon()
@@ -368,11 +370,6 @@ class Driver:
         if self.memory.operation is None:
             raise HotswapError("no operation under way: a bug")
         return self.memory.operation
-
-    def replaceable(self, spec: Spec, current: str) -> bool:
-        """Nothing but the release that is there keeps the one that is wanted from being started."""
-        wanted = wish(spec, self.memory, current, self._ordered, "", datetime.now().astimezone())
-        return wanted.event is Event.OUTDATED and not self.desk.upgrading(self.name)
 
     @property
     def busy(self) -> bool:

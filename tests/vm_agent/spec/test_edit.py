@@ -55,3 +55,19 @@ def test_what_is_no_release_is_refused(release: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no release"):
         with_release(spec, release)
     assert Path(spec.file).read_text() == "release: 1\n"
+
+
+@pytest.mark.parametrize("text", ["release: &it 1.4.2\nname: edge\n", "release: !!str 1.4.2\nname: edge\n"])
+def test_what_would_be_broken_by_it_is_left_to_its_author(text: str, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path / "edge.yaml", text)
+    with pytest.raises(SpecError, match="edit the file"):
+        with_release(spec, "1.5.0")
+    assert Path(spec.file).read_text() == text
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").symlink_to("there.yaml")
+    spec = spec_of(tmp_path / "edge.yaml", "name: edge\nrelease: 1.4.2\n")
+    with_release(spec, "1.5.0")
+    assert Path(spec.file).is_symlink()
+    assert (tmp_path / "there.yaml").read_text() == 'name: edge\nrelease: "1.5.0"\n'
