@@ -51,6 +51,7 @@ CLIENT_LIMIT = 64  # connections at once, of which those without a complete requ
 REQUEST_SECONDS = 10.0  # to send a request
 WRITE_SECONDS = 10.0  # to take a piece of the answer
 LINGER_SECONDS = 1.0  # for a client to see our answer and hang up
+STRAY_LIMIT = 65536  # bytes from a client whose answer grows
 ACCEPTS_A_WAKE = 32
 RETRY_ACCEPT_SECONDS = 0.2  # after the process ran out of descriptors
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -326,10 +327,14 @@ class HttpServer:
 
 
 async def _until_gone(client: _Client, stream: EventStream, news: asyncio.Event) -> None:
-    """A watcher that hangs up gives its place away at once, and not with the next event, which may be hours away."""
+    """A watcher that hangs up gives its place away at once, and not with the next event, which may be hours away.
+
+    So does one that goes on talking: it has nothing to say, and reading it would leave time for nobody else.
+    """
+    left = STRAY_LIMIT
     try:
-        while await client.wire.recv(4096):
-            pass
+        while left > 0 and (piece := await client.wire.recv(4096)):
+            left -= len(piece)
     except OSError:
         pass
     stream.abandon()

@@ -41,4 +41,4 @@ class Wire:
         """
         self.sock.shutdown(socket.SHUT_WR)
         while await asyncio.get_running_loop().sock_recv(self.sock, 65536):
-            pass
+            await asyncio.sleep(0)  # there may always be more: others have their turn, and the caller its deadline

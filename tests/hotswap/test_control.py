@@ -204,6 +204,16 @@ def test_a_watcher_that_hangs_up_gives_its_place_away_before_the_next_event(serv
     serving.call(lambda: stage.streams[0].send({"more": 1}))
 
 
+def test_a_watcher_that_goes_on_talking_is_hung_up_on(serving: Serving) -> None:
+    with connected(serving.listener) as sock:
+        sock.sendall(b"POST /stream HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while True:
+                sock.sendall(bytes(65536))
+    eventually(lambda: serving.server.clients == 0, within=PATIENCE, what="it is gone")
+
+
 def test_a_stream_nobody_reads_is_broken_off_not_buffered_without_end() -> None:
     stream = EventStream()
     for number in range(5000):
