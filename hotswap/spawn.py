@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import os
 import secrets
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -76,7 +78,7 @@ class Spawned:
         how = (
             f"was killed by signal {-status}" if status is not None and status < 0 else f"ended with exit code {status}"
         )
-        return DestinationFailed(f"the new generation {how} and said no reason; look at its log")
+        return DestinationFailed(f"the new generation {how} and said no reason; look at {_log_of(self.pid)}")
 
     def close(self) -> None:
         """Let go of it; it lives on."""
@@ -84,6 +86,17 @@ class Spawned:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._process.returncode = self._process.poll() or 0  # not ours to wait for any more
+
+
+def _log_of(pid: int) -> str:
+    """Where to look for what a process wrote to standard error, which is the same as ours: for people."""
+    try:
+        state, target = os.fstat(2), Path("/proc/self/fd/2").readlink()
+    except OSError:  # there is none
+        return "its log"
+    if os.environ.get("JOURNAL_STREAM") == f"{state.st_dev}:{state.st_ino}":  # systemd.exec(5)
+        return f"its log: journalctl _PID={pid}"
+    return f"its log: {target}" if stat.S_ISREG(state.st_mode) else "its log"
 
 
 class Bystander:

@@ -140,7 +140,8 @@ class Upgrade:
 
 def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> dict[str, Any]:
     """The last event of an upgrade."""
-    moved = f"{outcome.listeners} listeners, {outcome.connections} connections, {outcome.in_flight} requests in flight"
+    listeners, connections = _count(outcome.listeners, "listener"), _count(outcome.connections, "connection")
+    moved = f"{listeners}, {connections}, {_count(outcome.in_flight, 'request')} in flight"
     if failure is not None:
         message = str(failure)
     elif outcome.rehearsed:
@@ -165,3 +166,7 @@ def result(outcome: Outcome, failure: HotswapError | None, generation: int) -> d
         "followed": outcome.followed,
         "dry_run": outcome.rehearsed,
     }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

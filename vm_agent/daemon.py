@@ -18,7 +18,8 @@ import signal
 import time
 from pathlib import Path
 
-from hotswap.errors import AlreadyRunning, HotswapError
+from hotswap.cli.output import count
+from hotswap.errors import AlreadyRunning, HotswapError, PermissionDenied
 from hotswap.filewatch import FileWatch
 from hotswap.log import fields
 from hotswap.supervisor import Supervisor
@@ -80,10 +81,11 @@ class Daemon:
             self.reread()
             self._files.start()
             await doors.open()
-            history.note("", "agent began", f"looks after {len(self.desk.drivers)} sidecars under {runner.kind}")
-            self._tasks = [loop.create_task(self._consider()), loop.create_task(self.patrol.walk())]
+            cared_for = f"looks after {count(len(self.desk.drivers), 'sidecar')}"
+            history.note("", "agent began", f"{cared_for} under {runner.kind}")
+            self._tasks += [loop.create_task(self._consider()), loop.create_task(self.patrol.walk())]
             told = Supervisor.of_environment()
-            told.tell("READY=1", f"STATUS=looks after {len(self.desk.drivers)} sidecars")
+            told.tell("READY=1", f"STATUS={cared_for}")
             if told.watchdog:
                 self._tasks.append(loop.create_task(_live(told)))
             await self._ended.wait()
@@ -106,7 +108,10 @@ class Daemon:
             (self.state / "sidecars").mkdir(mode=0o755, exist_ok=True)
             lock = os.open(self.state / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise HotswapError(f"{self.state} cannot be used: {error.strerror}; set `state` of the settings") from None
+            text = f"{error.filename or self.state} cannot be used: {error.strerror}"
+            if isinstance(error, PermissionError):
+                raise PermissionDenied(f"{text}; run it as root, or set state, specs and runtime_dir") from None
+            raise HotswapError(f"{text}; set `state` of the settings") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -25,7 +25,9 @@ log = logging.getLogger("vm_agent")
 FILE = "history.jsonl"
 _LIMIT = 2 << 20  # bytes
 _TAIL = 1 << 20  # bytes looked at for the last entries
-_WORST = frozenset({"failed", "taken back", "died", "hangs", "cannot start", "not taken back"})
+_WORST = frozenset(
+    {"failed", "taken back", "died", "hangs", "cannot start", "not taken back", "broken spec", "does not answer"}
+)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +54,9 @@ class History:
     def note(self, name: str, what: str, text: str = "", **facts: Any) -> Entry:
         """Write an entry."""
         entry = Entry(at=time.time(), name=name, what=what, text=text, facts=facts)
-        level = logging.WARNING if what in _WORST else logging.INFO
-        log.log(level, "%s: %s%s", name or "agent", what, f": {text}" if text else "", extra=fields(**facts))
+        said = what if name else what.removeprefix("agent ")  # each line says that it is the agent's
+        level = logging.WARNING if what in _WORST or facts.get("severity") == "error" else logging.INFO
+        log.log(level, "%s%s%s", f"{name}: " if name else "", said, f": {text}" if text else "", extra=fields(**facts))
         try:
             self._append(_line(entry))
         except OSError as error:

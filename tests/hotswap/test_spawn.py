@@ -124,6 +124,24 @@ def test_without_words_its_end_is_told(spawning: Spawning, program: str, words: 
     assert words in str(failure)
 
 
+@pytest.mark.parametrize("journal", [True, False])
+def test_without_words_it_is_told_where_its_log_is(
+    spawning: Spawning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, journal: bool
+) -> None:
+    saved = os.dup(2)
+    with (tmp_path / "log").open("wb") as log:
+        state = os.fstat(log.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{state.st_dev}:{state.st_ino}" if journal else "8:1")
+        os.dup2(log.fileno(), 2)
+        try:
+            spawned = ended(spawning("sys.exit(9)"))
+            told = str(spawned.failure())
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+    assert told.endswith(f"its log: journalctl _PID={spawned.pid}" if journal else f"its log: {tmp_path}/log")
+
+
 def test_a_report_that_is_written_by_others_as_well_does_not_block(spawning: Spawning) -> None:
     """A process it forked may hold the pipe open: reading must not wait for its end."""
     spawned = ended(spawning("if os.fork() == 0:\n    os.execvp('sleep', ['sleep', '2'])\nos._exit(5)"))

@@ -55,3 +55,18 @@ def test_a_disk_that_takes_nothing_harms_nobody(tmp_path: Path, caplog: pytest.L
     history.note("edge", "started")
     assert history.entries() == []
     assert "the history cannot be written" in caplog.text
+
+
+def test_what_needs_somebody_is_a_warning_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vm_agent")
+    history = History(tmp_path)
+    history.note("", "agent began", "looks after 1 sidecar")
+    history.note("edge", "broken spec", "edge.yaml:3: release: is missing")
+    history.note("edge", "found", "nobody listens there", severity="error")
+    history.note("edge", "found", "it is large", severity="notice")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "began: looks after 1 sidecar"),
+        ("WARNING", "edge: broken spec: edge.yaml:3: release: is missing"),
+        ("WARNING", "edge: found: nobody listens there"),
+        ("INFO", "edge: found: it is large"),
+    ]

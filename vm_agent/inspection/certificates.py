@@ -161,7 +161,7 @@ def judge(sidecar: str, found: Iterable[Certificate | Unreadable], now: float) -
                 what="certificate",
                 place=one.file,
                 text=f"{one.file} ({one.where}) {_ends(left)}",
-                remedy=f"renew it and put it there: {'it is taken by itself' if sidecar else 'then restart the agent'}",
+                remedy="renew it and put it there: it is taken by itself",
             )
 
 

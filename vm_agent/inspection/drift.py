@@ -46,6 +46,8 @@ class Facts:
     command: tuple[str, ...] | None = None
     wanted_command: tuple[str, ...] = ()
     """Without the program, which is another one in each release."""
+    program: str = ""
+    """That of the release that serves."""
     environment: frozenset[str] | None = None
     """``NAME=VALUE``, as it was started with."""
     bounds: int | None = None
@@ -58,6 +60,8 @@ def look(one: Subject, desk: Desk) -> Facts:
     if one.spec is None:
         return Facts()
     found: dict[str, Any] = {"wanted_command": desk.launch(one.spec).command[1:]}
+    if one.serving:
+        found["program"] = str(desk.releases.directory / one.serving / one.spec.command[0])
     found["installed"] = not one.current or desk.releases.get(one.current) is not None
     release = desk.releases.get(one.serving) if one.serving else None
     found["named"] = release is not None and release.kind != "directory" and one.spec.command[0] == _DEFAULT_PROGRAM
@@ -166,15 +170,16 @@ def _launch(one: Subject, facts: Facts) -> Iterator[Finding]:
         return Finding(sidecar=one.name, severity="warning", what="launch_drift", place=place, text=text, remedy=remedy)
 
     anew = "no handover changes that: move its spec out of the directory, 'hotswap-agent apply', and put it back"
-    wanted = facts.wanted_command
+    wanted, spec = facts.wanted_command, one.spec
     if facts.command and wanted and facts.command[-len(wanted) :] != wanted:
         text = f"it was started by {' '.join(facts.command[-len(wanted) :])!r}, the spec has {' '.join(wanted)!r}"
-        yield drift(
-            "command", text, f"hotswap upgrade {one.name} -- PROGRAM {' '.join(wanted)}, or with the next release"
+        by_hand = f"hotswap upgrade {one.name} -- {facts.program or 'PROGRAM'} {' '.join(wanted)}"
+        missing_file = (
+            f"put {spec.config} there, or correct it in {spec.file or 'the spec'}" if spec is not None else ""
         )
+        yield drift("command", text, missing_file if facts.unreadable else f"{by_hand}, or with the next release")
     if facts.user is not None and facts.wanted_user and facts.user != facts.wanted_user:
         yield drift("user", f"it runs as {facts.user}, the spec has {facts.wanted_user}", anew)
-    spec = one.spec
     missing = [] if spec is None else [f"{name}={value}" for name, value in spec.run.environment]
     missing = [word for word in missing if facts.environment is not None and word not in facts.environment]
     if missing:

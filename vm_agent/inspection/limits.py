@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class Facts:
     """Enforced, bytes; None: none is, or it is not known."""
     grouped: bool = False
     """It has a control group of its own."""
+    controller: bool = False
+    """The kernel limits memory where it is."""
+    unit: bool = False
+    """It is a unit of systemd."""
     wanted_memory: int | None = None
     oom_score_adj: int | None = None
     files: int | None = None
@@ -59,6 +64,9 @@ def look(one: Subject, proc: Path = processes.PROC) -> Facts:
         found["memory"] = int(processes.fields(one.pid, proc)["VmRSS"].split()[0]) * 1024
     own = Own.find(place)
     group = own.directories.get("memory")
+    found["controller"] = group is not None
+    with contextlib.suppress(OSError):
+        found["unit"] = unit_of(one.name) in re.split(r"[/\n]", (place / "cgroup").read_text())
     if group is not None and group.name in {unit_of(one.name), f"{PREFIX}{one.name}"}:
         found["grouped"] = True
         with contextlib.suppress(OSError, ValueError):
@@ -106,8 +114,9 @@ def judge(one: Subject, facts: Facts) -> Iterator[Finding]:
         yield found("warning", "memory", text, f"raise run.limits.memory, or take load away: {apply}")
     wanted = facts.wanted_memory
     if one.rests and wanted is not None and facts.memory_limit is None:
-        text = f"the limit of {size(wanted)} memory is not enforced: no control group of its own has one"
-        yield found("notice", "memory limit", text, "run the agent under systemd, or where it may make control groups")
+        why, remedy = _not_enforced(facts, one.name)
+        text = f"the limit of {size(wanted)} memory is not enforced: {why}"
+        yield found("notice", "memory limit", text, remedy)
     elif (
         one.rests and wanted is not None and facts.memory_limit is not None and abs(facts.memory_limit - wanted) > 65536
     ):
@@ -125,6 +134,18 @@ def judge(one: Subject, facts: Facts) -> Iterator[Finding]:
         remedy = f"echo {limits.oom_score_adj} > /proc/{one.pid}/oom_score_adj, as root"
         yield found("warning", "oom_score_adj", text, remedy)
     yield from _files(one, facts, found, apply)
+
+
+def _not_enforced(facts: Facts, name: str) -> tuple[str, str]:
+    """Why, and what to do about it."""
+    if not facts.controller:
+        kernel = "have the kernel offer it to control groups: /proc/cgroups, cgroup.controllers of cgroups(7)"
+        return "the memory controller of control groups is missing here", f"{kernel}, or set no limit"
+    if facts.unit:
+        return "systemd enforces none", f"see why: systemctl show -p MemoryMax -p MemoryAccounting {unit_of(name)}"
+    if facts.grouped:
+        return "its control group has none", "restart the agent: it applies limits anew, and no sidecar notices"
+    return "it has no control group of its own", "run the agent under systemd, or where it may make control groups"
 
 
 def _files(one: Subject, facts: Facts, found: Any, apply: str) -> Iterator[Finding]:

@@ -101,7 +101,8 @@ def led(one: Subject) -> tuple[str, str] | None:
     except HotswapError as error:
         return f"its rules cannot be looked at: {error}", "mend that, and look again: hotswap-agent inspect"
     text = "its rules are missing, or somebody changed them: traffic passes it by"
-    return text, "restart the agent: it lays down what is missing, and no sidecar notices"
+    why = f"if they are not, 'hotswap-agent history {one.name}' says why"
+    return text, f"the agent puts them back within a minute; {why}"
 
 
 def judge_led(one: Subject, wrong: tuple[str, str] | None) -> Iterator[Finding]:

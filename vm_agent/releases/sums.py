@@ -21,6 +21,7 @@ from typing import Literal
 from vm_agent.errors import ReleaseError
 
 NAME = "SHA256SUMS"
+_MAKE = f"find * -type f ! -name {NAME} -print0 | xargs -0 sha256sum > {NAME}"
 _LARGEST = 16 << 20  # bytes of the file
 _PLAIN = re.compile(r"(?P<escaped>\\?)(?P<digest>[0-9a-fA-F]{64}) [ *](?P<path>.+)")
 _TAGGED = re.compile(r"(?P<escaped>\\?)SHA256 \((?P<path>.+)\) = (?P<digest>[0-9a-fA-F]{64})")
@@ -45,7 +46,7 @@ class Checksums:
             if policy == "required":
                 raise ReleaseError(
                     f"{file} is missing, and agent.yaml says `releases.checksums: required`; "
-                    f"make it with: cd {source} && sha256sum * > {NAME}"
+                    f"make it with: cd {source} && {_MAKE}"
                 ) from None
             return cls(file, None)
         if len(raw) > _LARGEST:

@@ -118,10 +118,13 @@ class Units:
     async def limit(self, launch: Launch) -> list[str]:
         """See `Runner`."""
         name = unit.unit_of(launch.name)
-        if not await self._properties(name):
+        found = await self._properties(name)
+        if not found:
             raise UnknownSidecar(f"{launch.name} does not run")
         self._known[launch.name] = launch
-        await self._call("SetUnitProperties", "sba(sv)", (name, True, unit.limits(launch.limits, total_memory())))
+        changed = unit.differing(unit.limits(launch.limits, total_memory()), found)
+        if changed:
+            await self._call("SetUnitProperties", "sba(sv)", (name, True, changed))
         refused: set[str] = set()
         for pid in await self._pids(name):
             refused |= living.rescore(pid, launch.limits.oom_score_adj)

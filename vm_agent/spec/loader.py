@@ -55,6 +55,9 @@ def load_spec_with_warnings(path: Path) -> Loaded:
     except InvalidConfig as invalid:
         raise SpecError(str(invalid)) from None
     spec: Spec = build(part, file.parent, _complete)
+    if os.path.realpath(spec.config) == os.path.realpath(file):
+        text = "this is the spec itself; write the path of the sidecar's own configuration"
+        raise SpecError(Problem(*part.place("config"), text).at(str(file)))
     told = tuple(warning.at(str(file)) for warning in warnings)
     return Loaded(msgspec.structs.replace(spec, file=str(file)), told, part)
 
@@ -136,7 +139,12 @@ def _text(file: Path, what: str) -> str:
         problem = "everybody may write it, and have anything run by it; chmod o-w"
     if problem:
         raise InvalidConfig(str(file), [Problem(0, "", problem)])
-    return read_file(file, remedy="make it readable for the agent, or remove it", most=MOST_BYTES, what=what)
+    remedy = "make it readable for the agent, or remove it"
+    if state is None and not file.is_symlink() and not os.path.lexists(file):
+        remedy = "correct the path, or put the file there"
+    elif state is None and file.is_symlink():
+        remedy = "correct where the link leads, or remove it"
+    return read_file(file, remedy=remedy, most=MOST_BYTES, what=what)
 
 
 def _complete(section: Section, fields: dict[str, Any]) -> None:

@@ -56,8 +56,6 @@ def _user(spec: Spec, part: Part | None) -> list[Problem]:
 def _config(spec: Spec, part: Part | None) -> list[Problem]:
     """Only `hotswap run` is known to read a name there."""
     place = _place(part, "config")
-    if spec.file and Path(spec.config).resolve() == Path(spec.file).resolve():
-        return [Problem(*place, "this is the spec itself; write the path of the sidecar's own configuration")]
     if not Path(spec.config).is_file():
         return [Problem(*place, f"there is no file {spec.config}; put the sidecar's configuration there")]
     if spec.command != Spec(name="", release="", config="").command:

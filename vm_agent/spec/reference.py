@@ -22,7 +22,7 @@ and what makes a new release good. [examples/sidecar.yaml](../examples/sidecar.y
 ```yaml
 name: edge
 release: 1.4.2
-config: edge.yaml
+config: /etc/hotswap/edge.yaml
 run: {user: hotswap, limits: {memory: 512M, cpu: 0.5, oom_score_adj: 500}}
 health: {http: /ready, interval: 2s, timeout: 1s, failures: 3}
 upgrade: {bake: 60s, abort_if: {error_rate: 1%, p99_latency: 2x, crashes: 1}, window: "02:00-05:00"}

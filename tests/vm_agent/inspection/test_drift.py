@@ -71,6 +71,18 @@ def test_spec_disk_and_process_are_compared(
 
 
 @pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        ({"program": "/r/bin/hotswap"}, "hotswap upgrade edge -- /r/bin/hotswap run -c y, or with the next release"),
+        ({"unreadable": "No such file"}, f"put {CONFIG} there, or correct it in /etc/hotswap/sidecars/edge.yaml"),
+    ],
+)
+def test_another_command_has_a_remedy_that_can_work(facts: dict[str, Any], remedy: str) -> None:
+    seen = Facts(command=("hotswap", "run", "-c", "x"), wanted_command=("run", "-c", "y"), **facts)
+    assert [one.remedy for one in judge(sound(), seen, NOW) if one.what == "launch_drift"] == [remedy]
+
+
+@pytest.mark.parametrize(
     ("environment", "found"),
     [
         (frozenset({"TZ=UTC", "SECRET=hunter2", "PATH=/bin"}), []),

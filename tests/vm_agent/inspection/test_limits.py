@@ -44,6 +44,21 @@ def test_limits_are_told_when_they_are_near_or_other_ones(
     assert brief(judge(sound(spec=limited(**limits)), Facts(**facts))) == found
 
 
+@pytest.mark.parametrize(
+    ("facts", "text", "remedy"),
+    [
+        ({"unit": True}, "the memory controller of control groups is missing here", "/proc/cgroups"),
+        ({"unit": True, "controller": True}, "systemd enforces none", "systemctl show"),
+        ({"grouped": True, "controller": True}, "its control group has none", "restart the agent"),
+        ({"controller": True}, "it has no control group of its own", "run the agent under systemd"),
+    ],
+)
+def test_a_limit_that_nothing_enforces_is_told_with_the_reason(facts: dict[str, Any], text: str, remedy: str) -> None:
+    (told_of,) = judge(sound(spec=limited(memory=100 * MB)), Facts(memory=MB, wanted_memory=100 * MB, **facts))
+    assert told_of.text.endswith(f"is not enforced: {text}")
+    assert remedy in told_of.remedy
+
+
 def test_while_an_upgrade_is_under_way_only_what_is_near_is_told() -> None:
     facts = Facts(memory=95, memory_limit=100, oom_score_adj=0, files=99, files_limit=100)
     found = brief(judge(sound(spec=limited(), busy=True), facts))
@@ -64,6 +79,7 @@ def test_a_real_process_is_measured() -> None:
     assert facts.memory > 10 * MB
     assert facts.memory_limit is None
     assert not facts.grouped
+    assert not facts.unit
     assert facts.wanted_memory == 64 * MB
 
 

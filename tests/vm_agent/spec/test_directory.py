@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
     assert [*load_specs(tmp_path)[0]] == ["edge"]
     assert told(tmp_path) == {
         "fifo.yaml": ": is no regular file; put a spec here, or remove it",
-        "gone.yaml": ": cannot be read: no such file or directory; make it readable for the agent, or remove it",
+        "gone.yaml": ": cannot be read: no such file or directory; correct where the link leads, or remove it",
         "binary.yaml": ":1: not UTF-8; save the file in that encoding",
         "large.yaml": ": larger than 64 KB; is this a spec?",
     }

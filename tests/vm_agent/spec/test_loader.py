@@ -7,7 +7,7 @@ import pytest
 
 from vm_agent.errors import SpecError
 from vm_agent.spec import loader
-from vm_agent.spec.loader import load_settings, load_spec, load_spec_with_warnings
+from vm_agent.spec.loader import load_settings, load_spec, load_spec_with_warnings, load_specs
 from vm_agent.spec.model import (
     AbortIf,
     AgentSettings,
@@ -78,7 +78,7 @@ def test_the_example_says_the_same() -> None:
     example = load_spec_with_warnings(ROOT / "examples" / "sidecar.yaml")
     assert example.warnings == ()
     assert example.spec.release == "1.4.2"
-    assert example.spec.config == str(ROOT / "examples" / "edge.yaml")
+    assert example.spec.config == "/etc/hotswap/edge.yaml"
     assert example.spec.upgrade.window == Window(120, 300)
 
 
@@ -213,9 +213,15 @@ def test_what_is_legal_and_probably_not_meant(write: Path, text: str, warning: s
 # ---- files ----
 
 
+def test_spec_that_names_itself_is_none(tmp_path: Path) -> None:
+    told = ":3: config: this is the spec itself; write the path of the sidecar's own configuration"
+    assert refused(put(tmp_path / "edge.yaml", SHORT)) == [told]
+    assert [str(error) for error in load_specs(tmp_path)[1].values()] == [f"{tmp_path}/edge.yaml{told}"]
+
+
 def test_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.yaml") == [
-        ": cannot be read: no such file or directory; make it readable for the agent, or remove it"
+        ": cannot be read: no such file or directory; correct the path, or put the file there"
     ]
     os.mkfifo(tmp_path / "fifo.yaml")
     assert refused(tmp_path / "fifo.yaml") == [": is no regular file; put a spec here, or remove it"]

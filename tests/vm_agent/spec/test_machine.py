@@ -61,13 +61,6 @@ def test_what_another_program_is_configured_by_is_not_looked_into(tmp_path: Path
     assert checked(tmp_path, "\xff[", "command: [bin/other, '{config}']") == []
 
 
-def test_spec_that_names_itself(tmp_path: Path) -> None:
-    spec = load_spec(put(tmp_path / "edge.yaml", SHORT))
-    assert refused(spec, tmp_path) == [
-        "edge.yaml:3: config: this is the spec itself; write the path of the sidecar's own configuration"
-    ]
-
-
 def test_file_that_says_something_else_by_now_has_no_lines(tmp_path: Path) -> None:
     spec = load_spec(put(tmp_path / "spec.yaml", SHORT))
     put(tmp_path / "spec.yaml", "nonsense")
