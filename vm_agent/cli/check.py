@@ -11,8 +11,10 @@ import msgspec
 
 from hotswap.cli.output import count, print_json
 from hotswap.errors import ConfigError
+from hotswap.settings.problems import Problem
 from vm_agent.cli.options import SETTINGS, json_option, settings_of, settings_option
-from vm_agent.errors import SpecError
+from vm_agent.errors import ReleaseError, SpecError
+from vm_agent.releases.store import Releases
 from vm_agent.spec.loader import load_spec_with_warnings, load_specs
 from vm_agent.spec.machine import check_spec
 from vm_agent.spec.model import AgentSettings, Spec
@@ -56,13 +58,14 @@ def check(files: tuple[Path, ...], settings: Path | None, *, as_json: bool) -> N
 def _of_files(files: tuple[Path, ...], settings: Path | None) -> Iterator[Report]:
     if settings is not None:
         yield from _of_settings(settings, specs=False)
+    releases = _releases(settings)
     names: dict[str, str] = {}
     for path in files:
         if path.is_dir():
-            yield from _of_directory(path)
+            yield from _of_directory(path, releases)
             continue
         report = Report(file=str(path))
-        spec = _look(path, report)
+        spec = _look(path, report, releases)
         if spec is not None:
             other = names.setdefault(spec.name, str(path))
             if other != str(path):
@@ -84,10 +87,21 @@ def _of_settings(path: Path | None, *, specs: bool) -> Iterator[Report]:
         report.fail(error)
     yield report
     if specs and settings is not None:
-        yield from _of_directory(Path(settings.specs))
+        yield from _of_directory(Path(settings.specs), Releases(Path(settings.state), settings.releases))
 
 
-def _of_directory(directory: Path) -> Iterator[Report]:
+def _releases(path: Path | None) -> Releases | None:
+    """Those of this machine's agent; None if it has none: then it is another one that needs them."""
+    try:
+        settings = settings_of(path)
+    except SpecError:
+        return None
+    if path is None and not SETTINGS.exists() and not Path(settings.releases.source).is_dir():
+        return None
+    return Releases(Path(settings.state), settings.releases)
+
+
+def _of_directory(directory: Path, releases: Releases | None) -> Iterator[Report]:
     try:
         specs, broken = load_specs(directory)
     except SpecError as error:
@@ -98,7 +112,7 @@ def _of_directory(directory: Path) -> Iterator[Report]:
     reports = []
     for spec in specs.values():
         reports.append(Report(file=spec.file))
-        _look(Path(spec.file), reports[-1])
+        _look(Path(spec.file), reports[-1], releases)
     for file, wrong in broken.items():
         reports.append(Report(file=file))
         reports[-1].fail(wrong)
@@ -107,7 +121,7 @@ def _of_directory(directory: Path) -> Iterator[Report]:
         yield Report(file=str(directory), text="no specs")
 
 
-def _look(path: Path, report: Report) -> Spec | None:
+def _look(path: Path, report: Report, releases: Releases | None) -> Spec | None:
     try:
         loaded = load_spec_with_warnings(path)
     except SpecError as error:
@@ -115,6 +129,11 @@ def _look(path: Path, report: Report) -> Spec | None:
         return None
     spec = loaded.spec
     report.warnings = list(loaded.warnings)
+    try:
+        if releases is not None:
+            releases.require(spec.release)
+    except (ReleaseError, OSError) as error:
+        report.warnings.append(Problem(*loaded.part.place("release"), str(error)).at(spec.file))
     report.text = f"{spec.name}, release {spec.release}"
     try:
         check_spec(spec)

@@ -68,3 +68,23 @@ def test_certificates_of_https_are_looked_at(specs: Path) -> None:
     done = run("check", "--settings", str(settings), socket=NOWHERE)
     assert done.exit_code == 21
     assert "without a passphrase" in done.stderr or "chmod 0600" in done.stderr
+
+
+def test_a_release_that_is_not_there_is_a_warning(specs: Path) -> None:
+    settings, source, folder = specs / "agent.yaml", specs / "source", specs / "sidecars"
+    folder.mkdir()
+    spec = write(folder / "edge.yaml")
+    places = {"specs": str(folder), "state": str(specs / "state"), "releases": {"source": str(source)}}
+    settings.write_text(yaml.safe_dump(places))
+
+    def told(*files: str) -> str:
+        done = run("check", "--settings", str(settings), *files, socket=NOWHERE)
+        assert done.exit_code == 0
+        return done.stderr
+
+    assert told().startswith(f"warning: {spec}:2: release: {source} is not a directory: put releases there, or set")
+    source.mkdir()
+    (source / "hotswap-1.0.0.tar.gz").touch()
+    assert told(str(spec)).startswith(f"warning: {spec}:2: release: release 1.1.0 is missing: {source} has 1.0.0")
+    (source / "hotswap-1.1.0.tar.gz").touch()
+    assert told() == told(str(spec)) == ""
