@@ -49,7 +49,10 @@ def follow(client: AgentClient, path: str, order: Event, watch: Watch) -> Event:
 
 def confirmed(client: AgentClient, result: Event, release: str) -> Event:
     """A success that nobody stands for is none: `release` (empty: the one that the spec wants) serves now, or else."""
-    told = look(client, str(result.get("name")))
+    name = str(result.get("name"))
+    told = look(client, name)
+    if result.get("ok") and (result.get("state") == "absent" or result == gone(name)):
+        return {**result, "ok": False, "exit_code": errors.AttemptFailed.exit_code, "message": "is no more"}
     expected = release or str(told.get("wanted") or "")
     if not result.get("ok") or not told or not expected or told.get("release") == expected:
         return result

@@ -204,6 +204,12 @@ class Care:
             self._health = Health()
             await driver.desk.runner.kill(driver.name)
 
+    async def kill(self, why: str) -> None:
+        """It hangs; what follows it is what the link names."""
+        self._driver.note("killed", why)
+        with contextlib.suppress(HotswapError):  # it is gone already, or not the runner's
+            await self._driver.desk.runner.kill(self._driver.name)
+
     async def _apply(self, spec: Spec, running: Running) -> None:
         """Limits and interception as the spec has them. Tried again until the spec changes or it works."""
         driver, now = self._driver, time.monotonic()
@@ -216,7 +222,7 @@ class Care:
                 driver.note("intercepts", f"{len(spec.intercept)} rules lead traffic to it")
             self._intercepted = now
         if spec != self._applied:
-            for shortfall in await driver.desk.runner.limit(driver.launch(spec)):
+            for shortfall in await driver.desk.runner.limit(driver.desk.launch(spec)):
                 driver.desk.history.note_once(driver.name, "limits", shortfall)
         self._applied = spec
 

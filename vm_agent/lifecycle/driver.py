@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hotswap.errors import AttemptFailed, HotswapError
+from hotswap.errors import AttemptFailed, HotswapError, OwnerHung
 from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
@@ -30,7 +30,6 @@ from vm_agent.lifecycle.sidecar import Sidecar
 from vm_agent.lifecycle.states import RESTS, UPGRADING, WORK, Action, Event, Found, State, resume, step
 from vm_agent.lifecycle.wishes import Ordered, Wish, wish
 from vm_agent.lifecycle.work import Work
-from vm_agent.runners.base import Launch
 from vm_agent.spec.model import Spec
 
 log = logging.getLogger("vm_agent")
@@ -38,6 +37,7 @@ log = logging.getLogger("vm_agent")
 _FIRST_RETRY_SECONDS = 1.0
 _LAST_RETRY_SECONDS = 60.0
 _ASK_SECONDS = 1.0
+_HUNG_ASKS = 3
 _INTERRUPTIBLE = frozenset({State.FETCHING, State.PREPARING, State.BAKING, State.RETURNING})
 _HARMLESS = frozenset({Action.REHEARSE, Action.HAND_OVER})  # what they raise, they raise before anything was ordered
 
@@ -153,15 +153,18 @@ class Driver:
 
     async def resume(self) -> None:
         """Begin, from what an agent before left. Does not fail: whoever does not answer is asked again."""
+        hung = 0
         while True:
             try:
                 found = await self._found()
                 break
-            except HotswapError as error:
-                self.desk.history.note_once(self.name, "does not answer", str(error))
             except Exception as error:
-                log.exception("looking for it failed", extra=fields(sidecar=self.name))
-                self.desk.history.note_once(self.name, "does not answer", f"{type(error).__name__}: {error}")
+                if not isinstance(error, HotswapError):
+                    log.exception("looking for it failed", extra=fields(sidecar=self.name))
+                self.desk.history.note_once(self.name, "does not answer", str(error))
+                hung = hung + 1 if isinstance(error, OwnerHung) else 0
+                if hung and hung % _HUNG_ASKS == 0:  # health checks begin after this only
+                    await self.care.kill(f"it did not answer {hung} times, and is started anew")
             await asyncio.sleep(_ASK_SECONDS)
         before = self.memory.state
         state, actions = resume(before, found, wanted=self.spec is not None)
@@ -176,7 +179,7 @@ class Driver:
 
     async def _found(self) -> Found:
         spec = self.spec or self.memory.spec  # what is not wanted any more is stopped by who looks after it
-        launch = None if spec is None else self.launch(spec)
+        launch = None if spec is None else self.desk.launch(spec)
         running = launch is not None and await self.desk.runner.adopt(launch)
         status = await self.sidecar.settled()
         if status is None:
@@ -213,6 +216,7 @@ class Driver:
             if action in WORK:
                 self._start(action)
         if state is State.ABSENT and self.spec is None:
+            self._ordered = None  # which nobody will carry out
             self._settle()
             self.desk.emptied(self.name)
         elif state in RESTS:
@@ -375,10 +379,6 @@ class Driver:
     def busy(self) -> bool:
         """An upgrade is under way."""
         return self.memory.state in UPGRADING
-
-    def launch(self, spec: Spec) -> Launch:
-        """What to start for this spec."""
-        return self.desk.launch(spec)
 
     def remember(self) -> None:
         """Write down what was changed of `memory`."""

@@ -125,7 +125,7 @@ class Work:
         current = releases.current(driver.name)
         if not current:
             raise ReleaseError(f"{driver.name} has no current release")
-        await driver.desk.runner.start(driver.launch(spec))
+        await driver.desk.runner.start(driver.desk.launch(spec))
         driver.serving = current
         driver.note("started", f"release {current}", release=current)
         return Event.READY, ""
@@ -332,11 +332,8 @@ class Work:
 
     async def _kill_if_hung(self, error: errors.HotswapError) -> None:
         """It hands nothing over, and what follows it is what the link names: the release from before."""
-        driver = self._driver
         if isinstance(error, errors.OwnerHung):
-            driver.note("killed", f"it hangs and cannot be taken back: {error}")
-            with contextlib.suppress(errors.HotswapError):
-                await driver.desk.runner.kill(driver.name)
+            await self._driver.care.kill(f"it hangs and cannot be taken back: {error}")
 
     async def _stop(self) -> Done:
         driver = self._driver
@@ -360,7 +357,7 @@ class Work:
         return list(self._driver.desk.command(spec, self._driver.desk.releases.directory / version))
 
     def _cwd(self, spec: Spec) -> str:
-        return str(self._driver.launch(spec).directory)
+        return str(self._driver.desk.launch(spec).directory)
 
 
 def _failure(result: dict[str, Any]) -> Event:

@@ -10,6 +10,7 @@ from hotswap import errors
 from tests.vm_agent.lifecycle.bed import Bed, Play, rests
 from vm_agent.lifecycle.care import seen
 from vm_agent.lifecycle.states import Event, State
+from vm_agent.lifecycle.wishes import Ordered
 
 
 def test_an_upgrade(play: Play) -> None:
@@ -207,5 +208,38 @@ def test_a_status_does_not_wait_for_a_bus_that_hangs(play: Play, monkeypatch: py
         assert (nothing, fine) == (None, "")
         assert "no answer of fake" in why
         assert running is not None
+
+    play(scene)
+
+
+def test_a_sidecar_that_hangs_when_the_agent_begins_is_started_anew(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vm_agent.lifecycle.driver._ASK_SECONDS", 0.001)
+
+    async def scene(bed: Bed) -> None:
+        edge = await bed.serving("1")
+        edge.silent = errors.OwnerHung("edge does not answer within 5 s")
+        edge = await bed.again()
+        async with asyncio.timeout(5):
+            await edge.driver.resume()
+        assert bed.runner.killed == ["edge"]
+        assert edge.state == "serving"
+
+    play(scene)
+
+
+def test_who_waits_for_an_order_is_told_that_its_sidecar_is_no_more(play: Play) -> None:
+    async def scene(bed: Bed) -> None:
+        edge = await bed.serving("1")
+        other = await bed.serving("1", "other", bake=3600.0)
+        other.want("2", bake=3600.0)
+        await bed.until(lambda: other.state == "baking", "the other is being upgraded")
+        stream = edge.driver.watch()
+        edge.driver.order(Ordered("2", "by hand"))
+        edge.driver.want(None)
+        await bed.until(lambda: "edge" not in bed.desk.drivers, "it is no more")
+        assert not edge.driver.audience
+        del stream
 
     play(scene)
