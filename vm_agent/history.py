@@ -26,7 +26,17 @@ FILE = "history.jsonl"
 _LIMIT = 2 << 20  # bytes
 _TAIL = 1 << 20  # bytes looked at for the last entries
 _WORST = frozenset(
-    {"failed", "taken back", "died", "hangs", "cannot start", "not taken back", "broken spec", "does not answer"}
+    {
+        "failed",
+        "taken back",
+        "died",
+        "hangs",
+        "cannot start",
+        "not taken back",
+        "stuck",
+        "broken spec",
+        "does not answer",
+    }
 )
 
 

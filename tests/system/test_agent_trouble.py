@@ -156,3 +156,14 @@ def test_upgrades_there_and_back_leave_nothing_behind(edge: Edge) -> None:
         last = there_and_back()
     assert last[0] <= first[0] + 1
     assert last[1] == first[1]
+
+
+@pytest.mark.all
+def test_a_sidecar_that_hung_while_there_was_no_agent_is_started_anew(edge: Edge) -> None:
+    pid = edge.start()
+    edge.agents.kill()
+    os.kill(pid, signal.SIGSTOP)
+    edge.agents.start()
+    eventually(lambda: edge.agents.sidecar("edge").get("pid") not in {pid, None, 0}, within=PATIENCE, what="a new one")
+    edge.agents.serves("edge", OLD)
+    assert edge.status() == 200

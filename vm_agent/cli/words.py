@@ -50,6 +50,7 @@ OUTCOMES = {
     "postponed": errors.AttemptFailed.exit_code,
     "undone": errors.AttemptFailed.exit_code,
     "taken back": errors.RolledBack.exit_code,
+    "stuck": errors.HotswapError.exit_code,
 }
 """Entries of the history that end something, with the exit code of a command that waited for it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotswap.errors import AttemptFailed, RolledBack
+from hotswap.errors import AttemptFailed, HotswapError, RolledBack
 from vm_agent.errors import ReleaseError
 from vm_agent.lifecycle.memory import Condemned
 from vm_agent.lifecycle.states import State
@@ -12,6 +12,10 @@ from vm_agent.lifecycle.wishes import digest
 
 if TYPE_CHECKING:
     from vm_agent.lifecycle.driver import Driver
+
+
+STUCK = "stuck"
+"""A condemned release that could not be taken back, and serves on."""
 
 
 def keep(driver: Driver, why: str) -> None:
@@ -37,9 +41,13 @@ def condemn(driver: Driver, why: str, came_from: State) -> None:
     _lead_back(driver)
     memory.operation = None
     memory.condemned = Condemned(operation.after, "" if driver.spec is None else digest(driver.spec), why)
-    owned = came_from in {State.BAKING, State.RETURNING}
-    driver.audience.outcome = (RolledBack.exit_code if owned else AttemptFailed.exit_code, why)
-    driver.note("taken back" if owned else "failed", why, before=operation.before, after=operation.after)
+    what, kind = "failed", AttemptFailed.exit_code
+    if came_from is State.RETURNING and memory.state is State.SERVING and driver.serving == operation.after:
+        what, kind = STUCK, HotswapError.exit_code
+    elif came_from in {State.BAKING, State.RETURNING}:
+        what, kind = "taken back", RolledBack.exit_code
+    driver.audience.outcome = (kind, why)
+    driver.note(what, why, before=operation.before, after=operation.after)
 
 
 def undo(driver: Driver, why: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from hotswap import errors
 from tests.vm_agent.lifecycle.bed import Bed, Play, rests
+from vm_agent.errors import StartFailed
 from vm_agent.lifecycle.states import Event
 from vm_agent.spec.model import Window
 
@@ -150,6 +151,9 @@ def test_a_way_back_that_leads_nowhere_ends(play: Play) -> None:
         edge.answers["back"] = [dict(busy) for _ in range(100_000)]
         edge.driver.take_back("a hunch")
         await bed.until(lambda: edge.state == "serving", "it gives up")
+        assert any(one.startswith("stuck: a hunch; could not be taken back") for one in edge.told())
+        assert edge.driver.audience.outcome is not None
+        assert edge.driver.audience.outcome[0] == errors.HotswapError.exit_code
 
     play(scene)
 
@@ -203,5 +207,29 @@ def test_what_somebody_else_put_in_its_place_is_not_kept_as_the_release(play: Pl
         await bed.until(lambda: edge.state == "serving", "the bake ended")
         assert edge.driver.serving == ""
         assert bed.releases.current("edge") == "1"
+
+    play(scene)
+
+
+def test_a_configuration_that_the_release_before_cannot_read_is_told_in_time(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def check(command: list[str]) -> None:
+        asked.append(Path(command[0]).parent.parent.name)
+        if asked[-1] == "1" and len(asked) > 1:
+            raise StartFailed("the configuration does not suit the release: filters: not known")
+
+    monkeypatch.setattr("vm_agent.lifecycle.work.check", check)
+    monkeypatch.setattr("vm_agent.lifecycle.work._DEFAULT_PROGRAM", "bin/sidecar")
+
+    async def scene(bed: Bed) -> None:
+        edge = await bed.serving("1")
+        edge.want("2")
+        await bed.until(lambda: rests(edge, "2"), "upgraded")
+        whats = [one.partition(":")[0] for one in edge.told()]
+        assert whats.index("no way back") < whats.index("moved")
+        assert asked == ["1", "2", "1"]
 
     play(scene)
