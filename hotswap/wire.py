@@ -13,6 +13,11 @@ import asyncio
 import socket
 
 
+def _next(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
 class Wire:
     """A socket that does not block, as it is. Errors are OSError."""
 
@@ -40,5 +45,8 @@ class Wire:
         Closing with unread input resets the connection, and the reset can overtake our answer (RFC 9112 9.6).
         """
         self.sock.shutdown(socket.SHUT_WR)
-        while await asyncio.get_running_loop().sock_recv(self.sock, 65536):
-            await asyncio.sleep(0)  # there may always be more: others have their turn, and the caller its deadline
+        loop = asyncio.get_running_loop()
+        while await loop.sock_recv(self.sock, 65536):
+            turn = loop.create_future()  # there may always be more: others have their turn, and the caller its deadline
+            loop.call_soon(_next, turn)
+            await turn
