@@ -5,6 +5,8 @@ Names, types and units are those of org.freedesktop.systemd1(5): ``t`` microseco
 - ``NotifyAccess=all``: a successor speaks for itself before it is the main process.
 - ``KillMode=process``: a generation that dies takes neither its successor nor its predecessor with it.
 - ``RestartUSec=0`` and no start limit: who stops at a limit drops the stored listeners, and clients are refused.
+- ``ExecStartPre``: what does nothing but die waits a little before each start, as systemd does from version 254 on
+  (``RestartSteps=``). It keeps the times of its starts in the runtime directory, so no agent need be there.
 - ``WatchdogSignal=SIGKILL``: a process that is stopped does not hear SIGABRT.
 """
 
@@ -29,6 +31,20 @@ UNIT_PATH = "/org/freedesktop/systemd1/unit/"
 RUN = Path("/run")
 INFINITY = (1 << 64) - 1
 STOP_MARGIN = 15.0  # seconds that systemd waits longer than the agent, which kills earlier
+
+_CALM = r"""
+read now rest </proc/uptime
+now=${now%.*} line= kept= count=0
+[ -r "$0" ] && read line <"$0"
+for then in $line; do
+    if [ $((now - then)) -lt 60 ]; then kept="$kept $then" count=$((count + 1)); fi
+done
+echo "$kept $now" >"$0"
+pause=$((count - 9))
+if [ $pause -gt "$1" ]; then pause=$1; fi
+if [ $pause -gt 0 ]; then sleep $pause; fi
+"""  # ten starts a minute are free
+LONGEST_PAUSE = 10.0  # seconds; at most half of what a start may take
 
 _CODES = {1: "exit code", 2: "killed by signal", 3: "killed by signal"}  # CLD_EXITED, CLD_KILLED, CLD_DUMPED
 
@@ -75,11 +91,14 @@ def properties(launch: Launch, total: int) -> list[Property]:
     """All of them. `total`: the machine's memory, bytes. Raises `StartFailed` for a capability there is not."""
     capabilities = sum(1 << number for number in capability_numbers(launch))
     command = list(launch.command)
+    pause = min(LONGEST_PAUSE, launch.start_timeout / 2)
+    calm = ["/bin/sh", "-c", _CALM, str(starts(launch)), str(int(pause))]
     found: list[Property] = [
         ("Description", ("s", f"Hotswap sidecar {launch.name}")),
         ("Type", ("s", "notify")),
         ("NotifyAccess", ("s", "all")),
-        ("ExecStart", ("a(sasb)", [(command[0], command, False)])),
+        ("ExecStartPre", ("a(sasb)", [(calm[0], _literal(calm), True)])),
+        ("ExecStart", ("a(sasb)", [(command[0], _literal(command), False)])),
         ("WorkingDirectory", ("s", str(launch.directory))),
         ("Environment", ("as", _environment(launch))),
         ("Restart", ("s", "always")),
@@ -100,7 +119,7 @@ def properties(launch: Launch, total: int) -> list[Property]:
     ]
     if Path(command[0]).name == "hotswap":
         reload = [command[0], "upgrade", launch.name]
-        found.append(("ExecReload", ("a(sasb)", [(command[0], reload, False)])))
+        found.append(("ExecReload", ("a(sasb)", [(command[0], _literal(reload), False)])))
     if launch.user:
         found.append(("User", ("s", launch.user)))
     if launch.watchdog:
@@ -122,6 +141,16 @@ def properties(launch: Launch, total: int) -> list[Property]:
     if writable:
         found.append(("ReadWritePaths", ("as", writable)))
     return found
+
+
+def starts(launch: Launch) -> Path:
+    """The times of its latest starts, seconds after the boot."""
+    return launch.runtime_dir / launch.name / "starts"
+
+
+def _literal(words: list[str]) -> list[str]:
+    """So that systemd puts no variables in the place of words with a dollar sign, systemd.service(5)."""
+    return [word.replace("$", "$$") for word in words]
 
 
 def below_run(launch: Launch) -> bool:

@@ -74,6 +74,8 @@ class Units:
         if unit.state(await self._properties(name)) is not None:
             raise StartFailed(f"{launch.name} runs already, as {name}: stop it before")
         await self._forgiven(name)
+        with contextlib.suppress(OSError):
+            unit.starts(launch).unlink()
         self._known[launch.name] = launch
         began = time.time()
         try:

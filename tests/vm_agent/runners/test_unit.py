@@ -90,6 +90,10 @@ def test_the_runtime_directory_is_made_by_systemd_below_run_only() -> None:
     assert not unit.below_run(launch(runtime_dir=Path("/run/../etc")))
 
 
+def test_a_dollar_sign_in_a_command_is_one() -> None:
+    assert made(command=("/bin/x", "${HOME}"))["ExecStart"] == [("/bin/x", ["/bin/x", "$${HOME}"], False)]
+
+
 def test_the_environment_says_where_it_is_and_what_the_spec_says() -> None:
     assert made(environment={"A": "b c"})["Environment"] == [
         "PYTHONSAFEPATH=1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -114,6 +115,21 @@ def test_after_a_death_nobody_is_refused_and_it_is_served_soon(inside: Inside) -
     assert running["pid"] != pid
     assert running["ending"] == "killed by signal 9"
     assert "echo" in inside.order("told")
+
+
+def test_what_does_nothing_but_die_is_started_a_little_later(machine: Machine, inside: Inside) -> None:
+    inside.order("start", wanted=wanted())
+    starts = machine.path("/run/hotswap/echo/starts")
+    now = Path("/proc/uptime").read_text().split(".")[0]
+    assert len(starts.read_text().split()) == 1
+    starts.write_text(f"{' '.join([now] * 12)}\n")
+    answer, seconds = inside.order("die", pid=inside.order("look")["pid"], address=ADDRESS, text="hello")
+    assert answer == "1 of 1: hello"
+    assert seconds > 2.0
+    assert len(starts.read_text().split()) == 13
+    starts.write_text("no numbers at all\n")
+    answer, _ = inside.order("die", pid=inside.order("look")["pid"], address=ADDRESS, text="hello")
+    assert answer == "1 of 1: hello"
 
 
 def test_kill_ends_one_that_hangs(machine: Machine, inside: Inside) -> None:
