@@ -75,13 +75,16 @@ class Children:
     async def adopt(self, launch: Launch) -> bool:
         """See `Runner`. Waits for one that starts; one that hangs is killed after the time for a start.
 
-        Raises `HotswapError` if its socket cannot be bound.
+        Raises `HotswapError` if its socket cannot be bound, and for one that systemd starts anew whatever is done here.
         """
         if launch.name in self._sidecars:
             return True
         found = await adoption.find(launch.runtime_dir, launch.name)
-        if found is None and not sessions.recall(sessions.record(launch.runtime_dir, launch.name)):
+        recalled = sessions.recall(sessions.record(launch.runtime_dir, launch.name))
+        if found is None and not recalled:
             return False
+        if found is not None and not processes.belongs(found.pid, recalled):
+            _leave_to_systemd(launch.name, processes.service_of(found.pid))
         sidecar = Supervised(launch, self._own, self._changed, None if found is None else found.uid)
         if found is None:  # READY=1 comes to us from here on; it may have come to nobody just before
             found = await adoption.find(launch.runtime_dir, launch.name)
@@ -159,6 +162,14 @@ class Children:
             if stat is not None and stat.state == "Z" and stat.session in ours:
                 processes.reap(pid)
         self._sessions = {*processes.in_sessions(self._sessions).values()}
+
+
+def _leave_to_systemd(name: str, service: str) -> None:
+    if service:
+        raise HotswapError(
+            f"{name} runs as {service}, which systemd looks after: set runner: systemd, or end it by "
+            f"'systemctl disable --now {service}'"
+        )
 
 
 def _missed(limits: Limits, missed: list[str]) -> list[str]:

@@ -57,6 +57,19 @@ def belongs(pid: int, sessions: Collection[int], pids: Collection[int] = ()) -> 
     return False
 
 
+def service_of(pid: int, proc: Path = Path("/proc")) -> str:
+    """The service of systemd that a process is in, proc_pid_cgroup(5); empty if that is none, or this process's."""
+    return next((name for name in _services(proc / str(pid)) if name not in _services(proc / "self")), "")
+
+
+def _services(process: Path) -> list[str]:
+    try:
+        lines = (process / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    return [name for line in lines for name in line.split("/") if name.endswith(".service")]
+
+
 def in_sessions(sessions: Collection[int]) -> dict[int, int]:
     """The session of each process in one of these, those that ended and were not waited for among them."""
     found = {}

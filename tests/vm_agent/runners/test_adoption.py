@@ -14,14 +14,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hotswap.errors import HotswapError
 from tests.hotswap.echo import Client, Echo
 from tests.kit.companion import ROOT, Companion
 from tests.kit.offspring import VARIABLE, Offspring, kill, run_state, wait_for_end
 from tests.vm_agent.runners.agent import Started, Wanted
 from tests.vm_agent.runners.stage import PATIENCE, Stage, look, opened, until
 from vm_agent.errors import StartFailed
-from vm_agent.runners import adoption
-from vm_agent.runners.processes import stat_of
+from vm_agent.runners import adoption, processes
+from vm_agent.runners.processes import service_of, stat_of
 
 
 @pytest.fixture
@@ -225,6 +226,33 @@ def test_somebody_else_with_that_number_is_not_adopted(echo: Echo) -> None:
         assert await adoption.find(Path(echo.options.runtime_dir), "echo") is None
         server.close()
         await server.wait_closed()
+
+    asyncio.run(scene())
+
+
+def test_the_service_of_a_process_is_told_unless_it_is_our_own(tmp_path: Path) -> None:
+    for pid, group in {
+        "self": "0::/system.slice/hotswap-agent.service",
+        "1": "0::/init.scope",
+        "7": "1:name=systemd:/system.slice/hotswap-sidecar-edge.service\n0::/",
+        "8": "0::/system.slice/hotswap-agent.service/sidecar-edge-0",
+    }.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text(f"{group}\n")
+    assert [service_of(pid, tmp_path) for pid in (1, 7, 8, 9)] == ["", "hotswap-sidecar-edge.service", "", ""]
+
+
+def test_what_systemd_looks_after_is_not_adopted(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both would start it anew, each in the place of the other's, and neither could stop it."""
+    monkeypatch.setattr(processes, "service_of", lambda _pid: "hotswap-proxy@echo.service")
+
+    async def scene() -> None:
+        pid = echo.start()
+        async with opened() as runner:
+            with pytest.raises(HotswapError, match="disable --now hotswap-proxy@echo"):
+                await runner.adopt(wanted(echo).launch())
+            assert await runner.look("echo") is None
+        assert run_state(pid) in "SR"
 
     asyncio.run(scene())
 
