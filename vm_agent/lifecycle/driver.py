@@ -348,6 +348,8 @@ class Driver:
             code, message = self.audience.outcome
         elif wanted and not self.waits:
             code, message = 0, f"release {self.serving} serves" if self.serving else "nothing runs"
+        elif self.postponed:  # the same for who asks a moment after it was tried
+            code, message = AttemptFailed.exit_code, self.postponed
         else:
             kind = StartFailed if self.memory.state is State.WAITING else NotPossible
             code, message = kind.exit_code, self.waits or f"is {self.memory.state}"

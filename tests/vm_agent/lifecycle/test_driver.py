@@ -243,3 +243,16 @@ def test_who_waits_for_an_order_is_told_that_its_sidecar_is_no_more(play: Play) 
         del stream
 
     play(scene)
+
+
+def test_who_asks_after_an_upgrade_was_postponed_is_told_the_same(play: Play) -> None:
+    async def scene(bed: Bed) -> None:
+        edge = await bed.serving("1")
+        bed.releases.missing = {"2"}
+        edge.want("2")
+        await bed.until(lambda: edge.driver.postponed and edge.driver.waits, "postponed")
+        edge.driver.audience.outcome = None  # as for whoever joins now
+        assert edge.driver.result()["exit_code"] == errors.AttemptFailed.exit_code
+        assert "release 2 is missing" in edge.driver.result()["message"]
+
+    play(scene)
