@@ -20,6 +20,7 @@ from hotswap.handover.rounds import Limits
 from hotswap.reload import Change, Reload, Reloading, ReloadOrder
 from hotswap.swappable import ListenerSpec
 from tests.hotswap.toy import PATIENCE, Toy, no_leak, play
+from tests.kit.ports import loopback
 
 
 @dataclass
@@ -112,16 +113,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def free() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 def test_it_is_read_beside_the_loop_and_applied_in_it() -> None:
     async def scenario() -> None:
         owner = Owner(Configurable())
-        owner.server.plan.wanted = [spec(free())]
+        owner.server.plan.wanted = [spec(loopback())]
         answer = await reloading(owner).carry_out(ReloadOrder())
         assert owner.server.threads != [threading.current_thread()]
         assert (answer["ok"], answer["before"], answer["config_id"], answer["generation"]) == (True, "old", "new", 3)
@@ -150,8 +145,8 @@ def test_a_dry_run_binds_and_lets_go(tmp_path: Path) -> None:
     async def scenario() -> None:
         owner = Owner(Configurable())
         path = tmp_path / "x.sock"
-        owner.server.plan.wanted = [spec(free()), spec(f"unix:{path}", "y")]
-        owner.server.plan.admin = Address.parse(free())
+        owner.server.plan.wanted = [spec(loopback()), spec(f"unix:{path}", "y")]
+        owner.server.plan.admin = Address.parse(loopback())
         with no_leak():
             answer = await reloading(owner).carry_out(ReloadOrder(dry_run=True))
         assert answer["dry_run"]
@@ -169,7 +164,7 @@ def test_an_address_that_is_taken_undoes_everything(where: str) -> None:
             rival.bind(("127.0.0.1", 0))
             rival.listen()
             taken = f"127.0.0.1:{rival.getsockname()[1]}"
-            owner.server.plan.wanted = [spec(free()), *([spec(taken, "y")] if where == "listener" else [])]
+            owner.server.plan.wanted = [spec(loopback()), *([spec(taken, "y")] if where == "listener" else [])]
             owner.server.plan.admin = Address.parse(taken) if where == "admin" else None
             mine = reloading(owner)
             with no_leak(), pytest.raises(BindFailed, match="cannot be bound"):

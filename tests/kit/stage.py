@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,17 @@ from tests.kit.ports import loopback, port_of
 from tests.kit.processes import PATIENCE, Config, Instance
 from tests.kit.segments import remove_segments
 from tests.kit.upstreams import Kind, Upstreams
-from tests.kit.waiting import eventually
+from tests.kit.waiting import eventually, ever_longer
 
 # The mixture of the storm, and a small one with at least one connection of every kind.
 STORM = Plan(busy=200, idle=100, streams=20, uploads=20, websockets=10, raw=50)
 BREEZE = Plan(
     busy=12, idle=4, streams=3, uploads=3, websockets=2, raw=4, rate=60, raw_rate=30, stream_seconds=2, upload_pause=1
 )
+
+
+class TooSoon(AssertionError):
+    """A client was done before the first upgrade was."""
 
 
 class Stage:
@@ -145,7 +149,7 @@ class Edge:
     ) -> str:
         """Run a client and upgrade while it is busy; what it printed.
 
-        One that goes on until it is told is told by `then`, after all upgrades; another one must have seen one.
+        One that goes on until it is told is told by `then`, after all upgrades. Raises `TooSoon` if another saw none.
         """
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
             try:
@@ -155,7 +159,9 @@ class Edge:
                     done = self.instance.upgrade("--require-all")
                     assert done.exit_code == 0, done.text
                     seen += client.poll() is None
-                assert seen == upgrades if then else seen, f"the client was done after {seen} upgrades"
+                assert seen == upgrades or not then, f"the client was done after {seen} upgrades"
+                if not seen:
+                    raise TooSoon(client.communicate()[0])
                 if then:
                     then(client)
                 output, _ = client.communicate(timeout=60)
@@ -163,6 +169,16 @@ class Edge:
                 client.kill()
         assert client.returncode == 0, output
         return output
+
+    def run_for_long(self, argv: Callable[[float], list[str]], seconds: float, upgrades: int) -> tuple[str, float]:
+        """The same with one that goes on for so many seconds, or for as many more as it takes to see an upgrade.
+
+        What it printed, and the seconds.
+        """
+        for longer in ever_longer(seconds):
+            with suppress(TooSoon):
+                return self.run_through_upgrades(argv(longer), upgrades), longer
+        raise AssertionError("no end")
 
     def _busy(self) -> bool:
         """A request is under way; of many clients that get their answers at once, few are ever seen so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -48,6 +48,16 @@ def eventually(check: Callable[[], T], *, within: float, what: str) -> T:
         if deadline.passed:
             raise Late(f"{what}: not within {within:g} s")
         pause.wait(GLANCE)
+
+
+def ever_longer(seconds: float) -> Iterator[float]:
+    """A time in which a slow machine may not get done what a test wants to do meanwhile; then twice that, and so on.
+
+    The test leaves the loop when it was done in time. Raises `Late` after 32 times as long.
+    """
+    for doubled in range(6):
+        yield seconds * 2**doubled
+    raise Late(f"not done within {seconds * 2**doubled:g} s either")
 
 
 def readable(fd: int, *, within: float) -> bool:
