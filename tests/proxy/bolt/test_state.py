@@ -79,7 +79,7 @@ def golden() -> dict[str, bytes]:
     return {name: zlib.decompress(bytes.fromhex(text)) for name, _, text in (line.partition(" = ") for line in lines)}
 
 
-@pytest.mark.parametrize("scene", {name.split(" ")[0] for name in golden()} if GOLDEN.exists() else ())
+@pytest.mark.parametrize("scene", sorted({name.split(" ")[0] for name in golden()}) if GOLDEN.exists() else ())
 @pytest.mark.parametrize("backwards", [False, True])
 def test_golden_snapshots_are_read_and_written_the_same(scene: str, backwards: bool) -> None:
     """Whatever the order in which the connections of a scene arrive."""
