@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotswap.http import BadRequest, HttpError, Request, complete_head, parse_head, response_head
+from hotswap.http import BadRequest, EventStream, HttpError, Request, complete_head, parse_head, response_head
 
 PIECES = st.sampled_from(
     [
@@ -69,3 +69,11 @@ def test_a_deep_body_is_refused_not_followed() -> None:
 
 def test_no_body_is_an_empty_object() -> None:
     assert Request("POST", "/drain", {}, {}, None).json(dict[str, int]) == {}
+
+
+def test_a_stream_nobody_reads_is_broken_off_not_buffered_without_end() -> None:
+    stream = EventStream()
+    for number in range(5000):
+        stream.send({"number": number})
+    assert stream.broken
+    assert stream.take() == b""
