@@ -195,6 +195,9 @@ def test_limits_and_rights_are_properties_of_the_unit(machine: Machine, inside: 
     pid = inside.order("look")["pid"]
     assert machine.run("cat", f"/proc/{pid}/oom_score_adj") == "300\n"
     assert machine.run("stat", "-c", "%U %a", "/run/hotswap/echo") == "nobody 700\n"
+    inside.order("limit", wanted=wanted(limits=limits, user="nobody"))  # as an agent does that begins
+    settled = {"DropInPaths": "", "NeedDaemonReload": "no"}
+    assert machine.show(UNIT, *settled) == settled
     fewer = Limits(memory=256 << 20, cpu=2.0, cpu_weight=60, oom_score_adj=400, open_files=4000)
     missed = inside.order("limit", wanted=wanted(limits=fewer, user="nobody"))
     assert [text.partition(":")[0] for text in missed] == ["oom_score_adj", "open_files"]
