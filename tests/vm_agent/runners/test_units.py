@@ -105,7 +105,7 @@ def test_a_sidecar_is_started_looked_at_and_stopped(machine: Machine, inside: In
     assert machine.show(UNIT, "LoadState")["LoadState"] == "not-found"
 
 
-def test_after_a_death_nobody_is_refused_and_it_is_served_soon(inside: Inside) -> None:
+def test_after_a_death_nobody_is_refused_and_it_is_served_soon(machine: Machine, inside: Inside) -> None:
     inside.order("start", wanted=wanted())
     pid = inside.order("look")["pid"]
     answer, seconds = inside.order("die", pid=pid, address=ADDRESS, text="soon")
@@ -115,6 +115,8 @@ def test_after_a_death_nobody_is_refused_and_it_is_served_soon(inside: Inside) -
     assert running["pid"] != pid
     assert running["ending"] == "killed by signal 9"
     assert "echo" in inside.order("told")
+    machine.run("kill", "-TERM", str(running["pid"]))  # it drains, and ends well
+    assert inside.order("until", restarts=2)["ending"] == "exit code 0"
 
 
 def test_what_does_nothing_but_die_is_started_a_little_later(machine: Machine, inside: Inside) -> None:
