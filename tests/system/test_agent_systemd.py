@@ -213,7 +213,7 @@ def test_an_agent_that_is_killed_on_the_way_back_takes_it_to_its_end(post: Post,
 def test_the_agent_is_restarted_and_upgraded_without_touching_a_sidecar(post: Post) -> None:
     load = post.load(BREEZE)
     before = post.vm.main_pid()
-    for order in ("restart", "stop", "start"):
+    for order in ("reload", "restart", "stop", "start"):
         post.machine.run("systemctl", order, "hotswap-agent")
     assert post.vm.serves(OLD)["pid"] == before
     assert load.finish().failures == []

@@ -80,15 +80,17 @@ class Show:
 
     def result(self, result: Event) -> None:
         """The last one: on standard output if it went well."""
-        if self._ended is not None and result.get("message") == self._ended.get("text"):
+        ended, message = self._ended, result.get("message")
+        if ended is not None and message == ended.get("text"):
             self._ended = None
+            message = f"{ended.get('what')}: {message}"
         self._say_what_ended()
         self._line.clear()
         name = str(result.get("name"))
         if self._json:
             click.echo(msgspec.json.encode(result).decode())
         elif result.get("ok"):
-            click.echo(f"{name}: {block(result.get('message'))}")
+            click.echo(f"{name}: {block(message)}")
         else:
             click.echo(f"hotswap-agent: {complaint(name, result)}", err=True)
 

@@ -156,6 +156,9 @@ def test_taken_back_is_what_a_rollback_wants(agent: FakeAgent) -> None:
     agent.events = [{**DONE, "ok": False, "exit_code": RolledBack.exit_code, "message": "a hunch"}]
     done = agent.run("rollback", "edge")
     assert (done.exit_code, done.stdout) == (0, "edge: a hunch\n")
+    agent.events = [{"event": "note", "name": "edge", "what": "taken back", "text": "a hunch"}, *agent.events]
+    done = agent.run("rollback", "edge")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "edge: taken back: a hunch\n", "")
 
 
 @pytest.mark.parametrize(
