@@ -133,7 +133,7 @@ def told(driver: Driver, running: Running | None, trouble: str) -> dict[str, Any
         "wanted": None if spec is None else spec.release,
         "previous": memory.previous or None,
         "paused": memory.paused,
-        "waits": driver.waits or trouble or None,
+        "waits": driver.waits or trouble or (str(driver.care.trouble) if driver.care.trouble else None),
         "condemned": memory.condemned,
         "operation": memory.operation,
         "pid": None if running is None else running.pid,

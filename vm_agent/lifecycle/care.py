@@ -65,6 +65,8 @@ class Care:
         self._applied: Spec | None = None
         """The spec whose limits and interception are in effect."""
         self._intercepted = float("-inf")
+        self.trouble: HotswapError | None = None
+        """Why limits or interception are not as the spec has them."""
 
     # -- beginning and end ------------------------------------------------------------------------
 
@@ -97,6 +99,13 @@ class Care:
     def health_told(self) -> dict[str, Any]:
         """For people and ``--json``."""
         return {"word": self._health.word, "text": self._health.text}
+
+    @property
+    def awaited(self) -> bool:
+        """Traffic is to be led to it, and nobody knows yet whether that works."""
+        spec = self._driver.spec
+        pending = spec is not None and bool(spec.intercept) and spec != self._applied and self.trouble is None
+        return pending and self._driver.memory.state is State.SERVING
 
     @property
     def timed(self) -> int:
@@ -137,7 +146,7 @@ class Care:
             await self._check_health(spec)
         if driver.memory.state is State.SERVING:
             await self._mend_link(running)
-            await self._apply(spec, running)
+            await self._have_it(spec, running)
             await self._follow_config(spec)
             await self._sample()
 
@@ -209,6 +218,19 @@ class Care:
         self._driver.note("killed", why)
         with contextlib.suppress(HotswapError):  # it is gone already, or not the runner's
             await self._driver.desk.runner.kill(self._driver.name)
+
+    async def _have_it(self, spec: Spec, running: Running) -> None:
+        """`_apply`, and tell how it went."""
+        before, awaited = self.trouble, self.awaited
+        try:
+            await self._apply(spec, running)
+            self.trouble = None
+        except HotswapError as error:
+            self.trouble = error
+            if before is None or str(before) != str(error):
+                self._driver.note("trouble", str(error))
+        if awaited:
+            self._driver.consider()
 
     async def _apply(self, spec: Spec, running: Running) -> None:
         """Limits and interception as the spec has them. Tried again until the spec changes or it works."""

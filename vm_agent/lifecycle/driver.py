@@ -20,7 +20,7 @@ from hotswap.errors import AttemptFailed, HotswapError, OwnerHung
 from hotswap.faults import Faults
 from hotswap.http import EventStream
 from hotswap.log import fields
-from vm_agent.errors import NotPossible, StartFailed
+from vm_agent.errors import NotPossible
 from vm_agent.lifecycle import endings
 from vm_agent.lifecycle.audience import Audience
 from vm_agent.lifecycle.care import Care
@@ -132,7 +132,8 @@ class Driver:
         wanted = wish(self.spec, self.memory, self.serving, self._ordered, self.postponed, datetime.now().astimezone())
         if wanted.event is Event.OUTDATED and self.desk.upgrading(self.name):
             wanted = Wish(why=f"release {wanted.release} waits: {self.desk.upgrading(self.name)} is being upgraded")
-        self.waits = wanted.why if wanted.event is None else ""
+        if self.memory.state is not State.WAITING or wanted.event is not None:
+            self.waits = wanted.why if wanted.event is None else ""
         if wanted.event is not None:
             self._take(wanted)
         elif wanted.why:
@@ -174,7 +175,7 @@ class Driver:
         why = f"the agent ended while it was {before}"
         if before is State.BAKING and found is Found.BEFORE:
             why = await self._work.why_returned() or why
-        self._enter(state, actions, why)
+        self._enter(state, actions, "" if before is State.ABSENT else why)
         self.consider()
 
     async def _found(self) -> Found:
@@ -267,7 +268,7 @@ class Driver:
         if self._failures == 1 or why != self._postponed_last:
             self.note("postponed", why, before=operation.before, after=operation.after, again_s=seconds)
         self._postponed_last = why
-        self.postponed = why
+        self.postponed = why if self.spec is None or self.spec.release == operation.after else ""
         self._cancel_retry()
         self._retry = asyncio.get_running_loop().call_later(seconds, self._again)
 
@@ -338,30 +339,12 @@ class Driver:
         return stream
 
     def _settle(self) -> None:
-        if self.audience and self.memory.state in RESTS and self._ordered is None:
+        if self.audience and self.memory.state in RESTS and self._ordered is None and not self.care.awaited:
             self.audience.dismiss(self.result())
 
     def result(self) -> dict[str, Any]:
         """The last event for a watcher: what came of it."""
-        wanted = self.memory.state is State.SERVING if self.spec is not None else self.memory.state is State.ABSENT
-        if self.audience.outcome is not None:
-            code, message = self.audience.outcome
-        elif wanted and not self.waits:
-            code, message = 0, f"release {self.serving} serves" if self.serving else "nothing runs"
-        elif self.postponed:  # the same for who asks a moment after it was tried
-            code, message = AttemptFailed.exit_code, self.postponed
-        else:
-            kind = StartFailed if self.memory.state is State.WAITING else NotPossible
-            code, message = kind.exit_code, self.waits or f"is {self.memory.state}"
-        return {
-            "event": "result",
-            "name": self.name,
-            "ok": code == 0,
-            "exit_code": code,
-            "message": message,
-            "release": self.serving,
-            "state": self.memory.state,
-        }
+        return endings.result(self)
 
     def change(self, operation: Operation, **values: Any) -> Operation:
         """Remember more of the operation under way."""

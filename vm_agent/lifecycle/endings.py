@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hotswap.errors import AttemptFailed, HotswapError, RolledBack
-from vm_agent.errors import ReleaseError
+from vm_agent.errors import NotPossible, ReleaseError, StartFailed
 from vm_agent.lifecycle.memory import Condemned
 from vm_agent.lifecycle.states import State
 from vm_agent.lifecycle.wishes import digest
@@ -66,3 +66,29 @@ def _lead_back(driver: Driver) -> None:
         releases.point(driver.name, operation.before)
     except ReleaseError as error:
         driver.note("link stays", f"a crash starts release {operation.after}: {error}")
+
+
+def result(driver: Driver) -> dict[str, Any]:
+    """The last event for a watcher: what came of it."""
+    state, spec, outcome = driver.memory.state, driver.spec, driver.audience.outcome
+    wanted = state is (State.ABSENT if spec is None else State.SERVING)
+    if outcome is not None:
+        code, message = outcome
+    elif wanted and driver.care.trouble is not None:
+        code, message = driver.care.trouble.exit_code, str(driver.care.trouble)
+    elif wanted and not driver.waits:
+        code, message = 0, f"release {driver.serving} serves" if driver.serving else "nothing runs"
+    elif driver.postponed:  # the same for who asks a moment after it was tried
+        code, message = AttemptFailed.exit_code, driver.postponed
+    else:
+        kind = StartFailed if state is State.WAITING else NotPossible
+        code, message = kind.exit_code, driver.waits or f"is {state}"
+    return {
+        "event": "result",
+        "name": driver.name,
+        "ok": code == 0,
+        "exit_code": code,
+        "message": message,
+        "release": driver.serving,
+        "state": state,
+    }

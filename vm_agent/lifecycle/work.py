@@ -24,6 +24,7 @@ from vm_agent.lifecycle import judge
 from vm_agent.lifecycle.sidecar import served
 from vm_agent.lifecycle.states import Action, Event
 from vm_agent.lifecycle.wishes import digest
+from vm_agent.runners.plan import clean_environment
 from vm_agent.spec.model import Run
 from vm_agent.spec.window import opens
 
@@ -368,7 +369,11 @@ def _failure(result: dict[str, Any]) -> Event:
 async def check(command: list[str]) -> None:
     """Run `hotswap check` of a release. Raises `StartFailed` with its words."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command,
+        env=clean_environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         async with asyncio.timeout(_CHECK_SECONDS):

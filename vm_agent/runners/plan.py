@@ -91,11 +91,17 @@ def own_score() -> int:
         return 0
 
 
-def environment(launch: Launch, notify: Path, names: list[str]) -> dict[str, str]:
-    """All that the sidecar gets: nothing of the agent's but where programs, zones and languages are."""
+def clean_environment() -> dict[str, str]:
+    """For a program of a release: nothing of the agent's own, such as PYTHONPATH, by which it would import ours."""
     kept = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
     found = {name: os.environ[name] for name in kept if name in os.environ}
     found["PYTHONSAFEPATH"] = "1"  # nothing is imported from the working directory
+    return found
+
+
+def environment(launch: Launch, notify: Path, names: list[str]) -> dict[str, str]:
+    """All that the sidecar gets: nothing of the agent's but where programs, zones and languages are."""
+    found = clean_environment()
     found["HOTSWAP_RUNTIME_DIR"] = str(launch.runtime_dir)
     found.update(launch.environment)
     found["NOTIFY_SOCKET"] = str(notify)

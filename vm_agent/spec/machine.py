@@ -10,6 +10,7 @@ from hotswap.settings import document
 from hotswap.settings.loader import read_file
 from hotswap.settings.problems import InvalidConfig, Problem, nearest, shown
 from vm_agent.errors import SpecError
+from vm_agent.network import rules
 from vm_agent.spec.loader import load_spec_with_warnings
 from vm_agent.spec.model import Spec
 
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
 def check_spec(spec: Spec) -> None:
     """Look whether this spec can work here. Raises `SpecError` with all problems; what it says may change any time."""
     part = _part(spec)
-    problems = [*_user(spec, part), *_config(spec, part)]
+    problems = [*_user(spec, part), *_config(spec, part), *_interception(spec)]
     if problems:
         raise SpecError("\n".join(problem.at(spec.file or spec.name) for problem in problems))
+
+
+def _interception(spec: Spec) -> list[Problem]:
+    try:
+        rules.plan(spec)
+    except SpecError as error:
+        key, _, text = str(error).removeprefix(f"{spec.file or spec.name}: ").partition(": ")
+        return [Problem(0, key, text)]
+    return []
 
 
 def _part(spec: Spec) -> Part | None:

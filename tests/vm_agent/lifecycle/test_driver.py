@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from hotswap import errors
 from tests.vm_agent.lifecycle.bed import Bed, Play, rests
+from vm_agent.errors import InterceptionFailed
 from vm_agent.lifecycle.care import seen
 from vm_agent.lifecycle.states import Event, State
 from vm_agent.lifecycle.wishes import Ordered
+from vm_agent.network import interception
+from vm_agent.spec.model import Redirect
 
 
 def test_an_upgrade(play: Play) -> None:
@@ -254,5 +258,39 @@ def test_who_asks_after_an_upgrade_was_postponed_is_told_the_same(play: Play) ->
         edge.driver.audience.outcome = None  # as for whoever joins now
         assert edge.driver.result()["exit_code"] == errors.AttemptFailed.exit_code
         assert "release 2 is missing" in edge.driver.result()["message"]
+
+    play(scene)
+
+
+def test_who_applies_rules_that_cannot_be_laid_is_told_so(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_wanted: object, _pid: int) -> bool:
+        raise InterceptionFailed("nobody listens on port 15009")
+
+    monkeypatch.setattr(interception, "apply", refuse)
+
+    async def scene(bed: Bed) -> None:
+        edge = await bed.serving("1")
+        spec = edge.driver.spec
+        assert spec is not None
+        led = (Redirect(mode="redirect", ports=(80,), to=15009),)
+        edge.driver.want(msgspec.structs.replace(spec, intercept=led))
+        stream = edge.driver.watch()
+        await bed.until(lambda: not edge.driver.audience, "the answer is there")
+        result = msgspec.json.decode(stream.take().splitlines()[-1])
+        assert (result["event"], result["exit_code"]) == ("result", InterceptionFailed.exit_code)
+        assert "15009" in result["message"]
+
+    play(scene)
+
+
+def test_a_sidecar_that_cannot_start_says_why_it_waits(play: Play) -> None:
+    async def scene(bed: Bed) -> None:
+        edge = bed.make()
+        bed.releases.missing = {"1"}
+        edge.want("1")
+        await edge.driver.resume()
+        await bed.until(lambda: edge.state == "waiting", "it waits")
+        edge.driver.consider()
+        assert "release 1 is missing" in edge.driver.waits
 
     play(scene)

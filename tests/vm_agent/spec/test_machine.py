@@ -68,3 +68,9 @@ def test_file_that_says_something_else_by_now_has_no_lines(tmp_path: Path) -> No
         "spec.yaml: config: there is no file edge.yaml; put the sidecar's configuration there"
     ]
     assert refused(msgspec.structs.replace(spec, file=""), tmp_path)[0].startswith("edge: config: there is no file")
+
+
+def test_rules_that_would_lead_the_sidecar_to_itself(tmp_path: Path) -> None:
+    led = "intercept:\n  - {mode: redirect, direction: outbound, ports: [80], to: 15001}"
+    (told,) = checked(tmp_path, "name: edge\n", led)
+    assert told.startswith("spec.yaml: intercept[0].direction: the sidecar's own connections could not be told apart")
