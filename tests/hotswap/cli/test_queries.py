@@ -125,3 +125,19 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_spans_are_readable(seconds: float, text: str) -> None:
     assert output.span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "whole"),
+    [
+        ("one", "one", "one"),
+        ("it said:\n  a\n    b\n", "it said: a", "it said:\n    a\n      b"),
+        ("one\ntwo", "one", "one\n    two"),
+        ("\x1b[2J\n\x9b1m\r", "\\x1b[2J", "\\x1b[2J\n    \\x9b1m\\r"),
+        ("", "", ""),
+        (None, "-", "-"),
+    ],
+)
+def test_texts_of_several_lines_stay_readable_and_drive_no_terminal(text: str | None, first: str, whole: str) -> None:
+    assert output.headline(text) == first
+    assert output.block(text) == whole
