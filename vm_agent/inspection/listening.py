@@ -101,7 +101,7 @@ def led(one: Subject) -> tuple[str, str] | None:
     except HotswapError as error:
         return f"its rules cannot be looked at: {error}", "mend that, and look again: hotswap-agent inspect"
     text = "its rules are missing, or somebody changed them: traffic passes it by"
-    why = f"if they are not, 'hotswap-agent history {one.name}' says why"
+    why = f"if they are not, `trouble` in 'hotswap-agent history {one.name}' says why"
     return text, f"the agent puts them back within a minute; {why}"
 
 
