@@ -22,7 +22,7 @@ from tests.kit.vms import SOURCE, Vm, forget, release_of_machines
 from tests.kit.waiting import eventually
 from vm_agent.lifecycle.states import UPGRADING, State
 
-pytestmark = [pytest.mark.all, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 WEB, RAW = "127.0.0.1:8080", "127.0.0.1:8081"
 OLD, NEW, DEAD, LOST, ERRING = "1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"
@@ -112,6 +112,7 @@ def test_upgrades_lose_nothing_and_systemd_is_content(post: Post) -> None:
     assert post.vm.failed_units() == ""
 
 
+@pytest.mark.all
 def test_systemctl_reload_is_an_upgrade_here_too(post: Post) -> None:
     load = post.load(BREEZE)
     before = post.vm.main_pid()
@@ -121,6 +122,7 @@ def test_systemctl_reload_is_an_upgrade_here_too(post: Post) -> None:
     post.vm.serves(OLD)
 
 
+@pytest.mark.all
 def test_a_killed_sidecar_is_back_and_nobody_was_refused(post: Post) -> None:
     plan = msgspec.structs.replace(BREEZE.only("fresh", "busy"), fresh=2, fresh_rate=200.0, reconnect=True)
     load = post.load(plan)
@@ -141,6 +143,7 @@ def test_a_killed_sidecar_is_back_and_nobody_was_refused(post: Post) -> None:
     eventually(lambda: any("died" in line for line in post.vm.decisions()), within=PATIENCE, what="the agent noticed")
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("release", [DEAD, LOST])
 def test_a_bad_release_loses_no_request_and_the_history_says_why(post: Post, release: str) -> None:
     load = post.load(BREEZE)
@@ -168,7 +171,8 @@ def test_a_release_that_raises_errors_in_the_bake_is_taken_back(post: Post) -> N
     assert post.vm.failed_units() == ""
 
 
-POINTS = [f"agent.{state}.{when}" for state in sorted(UPGRADING - {State.RETURNING}) for when in ("before", "after")]
+MOMENTS = [f"agent.{state}.{when}" for state in sorted(UPGRADING - {State.RETURNING}) for when in ("before", "after")]
+POINTS = [point if point == "agent.moving.after" else pytest.param(point, marks=pytest.mark.all) for point in MOMENTS]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -189,6 +193,7 @@ def test_an_agent_that_is_killed_in_an_upgrade_finishes_or_undoes_it_once_it_is_
     }
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("point", ["agent.returning.before", "agent.returning.after"])
 def test_an_agent_that_is_killed_on_the_way_back_takes_it_to_its_end(post: Post, point: str) -> None:
     post.vm.write_spec(upgrade={"bake": "60s", "abort_if": {"crashes": 1}})
@@ -210,6 +215,7 @@ def test_an_agent_that_is_killed_on_the_way_back_takes_it_to_its_end(post: Post,
     assert load.finish().failures == []
 
 
+@pytest.mark.all
 def test_the_agent_is_restarted_and_upgraded_without_touching_a_sidecar(post: Post) -> None:
     load = post.load(BREEZE)
     before = post.vm.main_pid()

@@ -16,8 +16,6 @@ from tests.kit.load import Plan
 from tests.kit.site import PATIENCE, RAW, SECURE_RAW, SECURE_WEB, WEB, Site
 from tests.kit.waiting import eventually
 
-pytestmark = pytest.mark.all
-
 # Twice: plain and TLS make 200 connections.
 CROWD = Plan(busy=60, idle=20, raw=20, rate=200, raw_rate=80)
 
@@ -72,6 +70,7 @@ def test_a_reload_is_a_lossless_upgrade(site: Site) -> None:
     assert site.show("NFileDescriptorStore") == {"NFileDescriptorStore": "4"}
 
 
+@pytest.mark.all
 def test_a_broken_configuration_fails_the_reload_and_nothing_else(site: Site) -> None:
     pid = site.start()
     with site.load(CROWD) as load:
@@ -85,6 +84,7 @@ def test_a_broken_configuration_fails_the_reload_and_nothing_else(site: Site) ->
     healthy(site)
 
 
+@pytest.mark.all
 def test_a_reload_that_drops_a_listener_takes_it_out_of_the_store(site: Site) -> None:
     site.start()
     assert site.show("NFileDescriptorStore") == {"NFileDescriptorStore": "4"}
@@ -143,6 +143,7 @@ def test_after_a_crash_nobody_is_refused(site: Site) -> None:
     healthy(site, restarts=crashes)
 
 
+@pytest.mark.all
 def test_one_that_hangs_is_replaced(site: Site) -> None:
     site.drop_in(site.unit, "[Service]\nWatchdogSec=1\n")
     pid = site.start()
@@ -154,6 +155,7 @@ def test_one_that_hangs_is_replaced(site: Site) -> None:
     assert "Watchdog timeout" in site.machine.journal(site.unit)
 
 
+@pytest.mark.all
 @pytest.mark.parametrize(
     "fault",
     [
@@ -187,6 +189,7 @@ def test_a_death_in_the_middle_of_an_upgrade_comes_out_right(site: Site, fault: 
     assert site.machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend") == ""
 
 
+@pytest.mark.all
 def test_one_that_a_later_build_superseded_is_not_started_again_and_again(site: Site) -> None:
     """What the unit starts is older than what serves, as in the bake of a release."""
     first = site.start()
@@ -204,6 +207,7 @@ def test_one_that_a_later_build_superseded_is_not_started_again_and_again(site: 
 # -- start and stop ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.all
 @pytest.mark.parametrize("reloads", [0, 2])
 def test_a_stop_drains(site: Site, reloads: int) -> None:
     """Also one that systemd did not start itself."""
@@ -224,6 +228,7 @@ def test_a_stop_drains(site: Site, reloads: int) -> None:
     assert site.show("Result", "NFileDescriptorStore") == {"Result": "success", "NFileDescriptorStore": "0"}
 
 
+@pytest.mark.all
 def test_a_drain_may_take_longer_than_the_unit_allows(site: Site) -> None:
     site.drop_in(site.unit, "[Service]\nTimeoutStopSec=1\n")
     site.start()
@@ -235,6 +240,7 @@ def test_a_drain_may_take_longer_than_the_unit_allows(site: Site) -> None:
     assert site.show("Result") == {"Result": "success"}
 
 
+@pytest.mark.all
 def test_the_first_client_starts_it(site: Site) -> None:
     addresses = "".join(f"ListenStream={one}\n" for one in (WEB, RAW, SECURE_WEB, SECURE_RAW))
     site.drop_in("hotswap-proxy@edge.socket", f"[Socket]\nListenStream=\n{addresses}")
@@ -253,6 +259,7 @@ def test_the_first_client_starts_it(site: Site) -> None:
     healthy(site, restarts=1)
 
 
+@pytest.mark.all
 def test_what_it_has_no_use_for_is_closed(site: Site) -> None:
     site.drop_in(
         "hotswap-proxy@edge.socket", f"[Socket]\nListenStream=\nListenStream={WEB}\nListenStream=127.0.0.1:99\n"
@@ -266,6 +273,7 @@ def test_what_it_has_no_use_for_is_closed(site: Site) -> None:
 # -- what it may do ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.all
 def test_it_has_one_capability_left(site: Site) -> None:
     pid = site.start()
     for _ in range(2):
