@@ -4,8 +4,9 @@ Generations start generations, and the first ones are gone by the time a test fa
 a token in its environment, by which it is found, and orphans come to the test process, which is their
 subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) and so can tell how they ended. Nothing is ever killed by name.
 
-A process that may not be dumped (PR_SET_DUMPABLE), as a proxy with TLS, shows its environment to nobody but root. It
-is known by its command line, if that names something in the test's folder.
+A process that may not be dumped (PR_SET_DUMPABLE), as a proxy with TLS, shows its environment to nobody but root, and
+an agent gives its sidecars an environment of their own. They are known by their command lines, if those name something
+in the test's folder.
 """
 
 from __future__ import annotations
@@ -109,20 +110,17 @@ class Offspring:
 
 
 def with_token(token: str, folder: str = "") -> list[int]:
-    """All living processes with this token in their environment; of those that hide it, with this folder in argv."""
+    """All living processes with this token in their environment, or with something in this folder in their argv."""
     wanted = f"{VARIABLE}={token}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except PermissionError:  # somebody else's, or one that may not be dumped
-                if folder and _names(entry, folder):
-                    found.append(int(entry.name))
-            except (OSError, ProcessLookupError):
-                continue  # gone meanwhile, or a zombie
-    return sorted(found)
+    numbers = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return sorted(int(entry.name) for entry in numbers if _has(entry, wanted) or (folder and _names(entry, folder)))
+
+
+def _has(entry: Path, wanted: bytes) -> bool:
+    try:
+        return wanted in (entry / "environ").read_bytes().split(b"\0")
+    except OSError:  # somebody else's, one that may not be dumped, gone meanwhile, or a zombie
+        return False
 
 
 def _names(entry: Path, folder: str) -> bool:

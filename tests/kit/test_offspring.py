@@ -126,6 +126,13 @@ def test_others_are_left_alone(offspring: Offspring) -> None:
         assert other.end() == [process.pid]
 
 
+def test_one_with_an_environment_of_its_own_is_found_by_its_command(tmp_path: Path) -> None:
+    offspring = Offspring(tmp_path)
+    process = subprocess.Popen([*SLEEPER, str(tmp_path / "edge.yaml")], env={}, start_new_session=True)
+    assert offspring.end() == [process.pid]
+    process.wait()
+
+
 def test_nothing_outlives_a_test_process_that_was_killed(tmp_path: Path) -> None:
     program = (
         "import pathlib, signal\n"
