@@ -63,6 +63,8 @@ class Stage:
         """Generations that were killed leave their metrics, on purpose."""
         for instance in self.instances:
             remove_segments(instance.name, instance.runtime_dir)
+        for lock in self.directory.glob("agent/run/*/lock"):  # of an agent's sidecars
+            remove_segments(lock.parent.name, lock.parent.parent)
 
     def show(self) -> None:
         """Print what the generations said, for the report of a failed test."""
