@@ -19,11 +19,6 @@ KERNEL = "this kernel"
 # A shell that starts tests in the background has them ignore this, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says how busy the machine is. What hangs meets the timeout of the test.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
-
-
 # No test fails on a timing: the machine may be busy.
 settings.register_profile("house", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
