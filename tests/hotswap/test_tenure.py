@@ -14,7 +14,7 @@ from hotswap.errors import HotswapError
 from hotswap.supervisor import name_of
 from tests.hotswap.echo import PATIENCE, Client, Echo
 from tests.kit.companion import ROOT
-from tests.kit.ports import loopback
+from tests.kit.ports import loopback, port_of
 from tests.kit.supervisor import Played
 from tests.kit.waiting import eventually
 
@@ -77,14 +77,14 @@ def test_what_was_passed_serves_for_unix_and_admin_too(echo: Echo, played: Playe
 
 @pytest.mark.all
 def test_what_nobody_wants_is_closed_and_given_back(echo: Echo, played: Played) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = port_of(loopback())  # nobody else is given it meanwhile
+    with socket.create_server(("127.0.0.1", port)) as other:
         played.stored.append((name_of(f"127.0.0.1:{port}"), os.dup(other.fileno())))
     echo.start()
     played.wait_told(READY="1")
     assert stored(played) == [name_of(echo.options.address)]
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+        socket.create_connection(("127.0.0.1", port)).close()
 
 
 def test_a_source_ends_when_the_new_main_process_is_known(echo: Echo, played: Played) -> None:
