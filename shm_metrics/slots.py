@@ -253,8 +253,15 @@ class Slots:
         gauging = self._gauging(living)
         fence()
         rows, gauges = [], []
-        for block, taken in zip(segment.mapped(), self._definitions.taken, strict=False):
+        known = self._definitions
+        for block, taken, places in zip(segment.mapped(), known.taken, known.blocks, strict=False):
             cells = {slot: numbers(block.cells(slot)[:taken]) for slot in living}
+            fence()
+            # Value and moment of such a gauge are two stores, in this order. Who sees the moment must see its value.
+            lasts = [place.first for place in places if place.shape.combine == "last" and place.first < taken]
+            for slot, row in cells.items():
+                for first in lasts:
+                    row[first] = block.cells(slot)[first]
             rows.append([numbers(block.base(folds & 1)[:taken]), *cells.values()])
             gauges.append([cells[slot] for slot in gauging])
         fence()

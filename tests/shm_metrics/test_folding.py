@@ -110,7 +110,7 @@ def test_a_reader_begins_anew_when_a_fold_came_between(
     looks: list[int] = []
 
     def between() -> None:
-        """Five in a look; after the fourth it knows who lives, and has read no cell."""
+        """Six in a look; after the fourth it knows who lives, and has read no cell."""
         looks.append(1)
         if len(looks) == 4:
             with monkeypatch.context() as patch:
@@ -119,7 +119,7 @@ def test_a_reader_begins_anew_when_a_fold_came_between(
 
     monkeypatch.setattr(slots, "fence", between)
     assert reader.total() == 6
-    assert len(looks) == 10
+    assert len(looks) == 12
 
 
 def test_a_reader_that_is_disturbed_for_ever_takes_the_lock(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -267,3 +267,16 @@ def test_bounds_of_buckets() -> None:
     for wrong in ((0, 2, 3), (1, 1, 3), (1, 2, 0), (1, 2, 201)):
         with pytest.raises(ValueError, match="no buckets"):
             exponential(*wrong)
+
+
+def test_who_sees_that_a_gauge_was_set_sees_its_value(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two cells are copied one after the other, and it may be set in between."""
+    gauge = registry.last("number", "The last one.")
+
+    def torn(found: Iterable[float]) -> list[float]:
+        before = [*found]
+        gauge.set(7.0)
+        return [old if new == 7.0 else new for old, new in zip(before, found, strict=True)]
+
+    monkeypatch.setattr("shm_metrics.slots.numbers", torn)
+    assert value(registry, "number") == 7.0
