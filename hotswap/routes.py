@@ -19,8 +19,8 @@ from hotswap.control import Request, Response, Route
 from hotswap.draining import DrainOrder
 from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
+from hotswap.orders import Order
 from hotswap.reload import ReloadOrder
-from hotswap.upgrade import Order
 
 if TYPE_CHECKING:
     from hotswap.serving import Serving

@@ -35,13 +35,14 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
 from hotswap.http import EventStream
 from hotswap.log import fields
+from hotswap.orders import Order
 from hotswap.reload import Reload, Reloading
 from hotswap.routes import describe, routes, status
 from hotswap.runtime import Runtime
 from hotswap.supervisor import Supervisor
 from hotswap.swappable import Swappable
 from hotswap.tenure import Tenure
-from hotswap.upgrade import Order, Upgrade, planned
+from hotswap.upgrade import Upgrade, planned
 
 log = logging.getLogger("hotswap")
 

@@ -18,34 +18,19 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from hotswap.chain import Bake, Chain, Intent
+from hotswap.chain import Chain, Intent
 from hotswap.errors import DeadlinePassed, HotswapError, UsageError
 from hotswap.estate import Identity
 from hotswap.handover.holder import Outcome, Wishes
 from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source
 from hotswap.http import EventStream
+from hotswap.orders import Order
 from hotswap.spawn import Spawned
 
 log = logging.getLogger("hotswap")
 
 Finished = Callable[[dict[str, Any]], None]
-
-
-class Order(msgspec.Struct, frozen=True):
-    """The body of POST /upgrade."""
-
-    command: list[str] | None = None
-    cwd: str = ""
-    timeout: float = 30.0  # seconds
-    dry_run: bool = False
-    require_all: bool = False
-    rollback: bool = False
-    force: bool = False  # whatever the preflight says
-    why: str = ""  # of a rollback, for the history
-    bake: Bake | None = None
 
 
 def planned(order: Order, identity: Identity, chain: Chain) -> tuple[list[str], str, Intent]:

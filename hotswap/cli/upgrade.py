@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from hotswap.cli.attempt import Attempt, Event, Order
+from hotswap.attempt import Attempt, Event
 from hotswap.cli.baking import DEFAULT_CONDITIONS, bake_of
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
 from hotswap.cli.progress import Progress, complaint, verdict
 from hotswap.errors import HotswapError
+from hotswap.orders import Order
 
 DEFAULT_TIMEOUT = "30s"
 

@@ -1,6 +1,6 @@
 """One running sidecar, as its control socket shows it: who serves, which release that is, and orders to it.
 
-The client blocks, so it runs in threads. Whose answer breaks off is looked up, not guessed (`hotswap.cli.attempt`).
+The client blocks, so it runs in threads. Whose answer breaks off is looked up, not guessed (`hotswap.attempt`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hotswap import errors
-from hotswap.cli.attempt import Attempt, Event, Order
+from hotswap.attempt import Attempt, Event
 from hotswap.control_client import ControlClient
+from hotswap.orders import Order
 
 _POLL_SECONDS = 0.1
 _SETTLE_SECONDS = 60.0  # for a handover that goes on without us

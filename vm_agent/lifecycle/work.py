@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotswap import errors
-from hotswap.cli.attempt import Order
-from hotswap.cli.baking import Bake as OrderedBake
+from hotswap.chain import Bake as OrderedBake
 from hotswap.log import fields
+from hotswap.orders import Order
 from vm_agent.errors import ReleaseError, StartFailed
 from vm_agent.lifecycle import judge
 from vm_agent.lifecycle.sidecar import served

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hotswap.cli import attempt, baking
+from hotswap import attempt
+from hotswap.chain import Bake
 from tests.hotswap.cli.server import FakeServer
 
 BAKING = {"left_s": 41.0, "requests": 200, "failed": 2, "error_rate": 0.01, "crashes": 0, "abort_if": "error_rate=1%"}
@@ -15,7 +16,7 @@ BAKING = {"left_s": 41.0, "requests": 200, "failed": 2, "error_rate": 0.01, "cra
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(baking, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(attempt, "LOOK_SECONDS", 0.01)
 
 
 def record(number: int, **fields: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_an_older_version_that_cannot_bake_is_told(edge: FakeServer) -> None:
 def test_a_death_while_baking_is_connections_lost(edge: FakeServer) -> None:
     edge.after["generation"] = 4
     edge.after["baking"] = BAKING
-    follow = baking.follow
+    follow = attempt.follow
     asked: list[str] = []
 
     class Client:
@@ -69,7 +70,7 @@ def test_a_death_while_baking_is_connections_lost(edge: FakeServer) -> None:
             asked.append(path)
             return {"generation": 1, "baking": None, "history": [record(1, how="cold")]}
 
-    result = follow(Client(), {"generation": 4}, baking.Bake(seconds=1.0), lambda _: None)  # type: ignore[arg-type]
+    result = follow(Client(), {"generation": 4}, Bake(seconds=1.0), lambda _: None)  # type: ignore[arg-type]
     assert (result["ok"], result["exit_code"]) == (False, 18)
 
 

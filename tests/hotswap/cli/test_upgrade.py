@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hotswap import errors
-from hotswap.cli import attempt
+from hotswap import attempt, errors
 from hotswap.cli.progress import ADVICE, complaint
 from hotswap.control import HttpError
 from tests.hotswap.cli.server import DONE, PROGRESS, FakeServer, run

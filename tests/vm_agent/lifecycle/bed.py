@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 
 from hotswap import errors
-from hotswap.cli.attempt import Order
+from hotswap.orders import Order
 from vm_agent.errors import ReleaseError, StartFailed
 from vm_agent.history import History
 from vm_agent.lifecycle import work

@@ -8,36 +8,26 @@ truth is looked up in ``/status`` instead of guessed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from hotswap import errors
-from hotswap.cli.baking import Bake, follow
+from hotswap.chain import Bake
 from hotswap.control_client import AnswerLost, ControlClient
+from hotswap.orders import Order
 
 GRACE_SECONDS = 5.0  # beyond the attempt's own deadline, for its result to arrive
 CONFIRM_SECONDS = 5.0  # for a new owner to answer on the control socket
 SETTLE_SECONDS = 5.0  # for somebody to answer after the connection broke
 POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.25  # at a bake
+SILENCE_SECONDS = 10.0  # without an answer of anybody
+OVERTIME_SECONDS = 60.0  # for the way back, beyond the bake itself
 FIGURES = ("listeners", "connections", "in_flight", "downtime_ms")
 
 Event = dict[str, Any]
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of the running generation: the body of ``POST /upgrade``."""
-
-    command: list[str] | None = None
-    cwd: str = ""
-    timeout: float = 30.0  # seconds
-    dry_run: bool = False
-    require_all: bool = False
-    rollback: bool = False
-    force: bool = False
-    why: str = ""
-    bake: Bake | None = None
 
 
 class Attempt:
@@ -174,3 +164,62 @@ class Attempt:
 
 def _failed(kind: errors.HotswapError, message: str) -> Event:
     return {"event": "result", "ok": False, "exit_code": kind.exit_code, "message": message}
+
+
+# -- a bake: the new generation judges itself, this only watches --
+
+
+def follow(client: ControlClient, result: Event, bake: Bake, watch: Callable[[Event], None]) -> Event:
+    """The result once the bake is over; `watch` sees how it goes."""
+    generation = result.get("generation")
+    heard = time.monotonic()
+    until = heard + bake.seconds + OVERTIME_SECONDS
+    while time.monotonic() < until:
+        try:
+            status = client.get("/status")
+            if status.get("generation") != generation or not status.get("baking"):
+                verdict = _verdict(client, status, result)
+                if verdict is not None:
+                    return verdict
+            else:
+                watch({"event": "baking", "generation": generation, **status["baking"]})
+            heard = time.monotonic()
+        except errors.HotswapError as error:
+            if time.monotonic() - heard > SILENCE_SECONDS or isinstance(error, errors.NotRunning):
+                return _worse(result, errors.ConnectionsLost(), f"nobody answers any more while it baked: {error}")
+        time.sleep(LOOK_SECONDS)
+    return _worse(result, errors.RolledBack(), "the bake does not end; see 'hotswap status'")
+
+
+def _verdict(client: ControlClient, status: Mapping[str, Any], result: Event) -> Event | None:
+    """What the history says of the generation that baked. None: nothing yet."""
+    generation = result.get("generation")
+    history = client.get("/history").get("history") or []
+    record = next(
+        (
+            one
+            for one in reversed(history)
+            if one.get("generation") == generation and not str(one.get("outcome")).startswith("failed")
+        ),
+        None,
+    )
+    if record is None:
+        if status.get("generation") != generation:
+            words = f"generation {generation} died while it baked; {status.get('generation')} was started anew"
+            return _worse(result, errors.ConnectionsLost(), words)
+        return None
+    outcome, baked = str(record.get("outcome")), str(record.get("baked") or "")
+    if outcome.startswith("rolled back"):
+        return _worse(result, errors.RolledBack(), f"generation {generation} was {outcome}")
+    if baked.startswith("failed"):
+        return _worse(result, errors.RolledBack(), f"the bake of generation {generation} {baked}; it serves on")
+    if baked:
+        return {**result, "baked": baked}
+    if outcome == "serving" and "baking" in status:
+        return None
+    told = "does not know how to bake" if "baking" not in status else f"was {outcome} before its bake was over"
+    return {**result, "baked": f"not judged: generation {generation} {told}"}
+
+
+def _worse(result: Event, kind: errors.HotswapError, message: str) -> Event:
+    return {**result, "ok": False, "exit_code": kind.exit_code, "message": message}
