@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from vm_agent.cli.options import Where, agent_option, json_option, settings_of, 
 from vm_agent.cli.shows import Show, exit_code
 from vm_agent.client import AgentClient
 from vm_agent.errors import SpecError
+from vm_agent.files import write_whole
 
 APPLY_SECONDS = 60.0
 
@@ -128,18 +128,9 @@ def _absolute(file: Path) -> bool:
 
 
 def _copy(file: Path, place: Path) -> None:
-    """Whole or not at all, by a rename."""
-    fresh = place.with_name(f".{place.name}.new")
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, 0o644)
-            stream.write(file.read_bytes())
-            stream.flush()
-            os.fsync(descriptor)
-        fresh.replace(place)
+        write_whole(place, file.read_bytes(), 0o644)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise SpecError(
             f"{place}: cannot be written: {error.strerror}; run this as root, or copy {file} there"
         ) from None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from pathlib import Path
 
 import msgspec
 
 from hotswap.log import fields
+from vm_agent.files import write_whole
 from vm_agent.lifecycle.judge import Bake
 from vm_agent.lifecycle.states import State
 from vm_agent.spec.model import Spec
@@ -86,26 +86,10 @@ class Memory(msgspec.Struct, kw_only=True):
     def save(self, directory: Path) -> None:
         """Write it down, whole or not at all. Raises OSError."""
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = directory / f".{FILE}"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(msgspec.json.format(msgspec.json.encode(self), indent=1))
-            stream.flush()
-            os.fsync(descriptor)
-        fresh.replace(directory / FILE)
-        flush_directory(directory)
+        write_whole(directory / FILE, msgspec.json.format(msgspec.json.encode(self), indent=1))
 
     @staticmethod
     def forget(directory: Path) -> None:
         """The sidecar is no more."""
-        for name in (FILE, f".{FILE}"):
+        for name in (FILE, f".{FILE}.new"):
             (directory / name).unlink(missing_ok=True)
-
-
-def flush_directory(directory: Path) -> None:
-    """A rename lasts once its directory is written: fsync(2)."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -68,15 +68,6 @@ def sync_all(directory: Path) -> None:
         os.close(fd)
 
 
-def sync_directory(directory: Path) -> None:
-    """Have a rename in this directory on the disk, fsync(2)."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def remove(path: Path) -> None:
     """A tree, as far as it can be removed; what stays is removed another time."""
     shutil.rmtree(path, ignore_errors=True)

@@ -20,8 +20,9 @@ from typing import Literal
 import msgspec
 
 from vm_agent.errors import ReleaseError
+from vm_agent.files import sync_directory
 from vm_agent.releases.copying import Stopped
-from vm_agent.releases.disk import sync_all, sync_directory
+from vm_agent.releases.disk import sync_all
 
 RECORD = ".hotswap-release.json"
 FILES = ".hotswap-files.json"

@@ -18,8 +18,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from vm_agent.errors import ReleaseError
+from vm_agent.files import sync_directory
 from vm_agent.releases import manifest
-from vm_agent.releases.disk import refusal, remove, sync_directory
+from vm_agent.releases.disk import refusal, remove
 from vm_agent.releases.install import LOCK, PROGRAM, REMOVING, install, require_program, sweep
 from vm_agent.releases.manifest import Release
 from vm_agent.releases.source import find, require_version

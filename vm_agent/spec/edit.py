@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from vm_agent.errors import SpecError
+from vm_agent.files import write_whole
 from vm_agent.spec.model import Spec
 
 _RELEASE = re.compile(r"^(?P<key>release[ \t]*:[ \t]*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]+)", re.MULTILINE)
@@ -30,7 +30,8 @@ def with_release(spec: Spec, release: str) -> None:
         changed = _RELEASE.sub(lambda match: f'{match["key"]}"{release}"', text)
         if _read(changed) != {**_read(text), "release": release}:  # an anchor, say, or a word in a long text
             raise SpecError(f"{file}: release: cannot be changed here; edit the file, then `hotswap-agent apply`")
-        _replace(file, changed)
+        state = file.stat()
+        write_whole(file, changed.encode(), state.st_mode & 0o777, (state.st_uid, state.st_gid))
     except OSError as error:
         raise SpecError(f"{file}: cannot be changed: {error.strerror}; edit it, then `hotswap-agent apply`") from None
 
@@ -41,21 +42,3 @@ def _read(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _replace(file: Path, text: str) -> None:
-    """By a rename; owner and mode stay."""
-    fresh = file.with_name(f".{file.name}.new")
-    state = file.stat()
-    try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, state.st_mode & 0o777)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        with contextlib.suppress(PermissionError):
-            os.chown(fresh, state.st_uid, state.st_gid)
-        fresh.replace(file)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise

@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_set_aside(text: str, tmp_path: Path) -> None:
 
 def test_a_half_written_one_does_not_count(tmp_path: Path) -> None:
     FULL.save(tmp_path)
-    (tmp_path / ".memory.json").write_text("{")
+    (tmp_path / ".memory.json.new").write_text("{")
     assert Memory.load(tmp_path) == FULL
 
 
