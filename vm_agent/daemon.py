@@ -50,6 +50,7 @@ class Daemon:
         self.state = Path(settings.state)
         self.broken: dict[str, SpecError] = {}
         """Files that cannot be used, with what is wrong. Their sidecars stay as they are."""
+        self._drivers: dict[str, Driver] = {}
         self.desk: Desk
         self.patrol: Patrol
         self._seen: object = None
@@ -64,7 +65,7 @@ class Daemon:
         lock = self._lock()
         history = History(self.state)
         runner = await chosen(self.settings.runner, self._changed)
-        self.desk = Desk(self.settings, Releases(self.state, self.settings.releases), runner, history)
+        self.desk = Desk(self.settings, Releases(self.state, self.settings.releases), runner, history, self._drivers)
         self.desk.emptied = self._emptied
         self.patrol = Patrol(self)
         loop = asyncio.get_running_loop()
@@ -202,7 +203,7 @@ class Daemon:
     # -- what happens -----------------------------------------------------------------------------
 
     def _changed(self, name: str) -> None:
-        driver = self.desk.drivers.get(name) if hasattr(self, "desk") else None
+        driver = self._drivers.get(name)
         if driver is not None:
             driver.care.look_soon()
 

@@ -22,12 +22,19 @@ _WATCHDOG_SECONDS = 15.0  # whoever hangs is killed also while there is no agent
 class Desk:
     """Made once for an agent."""
 
-    def __init__(self, settings: AgentSettings, releases: Releases, runner: Runner, history: History) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        releases: Releases,
+        runner: Runner,
+        history: History,
+        drivers: dict[str, Driver] | None = None,
+    ) -> None:
         self.settings = settings
         self.releases = releases
         self.runner = runner
         self.history = history
-        self.drivers: dict[str, Driver] = {}
+        self.drivers: dict[str, Driver] = {} if drivers is None else drivers
         self.emptied: Callable[[str], None] = lambda _name: None
         """Called with the name of a sidecar that is no more."""
 
