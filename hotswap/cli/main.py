@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import gc
 import platform
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import click
 
 from hotswap import __version__
+from hotswap.cli.lazy import Commands, command
 from hotswap.errors import HotswapError
 
 GROUP = "hotswap.commands"
@@ -33,47 +32,32 @@ OWN_COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """The group that finds its commands by name and turns expected errors into exit codes."""
+class AllCommands(Commands):
+    """Ours, and those of other packages, which cannot replace ours."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, ours and those of other packages."""
-        return sorted({*OWN_COMMANDS, *(point.name for point in entry_points(group=GROUP))})
+        """All names, sorted."""
+        return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group=GROUP))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; ours cannot be replaced by another package's."""
-        target = OWN_COMMANDS.get(cmd_name)
-        if target is not None:
-            module, _, attribute = target.partition(":")
-            return _command(cmd_name, target, getattr(import_module(module), attribute))
+        """Import one command."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
         for point in entry_points(group=GROUP, name=cmd_name):
             return _foreign(point)
         return None
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except HotswapError as error:
-            click.echo(f"hotswap: {error}", err=True)
-            ctx.exit(error.exit_code)
 
 
 def _foreign(point: EntryPoint) -> click.Command:
     gc.disable()  # modules leave no garbage, and to look for it again and again takes a fifth of a start
     try:
-        return _command(point.name, point.value, point.load())
+        return command(point.name, point.value, point.load())
     except (ImportError, AttributeError, SyntaxError) as error:
         return _broken(point, error)
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _command(name: str, target: str, found: object) -> click.Command:
-    if not isinstance(found, click.Command):
-        raise HotswapError(f"the command {name} is broken: {target} is no click command")
-    return found
 
 
 def _broken(point: EntryPoint, error: Exception) -> click.Command:
@@ -92,7 +76,9 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
 
 
 @click.group(
-    cls=Commands,
+    cls=AllCommands,
+    program="hotswap",
+    targets=OWN_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: see docs/exit-codes.md. NAME is the 'name' of the configuration.",
 )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-from importlib import import_module
-from typing import Any
 
 import click
 
 from hotswap import __version__
-from hotswap.errors import HotswapError
+from hotswap.cli.lazy import Commands
 
 COMMANDS = {
     "run": "vm_agent.cli.run:run",
@@ -26,33 +24,10 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """The group that finds its commands by name and turns expected errors into exit codes."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        target = COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, attribute = target.partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except HotswapError as error:
-            click.echo(f"hotswap-agent: {error}", err=True)
-            ctx.exit(error.exit_code)
-
-
 @click.group(
     cls=Commands,
+    program="hotswap-agent",
+    targets=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: see docs/exit-codes.md. NAME is the 'name' of a spec.",
 )
