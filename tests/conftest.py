@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.kit.stage import Stage
 
 KERNEL = "this kernel"
 
@@ -35,3 +39,16 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid}: {reason}, and HOTSWAP_REQUIRE_PEERS=1 asks for everything"
     return report
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """Upstreams, proxies and clients of one test."""
+    from tests.kit.stage import Stage  # most tests need none of it
+
+    made = Stage()
+    try:
+        yield made
+        made.show()
+    finally:
+        made.close()

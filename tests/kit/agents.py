@@ -25,12 +25,17 @@ import yaml
 
 from hotswap import __version__
 from hotswap.faults import VARIABLE as FAULTS
+from tests.kit.client import Client
 from tests.kit.companion import ROOT
+from tests.kit.load import Load, Plan
 from tests.kit.offspring import Offspring, kill
+from tests.kit.ports import loopback
+from tests.kit.stage import BREEZE, Stage, configuration
 from tests.kit.versions import PACKAGES, edit
 from tests.kit.waiting import eventually
 
 PATIENCE = 60.0
+OLD, NEW = "1.0.0", "1.1.0"
 
 Defect = Callable[[Path], None]
 """Does something to the packages of a release, in this directory."""
@@ -217,3 +222,36 @@ class Agents:
 
     def _answers(self) -> bool:
         return self.agent("status", "--json").returncode == 0
+
+
+class Watched:
+    """A sidecar `edge` of an agent, before an upstream of the stage. `keys` stand in each of its specs."""
+
+    def __init__(self, stage: Stage, **keys: Any) -> None:
+        self.stage = stage
+        self.agents = Agents(stage.directory / "agent", stage.offspring)
+        self.web, self.raw = loopback(), loopback()
+        self.config = stage.directory / "edge.yaml"
+        self.config.write_text(yaml.safe_dump(configuration(self.web, self.raw, stage.upstreams())))
+        self.keys = keys
+        self.oldest = self.agents.release(OLD)
+
+    def want(self, release: str, **keys: Any) -> Path:
+        """Write its spec."""
+        return self.agents.spec("edge", release=release, config=self.config, **(self.keys | keys))
+
+    def start(self) -> int:
+        """Start the agent, and wait until the oldest release serves; its pid."""
+        self.want(OLD)
+        self.agents.start()
+        pid: int = self.agents.serves("edge", OLD)["pid"]
+        return pid
+
+    def load(self, plan: Plan = BREEZE) -> Load:
+        """Running clients."""
+        return self.stage.load(msgspec.structs.replace(plan, http=self.web, tcp=self.raw))
+
+    def status(self) -> int:
+        """What a new client is answered."""
+        with Client(self.web) as client:
+            return client.ask("/bytes?n=10").status

@@ -11,62 +11,41 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import yaml
 
 from hotswap import errors
-from tests.kit.agents import PATIENCE, Agents, Defect, fails_requests, fails_to_restore, fails_to_start, takes_its_time
+from tests.kit.agents import (
+    NEW,
+    OLD,
+    PATIENCE,
+    Defect,
+    Watched,
+    fails_requests,
+    fails_to_restore,
+    fails_to_start,
+    takes_its_time,
+)
 from tests.kit.client import Client
-from tests.kit.load import Load, Plan
 from tests.kit.networks import command
-from tests.kit.ports import loopback
-from tests.kit.stage import BREEZE, Stage, configuration
+from tests.kit.stage import BREEZE, Stage
 from tests.kit.waiting import eventually
 from vm_agent.lifecycle.states import UPGRADING, State
 
-OLD, NEW = "1.0.0", "1.1.0"
-
-
-class Edge:
-    """One sidecar of an agent, with an upstream behind it."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.agents = Agents(stage.directory / "agent", stage.offspring)
-        self.web, self.raw = loopback(), loopback()
-        self.config = stage.directory / "edge.yaml"
-        self.config.write_text(yaml.safe_dump(configuration(self.web, self.raw, stage.upstreams())))
-        self.keys: dict[str, object] = {
-            "health": {"interval": "200ms", "timeout": "2s", "failures": 3},
-            "upgrade": {"bake": "1s", "abort_if": {"error_rate": "5%", "crashes": 1}, "min_requests": 10},
-        }
-
-    def want(self, release: str, **keys: object) -> None:
-        self.agents.spec("edge", release=release, config=self.config, **(self.keys | keys))
-
-    def start(self) -> None:
-        self.agents.release(OLD)
-        self.want(OLD)
-        self.agents.start()
-        self.agents.serves("edge", OLD)
-
-    def load(self, plan: Plan = BREEZE) -> Load:
-        return self.stage.load(msgspec.structs.replace(plan, http=self.web, tcp=self.raw))
-
-    def status(self) -> int:
-        with Client(self.web) as client:
-            return client.ask("/bytes?n=10").status
+KEYS = {
+    "health": {"interval": "200ms", "timeout": "2s", "failures": 3},
+    "upgrade": {"bake": "1s", "abort_if": {"error_rate": "5%", "crashes": 1}, "min_requests": 10},
+}
 
 
 @pytest.fixture
-def edge(stage: Stage) -> Iterator[Edge]:
-    made = Edge(stage)
+def edge(stage: Stage) -> Iterator[Watched]:
+    made = Watched(stage, **KEYS)
     try:
         yield made
     finally:
         print(made.agents.said())
 
 
-def test_it_is_started_and_upgraded_without_a_loss(edge: Edge) -> None:
+def test_it_is_started_and_upgraded_without_a_loss(edge: Watched) -> None:
     edge.start()
     load = edge.load()
     edge.agents.release(NEW)
@@ -80,7 +59,7 @@ def test_it_is_started_and_upgraded_without_a_loss(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("defect", [fails_to_start, fails_to_restore])
-def test_a_release_that_does_not_pass_its_rehearsal_is_not_tried_again(edge: Edge, defect: Defect) -> None:
+def test_a_release_that_does_not_pass_its_rehearsal_is_not_tried_again(edge: Watched, defect: Defect) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     load = edge.load()
@@ -97,7 +76,7 @@ def test_a_release_that_does_not_pass_its_rehearsal_is_not_tried_again(edge: Edg
     assert len(failed) == 1, edge.agents.decisions("edge")
 
 
-def test_a_release_that_fails_requests_is_taken_back_and_the_history_says_why(edge: Edge) -> None:
+def test_a_release_that_fails_requests_is_taken_back_and_the_history_says_why(edge: Watched) -> None:
     edge.keys["upgrade"] = {"bake": "60s", "abort_if": {"error_rate": "5%"}, "min_requests": 10}
     edge.start()
     with Client(edge.web) as kept:
@@ -119,7 +98,7 @@ def test_a_release_that_fails_requests_is_taken_back_and_the_history_says_why(ed
 
 
 @pytest.mark.all
-def test_a_release_that_is_slow_is_taken_back(edge: Edge) -> None:
+def test_a_release_that_is_slow_is_taken_back(edge: Watched) -> None:
     edge.keys["upgrade"] = {"bake": "60s", "abort_if": {"p99_latency": "2x", "error_rate": "5%"}, "min_requests": 20}
     edge.start()
     with Client(edge.web) as client:
@@ -141,7 +120,7 @@ def test_a_release_that_is_slow_is_taken_back(edge: Edge) -> None:
     assert "allowed is 2x" in why
 
 
-def test_a_release_that_dies_in_its_bake_is_followed_by_the_one_before(edge: Edge) -> None:
+def test_a_release_that_dies_in_its_bake_is_followed_by_the_one_before(edge: Watched) -> None:
     edge.keys["upgrade"] = {"bake": "60s", "abort_if": {"crashes": 1}}
     edge.start()
     edge.agents.release(NEW)
@@ -155,7 +134,7 @@ def test_a_release_that_dies_in_its_bake_is_followed_by_the_one_before(edge: Edg
     assert "died" in why or "crashes 1 (1 death" in why
 
 
-def test_a_sidecar_that_is_killed_is_back_and_nobody_is_refused(edge: Edge) -> None:
+def test_a_sidecar_that_is_killed_is_back_and_nobody_is_refused(edge: Watched) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     plan = msgspec.structs.replace(BREEZE.only("fresh", "busy"), fresh=2, fresh_rate=200.0, reconnect=True)
@@ -171,7 +150,7 @@ def test_a_sidecar_that_is_killed_is_back_and_nobody_is_refused(edge: Edge) -> N
     assert any(line.startswith("died: ") for line in edge.agents.decisions("edge"))
 
 
-def test_a_sidecar_that_hangs_is_killed_and_started_anew(edge: Edge) -> None:
+def test_a_sidecar_that_hangs_is_killed_and_started_anew(edge: Watched) -> None:
     edge.keys["health"] = {"interval": "100ms", "timeout": "100ms", "failures": 2}
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
@@ -181,7 +160,7 @@ def test_a_sidecar_that_hangs_is_killed_and_started_anew(edge: Edge) -> None:
     assert any(line.startswith("killed: it did not answer 2 times") for line in edge.agents.decisions("edge"))
 
 
-def test_an_agent_that_is_killed_and_another_one_disturb_nobody(edge: Edge) -> None:
+def test_an_agent_that_is_killed_and_another_one_disturb_nobody(edge: Watched) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     load = edge.load()
@@ -201,7 +180,7 @@ POINTS = [f"agent.{state}.{when}" for state in sorted(UPGRADING - {State.RETURNI
 
 @pytest.mark.all
 @pytest.mark.parametrize("point", POINTS)
-def test_an_agent_that_is_killed_in_an_upgrade_leaves_it_finished_or_undone(edge: Edge, point: str) -> None:
+def test_an_agent_that_is_killed_in_an_upgrade_leaves_it_finished_or_undone(edge: Watched, point: str) -> None:
     edge.start()
     load = edge.load()
     edge.agents.release(NEW)
@@ -217,7 +196,7 @@ def test_an_agent_that_is_killed_in_an_upgrade_leaves_it_finished_or_undone(edge
 
 @pytest.mark.all
 @pytest.mark.parametrize("point", ["agent.returning.before", "agent.returning.after"])
-def test_an_agent_that_is_killed_on_the_way_back_goes_on_with_it(edge: Edge, point: str) -> None:
+def test_an_agent_that_is_killed_on_the_way_back_goes_on_with_it(edge: Watched, point: str) -> None:
     edge.keys["upgrade"] = {"bake": "60s"}
     edge.start()
     edge.agents.release(NEW)
@@ -236,7 +215,7 @@ def test_an_agent_that_is_killed_on_the_way_back_goes_on_with_it(edge: Edge, poi
     assert edge.agents.sidecar("edge")["condemned"]["release"] == NEW
 
 
-def test_back_by_hand(edge: Edge) -> None:
+def test_back_by_hand(edge: Watched) -> None:
     edge.start()
     edge.agents.release(NEW)
     edge.want(NEW)
@@ -253,7 +232,7 @@ def test_back_by_hand(edge: Edge) -> None:
     edge.agents.serves("edge", NEW)
 
 
-def test_a_paused_sidecar_is_left_as_it_is(edge: Edge) -> None:
+def test_a_paused_sidecar_is_left_as_it_is(edge: Watched) -> None:
     edge.start()
     edge.agents.agent("pause", "edge")
     edge.agents.release(NEW)
@@ -264,7 +243,7 @@ def test_a_paused_sidecar_is_left_as_it_is(edge: Edge) -> None:
     edge.agents.serves("edge", NEW)
 
 
-def test_a_changed_configuration_is_taken_in_place(edge: Edge) -> None:
+def test_a_changed_configuration_is_taken_in_place(edge: Watched) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     load = edge.load()
@@ -293,7 +272,7 @@ def test_a_changed_configuration_is_taken_in_place(edge: Edge) -> None:
         ("name: edge\nconfig: edge.yaml\n", "release is missing"),
     ],
 )
-def test_a_broken_spec_is_refused_and_the_sidecar_stays(edge: Edge, text: str, told: str) -> None:
+def test_a_broken_spec_is_refused_and_the_sidecar_stays(edge: Watched, text: str, told: str) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     (edge.agents.specs / "edge.yaml").write_text(text)
@@ -308,7 +287,7 @@ def test_a_broken_spec_is_refused_and_the_sidecar_stays(edge: Edge, text: str, t
     assert edge.status() == 200
 
 
-def test_a_release_that_is_missing_is_named_and_taken_once_it_is_there(edge: Edge) -> None:
+def test_a_release_that_is_missing_is_named_and_taken_once_it_is_there(edge: Watched) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     edge.want(NEW)
@@ -320,14 +299,14 @@ def test_a_release_that_is_missing_is_named_and_taken_once_it_is_there(edge: Edg
     edge.agents.serves("edge", NEW)
 
 
-def test_a_sidecar_without_a_spec_is_drained_and_stopped(edge: Edge) -> None:
+def test_a_sidecar_without_a_spec_is_drained_and_stopped(edge: Watched) -> None:
     edge.start()
     (edge.agents.specs / "edge.yaml").unlink()
     eventually(lambda: not edge.agents.sidecar("edge"), within=PATIENCE, what="it is gone")
     assert not Path(edge.agents.runtime_dir / "edge/control.sock").exists()
 
 
-def test_a_release_with_a_wrong_checksum_is_not_touched(edge: Edge) -> None:
+def test_a_release_with_a_wrong_checksum_is_not_touched(edge: Watched) -> None:
     edge.start()
     before = edge.agents.sidecar("edge")["pid"]
     place = edge.agents.release(NEW)
@@ -351,9 +330,9 @@ def test_a_release_with_a_wrong_checksum_is_not_touched(edge: Edge) -> None:
 def test_a_full_disk_is_told_and_the_sidecar_stays(stage: Stage) -> None:
     if os.geteuid():
         pytest.skip("not root")
-    edge = Edge(stage)
+    edge = Watched(stage, **KEYS)
     edge.agents.state.mkdir()
-    size = sum(path.stat().st_blocks * 512 for path in edge.agents.release(OLD).rglob("*"))
+    size = sum(path.stat().st_blocks * 512 for path in edge.oldest.rglob("*"))
     room = int(size * 1.5) + (3 << 19)  # for one release and what its installation needs beside it
     command("mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(edge.agents.state))
     try:

@@ -8,46 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.kit.agents import PATIENCE, Agents
-from tests.kit.client import Client
-from tests.kit.ports import loopback
-from tests.kit.stage import Stage, configuration
+from tests.kit.agents import NEW, OLD, PATIENCE, Watched
+from tests.kit.stage import Stage
 from tests.kit.versions import edit
 from tests.kit.waiting import Deadline, eventually
 
-OLD, NEW = "1.0.0", "1.1.0"
-
-
-class Edge:
-    """One sidecar of an agent."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.agents = Agents(stage.directory / "agent", stage.offspring)
-        self.web = loopback()
-        self.config = stage.directory / "edge.yaml"
-        self.config.write_text(yaml.safe_dump(configuration(self.web, loopback(), stage.upstreams())))
-        self.agents.release(OLD)
-
-    def want(self, release: str, **keys: object) -> Path:
-        keys = {"health": {"interval": "200ms"}, "upgrade": {"bake": "0s"}, **keys}
-        return self.agents.spec("edge", release=release, config=self.config, **keys)
-
-    def start(self) -> int:
-        self.want(OLD)
-        self.agents.start()
-        pid: int = self.agents.serves("edge", OLD)["pid"]
-        return pid
-
-    def status(self) -> int:
-        with Client(self.web) as client:
-            return client.ask("/bytes?n=10").status
+KEYS = {"health": {"interval": "200ms"}, "upgrade": {"bake": "0s"}}
 
 
 @pytest.fixture
-def edge(stage: Stage) -> Iterator[Edge]:
-    made = Edge(stage)
+def edge(stage: Stage) -> Iterator[Watched]:
+    made = Watched(stage, **KEYS)
     try:
         yield made
     finally:
@@ -64,7 +36,7 @@ def takes_long(lib: Path) -> None:
 
 
 @pytest.mark.all
-def test_an_editor_that_saves_by_removing_the_file_stops_nothing(edge: Edge) -> None:
+def test_an_editor_that_saves_by_removing_the_file_stops_nothing(edge: Watched) -> None:
     pid = edge.start()
     file = edge.agents.specs / "edge.yaml"
     text = file.read_text()
@@ -82,7 +54,7 @@ def test_an_editor_that_saves_by_removing_the_file_stops_nothing(edge: Edge) -> 
 
 
 @pytest.mark.all
-def test_a_sidecar_whose_spec_went_while_there_was_no_agent_is_stopped(edge: Edge) -> None:
+def test_a_sidecar_whose_spec_went_while_there_was_no_agent_is_stopped(edge: Watched) -> None:
     edge.start()
     edge.agents.kill()
     (edge.agents.specs / "edge.yaml").unlink()
@@ -93,7 +65,7 @@ def test_a_sidecar_whose_spec_went_while_there_was_no_agent_is_stopped(edge: Edg
 
 
 @pytest.mark.all
-def test_an_agent_that_is_told_to_end_waits_for_no_rehearsal(edge: Edge) -> None:
+def test_an_agent_that_is_told_to_end_waits_for_no_rehearsal(edge: Watched) -> None:
     pid = edge.start()
     edge.agents.release(NEW, takes_long)
     edge.want(NEW)
@@ -108,7 +80,7 @@ def test_an_agent_that_is_told_to_end_waits_for_no_rehearsal(edge: Edge) -> None
 
 
 @pytest.mark.all
-def test_leftovers_and_strange_names_keep_no_agent_from_its_work(edge: Edge) -> None:
+def test_leftovers_and_strange_names_keep_no_agent_from_its_work(edge: Watched) -> None:
     pid = edge.start()
     edge.agents.kill()
     stray = edge.agents.state / "sidecars/not a sidecar"
@@ -124,7 +96,7 @@ def test_leftovers_and_strange_names_keep_no_agent_from_its_work(edge: Edge) -> 
 
 
 @pytest.mark.all
-def test_a_configuration_that_is_broken_when_a_crash_comes_can_be_mended(edge: Edge) -> None:
+def test_a_configuration_that_is_broken_when_a_crash_comes_can_be_mended(edge: Watched) -> None:
     pid = edge.start()
     text = edge.config.read_text()
     edge.config.write_text("listeners: [")
@@ -138,7 +110,7 @@ def test_a_configuration_that_is_broken_when_a_crash_comes_can_be_mended(edge: E
 
 
 @pytest.mark.all
-def test_upgrades_there_and_back_leave_nothing_behind(edge: Edge) -> None:
+def test_upgrades_there_and_back_leave_nothing_behind(edge: Watched) -> None:
     edge.start()
     edge.agents.release(NEW)
 
@@ -159,7 +131,7 @@ def test_upgrades_there_and_back_leave_nothing_behind(edge: Edge) -> None:
 
 
 @pytest.mark.all
-def test_a_sidecar_that_hung_while_there_was_no_agent_is_started_anew(edge: Edge) -> None:
+def test_a_sidecar_that_hung_while_there_was_no_agent_is_started_anew(edge: Watched) -> None:
     pid = edge.start()
     edge.agents.kill()
     os.kill(pid, signal.SIGSTOP)

@@ -86,16 +86,6 @@ class Agent:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    made = Stage()
-    try:
-        yield made
-        made.show()
-    finally:
-        made.close()
-
-
-@pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
     monkeypatch.setattr(disks, "judge", lambda _disks: [])  # whatever this machine's are like
     monkeypatch.setattr(segments, "look", list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,16 +18,6 @@ from tests.kit.stage import BREEZE, Edge, Stage
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
 from vm_agent.lifecycle.vitals import TALLY, Vitals, counted, tallied, told
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    made = Stage()
-    try:
-        yield made
-        made.show()
-    finally:
-        made.close()
 
 
 @dataclass

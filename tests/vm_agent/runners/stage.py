@@ -102,5 +102,14 @@ async def until(check: Callable[[], Awaitable[T]], what: str) -> T:
         await asyncio.sleep(GLANCE)
 
 
+async def moved_to(runner: Children, pid: int) -> None:
+    """Wait until the successor is the main process."""
+
+    async def moved() -> bool:
+        return (await look(runner)).pid == pid
+
+    await until(moved, "the successor is the main process")
+
+
 def decoded(text: str) -> Any:
     return msgspec.json.decode(text)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.offspring import kill, run_state, wait_for_end
 from tests.kit.ports import refused
-from tests.vm_agent.runners.stage import PATIENCE, Stage, look, until
+from tests.vm_agent.runners.stage import PATIENCE, Stage, look, moved_to, until
 from vm_agent.errors import StartFailed
 from vm_agent.runners.children import Children
 
@@ -129,11 +129,7 @@ def test_the_watch_moves_to_the_process_that_is_named_and_hears_of_its_death(sta
             await runner.start(stage.launch())
             first = int(await stage.ask("pid"))
             second = int(await stage.ask("upgrade"))
-
-            async def moved() -> bool:
-                return (await look(runner)).pid == second
-
-            await until(moved, "the successor is the main process")
+            await moved_to(runner, second)
             assert (await look(runner)).restarts == 0
             kill(first, signal.SIGTERM)
             await until(gone(first), "the one before was waited for")
@@ -153,11 +149,7 @@ def test_a_successor_that_dies_while_the_one_before_lives_is_replaced_and_waited
             await runner.start(stage.launch())
             first = int(await stage.ask("pid"))
             second = int(await stage.ask("upgrade"))
-
-            async def moved() -> bool:
-                return (await look(runner)).pid == second
-
-            await until(moved, "the successor is the main process")
+            await moved_to(runner, second)
             die(second)
             assert int(await stage.ask("pid")) not in {first, second}
             assert run_state(second) == "Z"  # whoever started it lives, and does not ask
@@ -204,11 +196,7 @@ def test_one_that_goes_on_after_the_death_of_its_successor_is_watched(stage: Sta
             await runner.start(stage.launch("frail"))
             first = int(await stage.ask("pid"))
             second = int(await stage.ask("upgrade"))
-
-            async def moved() -> bool:
-                return (await look(runner)).pid == second
-
-            await until(moved, "the successor is the main process")
+            await moved_to(runner, second)
             die(second)
 
             async def resting() -> bool:
