@@ -106,7 +106,9 @@ class Attempt:
         if status is None:
             return _failed(trouble, f"{lost}; then nobody answered: {trouble}")
         serving = status.get("generation")
-        if status.get("pid") != self._before.get("pid"):
+        # Not by the pid: the next one may live in another container, and have the same.
+        who = "life" if "life" in self._before else "pid"  # an older version does not tell
+        if status.get(who) != self._before.get(who):
             return self._taken_over(serving, lost)
         known = self._recorded(status)
         failed = _failed(errors.AttemptFailed(), f"{lost}; generation {serving} serves as before")

@@ -20,6 +20,7 @@ from hotswap.draining import DrainOrder
 from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
 from hotswap.orders import Order
+from hotswap.place import LIFE, here
 from hotswap.reload import ReloadOrder
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "name": identity.name,
         "generation": serving.generation,
         "pid": os.getpid(),
+        "life": LIFE,
+        "place": here(),
         "version": identity.version,
         "build": identity.build,
         "state": serving.state,
