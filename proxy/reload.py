@@ -58,6 +58,9 @@ class ProxyReload:
             was, now = getattr(server.config, key), getattr(config, key)
             if was != now:
                 raise Refused(f"{key} was {was or 'not set'} and is now {now or 'not set'}: that takes a restart")
+        if server.config.upgrade.peer_uids != config.upgrade.peer_uids:
+            # Modes of sockets and of shared memory follow from it, and who was let in has what there is to get.
+            raise Refused(f"upgrade.peer_uids changed: that takes an upgrade; run hotswap upgrade {config.name}")
         server.sinks.open(config.listeners)
         self._server = server
         self._config = config

@@ -16,7 +16,7 @@ from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, O
 from proxy.config.dns_keys import DNS
 from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.filter_keys import FILTER
-from proxy.config.kinds import RequestPath
+from proxy.config.kinds import RequestPath, Uids
 from proxy.config.listener_keys import ACCESS_LOG, LISTENER, PROXY_PROTOCOL
 from proxy.config.metrics_keys import METRICS
 from proxy.config.route_keys import MATCH, ROUTE
@@ -38,6 +38,16 @@ UPGRADE = Section(
             "drain_timeout",
             Duration(),
             "How long connections that cannot move, or whose listener is gone, may finish in the old generation.",
+        ),
+        Key(
+            "peer_uids",
+            Uids(),
+            "Users besides its own and root that may take over from this proxy, be taken over from, and use its "
+            "control socket: for containers that run under different uids. Whoever is listed gets everything this "
+            "proxy has: its connections, the secrets of TLS, and the right to stop it. Both sides must list each "
+            "other, and have a group in common, that of the runtime directory. A reload cannot change it.",
+            example="[1001, 1002]",
+            absent="nobody else",
         ),
     ),
 )

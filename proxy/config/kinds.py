@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hotswap.settings.document import Mapping, Node, described, text_of
-from hotswap.settings.kinds import Schema, Text
+from hotswap.settings.document import Mapping, Node, Sequence, described, text_of
+from hotswap.settings.kinds import Count, Schema, Text
 from hotswap.settings.problems import Unfit, nearest, shown
 from proxy.accesslog.template import FIELDS, Unknown, names_of
 from proxy.route import normal_path
@@ -122,3 +122,35 @@ class HeaderValues:
     def show(self, value: tuple[tuple[str, str], ...]) -> str:
         """See `Kind`."""
         return "{" + ", ".join(f"{name}: {text}" for name, text in value) + "}"
+
+
+MOST_UIDS = 16
+"""Other users that take part: one for each image that runs under its own."""
+_UID = Count(0, 2**32 - 2)  # 2**32 - 1 stands for none, chown(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """Users by their numbers, each once, in whatever order."""
+
+    name: str = "list of uids"
+
+    def read(self, node: Node) -> tuple[int, ...]:
+        """See `Kind`. In ascending order, since that of the file means nothing."""
+        if not isinstance(node, Sequence):
+            raise Unfit(f"{described(node)} stands here; write a list of user numbers such as [1001, 1002]")
+        if len(node.items) > MOST_UIDS:
+            raise Unfit(f"the list has {len(node.items)} items; write {MOST_UIDS} at most")
+        uids = [_UID.read(item) for item in node.items]
+        repeated = next((uid for uid in uids if uids.count(uid) > 1), None)
+        if repeated is not None:
+            raise Unfit(f"{repeated} stands here twice; write each uid once")
+        return tuple(sorted(uids))
+
+    def schema(self) -> Schema:
+        """See `Kind`."""
+        return {"type": "array", "maxItems": MOST_UIDS, "uniqueItems": True, "items": _UID.schema()}
+
+    def show(self, value: tuple[int, ...]) -> str:
+        """See `Kind`."""
+        return f"[{', '.join(map(str, value))}]"

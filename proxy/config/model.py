@@ -246,13 +246,15 @@ class UpgradeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     An attempt is taken back after ``deadline``. Copying rounds go on while serving until the rest is copied
     in ``downtime_budget``, ``max_rounds`` at most. What cannot move, and the connections of removed
-    listeners, may finish in the old generation for ``drain_timeout``.
+    listeners, may finish in the old generation for ``drain_timeout``. ``peer_uids``, in ascending order, are users
+    besides its own and root that may be on the other side.
     """
 
     deadline: float = 30.0
     downtime_budget: float = 0.002
     max_rounds: int = 6
     drain_timeout: float = 600.0
+    peer_uids: tuple[int, ...] = ()
 
 
 class AppConfig(msgspec.Struct, frozen=True, kw_only=True):

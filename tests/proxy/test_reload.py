@@ -278,6 +278,13 @@ def test_what_a_process_cannot_change_about_itself_is_refused(old: str, new: str
         world.proxy.reload()
 
 
+def test_who_may_take_over_is_not_changed_by_a_reload() -> None:
+    world = World(loads(BASE).config)
+    world.proxy._source = File(BASE.replace("name: edge", "name: edge\nupgrade: {peer_uids: [1001]}", 1))
+    with pytest.raises(Refused, match="run hotswap upgrade edge"):
+        world.proxy.reload()
+
+
 def test_without_a_file_there_is_nothing_to_reload() -> None:
     with pytest.raises(Refused, match="not started from a file"):
         World(loads(BASE).config).proxy.reload()

@@ -51,6 +51,14 @@ def test_id_changes_with_the_meaning(old: str, new: str) -> None:
     assert config(SHORT).id != config(SHORT.replace(old, new)).id
 
 
+def test_the_order_of_the_uids_of_peers_has_none() -> None:
+    one = config(f"{SHORT}upgrade: {{peer_uids: [1002, 0, 1001]}}\n")
+    other = config(f"{SHORT}upgrade: {{peer_uids: [0, 1001, 1002]}}\n")
+    assert one.upgrade.peer_uids == (0, 1001, 1002)
+    assert one.id == other.id
+    assert config(f"{SHORT}upgrade: {{peer_uids: []}}\n").id == config(SHORT).id
+
+
 def test_id_stays_the_same_from_version_to_version() -> None:
     """Status and history of two versions compare ids, so the digest must not depend on the build."""
     assert config(SHORT).id == "8648e6f3ab6c1c61"
