@@ -24,7 +24,6 @@ import errno
 import logging
 import os
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -41,6 +40,7 @@ from hotswap.http import (
     response_head,
 )
 from hotswap.log import Once, fields
+from hotswap.peers import admitted, peer_uid
 from hotswap.wire import Wire
 
 __all__ = ["BadRequest", "EventStream", "HttpError", "HttpServer", "Request", "Response", "Route"]
@@ -55,7 +55,6 @@ STRAY_LIMIT = 65536  # bytes from a client whose answer grows
 ACCEPTS_A_WAKE = 32
 RETRY_ACCEPT_SECONDS = 0.2  # after the process ran out of descriptors
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-PEER_CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +85,9 @@ class _Client:
 class HttpServer:
     """Serves `routes` on one listening socket at a time. All methods belong to the loop's thread.
 
-    On unix sockets a client must run under our uid or root (SO_PEERCRED), else it gets 403 before a
-    byte of its request is read; such strangers are logged once each. `wire` makes of an accepted
-    socket what is spoken on it, such as TLS.
+    On unix sockets a client must run under one of `allow_uids` (ours and root, if nobody says otherwise; SO_PEERCRED),
+    else it gets 403 before a byte of its request is read; such strangers are logged once each. `wire` makes of
+    an accepted socket what is spoken on it, such as TLS.
     """
 
     __slots__ = (
@@ -115,7 +114,7 @@ class HttpServer:
         self._by_path: dict[str, dict[str, Route]] = {}
         for (method, path), route in routes.items():
             self._by_path.setdefault(path, {})[method] = route
-        self._uids = frozenset({0, os.geteuid()}) if allow_uids is None else allow_uids
+        self._uids = admitted(frozenset()) if allow_uids is None else allow_uids
         self._request_seconds = request_seconds
         self._wire = wire
         self._clients: dict[_Client, None] = {}  # in the order of their arrival
@@ -250,7 +249,9 @@ class HttpServer:
         if client.uid is not None and client.uid not in self._uids:
             if self._strangers.first(client.uid):
                 logger.warning("refused a stranger on the control socket", extra=fields(uid=client.uid))
-            answer: Response | EventStream = _refusal(403, "this socket serves its owner and root only")
+            answer: Response | EventStream = _refusal(
+                403, f"this socket is not for uid {client.uid}, but for its owner, root, and upgrade.peer_uids"
+            )
             head_only = False
         else:
             answer, head_only = await self._respond(client)
@@ -343,10 +344,7 @@ async def _until_gone(client: _Client, stream: EventStream, news: asyncio.Event)
 
 def _peer_uid(sock: socket.socket) -> int | None:
     """The uid at the other end of a unix socket, None elsewhere."""
-    if sock.family != socket.AF_UNIX:
-        return None
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
-    return int(PEER_CREDENTIALS.unpack(raw)[1])
+    return peer_uid(sock) if sock.family == socket.AF_UNIX else None
 
 
 def _refusal(status: int, message: str) -> Response:

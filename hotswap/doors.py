@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hotswap.control import HttpServer, Route
 from hotswap.handover.greeter import Greeter
+from hotswap.peers import admitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,10 +28,11 @@ FAREWELL_SECONDS: Final = 2.0
 class Doors:
     """Those of one generation; closed until `open`, and again after `close`."""
 
-    def __init__(self, estate: Estate, control: Routes, admin: Routes) -> None:
-        """The control socket answers what the admin address does, and more."""
+    def __init__(self, estate: Estate, control: Routes, admin: Routes, peers: frozenset[int] = frozenset()) -> None:
+        """The control socket answers what the admin address does, and more. `peers` are other users let in by it."""
         self._estate = estate
-        self._control = HttpServer({**admin, **control})
+        self._peers = peers
+        self._control = HttpServer({**admin, **control}, allow_uids=admitted(peers))
         self._admin = HttpServer(admin)
         self._greeter: Greeter | None = None
 
@@ -38,7 +40,7 @@ class Doors:
         """Answer. For `admit` and `occupied` see `Greeter`."""
         estate = self._estate
         self._control.start(estate.control)
-        self._greeter = Greeter(estate.handover, admit, occupied)
+        self._greeter = Greeter(estate.handover, admit, occupied, self._peers)
         if estate.admin >= 0:
             self._admin.start(estate.admin)
 

@@ -20,16 +20,15 @@ import fcntl
 import os
 import select
 import socket
-import struct
 from collections import deque
 from typing import NamedTuple
 
 from hotswap.errors import HotswapError, ProtocolError
 from hotswap.handover import wire
+from hotswap.peers import CREDENTIALS, admitted
 
 WINDOW = 4
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-_ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
+_ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * 4) + socket.CMSG_SPACE(CREDENTIALS.size)
 _AGAIN = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 _NOBODY_READS = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNREFUSED)
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -53,18 +52,21 @@ class Received(NamedTuple):
 
 
 class Channel:
-    """One end of a handover channel. `ended` is set once the other end is closed and drained."""
+    """One end of a handover channel. `ended` is set once the other end is closed and drained.
+
+    `peers` are users besides our own and root who may be at the other end.
+    """
 
     __slots__ = ("_outbox", "_sock", "_uids", "_unacknowledged", "corrupt_next", "ended")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, peers: frozenset[int] = frozenset()) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._sock = sock
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._unacknowledged = 0
-        self._uids = frozenset({0, os.geteuid()})
+        self._uids = admitted(peers)
         self.ended = False
         self.corrupt_next = False
 
@@ -188,12 +190,6 @@ class Channel:
         self._outbox.clear()
 
 
-def peer_uid(sock: socket.socket) -> int:
-    """Who connected: SO_PEERCRED, unix(7)."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
-
-
 def _unpack(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
     fds: list[int] = []
     uid = -1
@@ -203,7 +199,7 @@ def _unpack(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
             received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
             fds.extend(received)
         elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-            uid = int(_CREDENTIALS.unpack(payload[: _CREDENTIALS.size])[1])
+            uid = int(CREDENTIALS.unpack(payload[: CREDENTIALS.size])[1])
     return fds, uid
 
 

@@ -1,23 +1,25 @@
 """The door of a serving generation: who calls on ``handover.sock``, and whether it may come in.
 
-Anybody who can reach the socket can call. A stranger (another uid) is closed before a byte is read;
-a caller has `PATIENCE` seconds to say HELLO, and at most `WAITING` callers are listened to at once.
+Anybody who can reach the socket can call. A stranger (another uid) hears so and is closed before a byte is
+read; a caller has `PATIENCE` seconds to say HELLO, and at most `WAITING` callers are listened to at once.
 What fails here is logged once per kind of stranger and disturbs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Callable
 from functools import partial
 
-from hotswap.errors import Busy, ProtocolError
+from hotswap.errors import Busy, PermissionDenied, ProtocolError
 from hotswap.handover import wire
-from hotswap.handover.channel import Channel, Received, Stranger, peer_uid
+from hotswap.handover.channel import Channel, Received, Stranger
 from hotswap.log import Once, fields
+from hotswap.peers import admitted, peer_uid
 
 log = logging.getLogger("hotswap.handover")
 
@@ -30,13 +32,17 @@ Admit = Callable[[Channel, wire.Hello, int], None]
 
 
 class Greeter:
-    """Accepts on the handover listener; passes on (channel, HELLO, pidfd of the caller)."""
+    """Accepts on the handover listener; passes on (channel, HELLO, pidfd of the caller).
 
-    def __init__(self, fd: int, admit: Admit, busy: Callable[[], bool]) -> None:
+    `peers` are users besides our own and root who are no strangers.
+    """
+
+    def __init__(self, fd: int, admit: Admit, busy: Callable[[], bool], peers: frozenset[int] = frozenset()) -> None:
         self._listener = socket.socket(fileno=os.dup(fd))
         self._listener.setblocking(False)
         self._admit = admit
         self._busy = busy
+        self._peers = peers
         self._loop = asyncio.get_running_loop()
         self._callers: dict[Channel, asyncio.TimerHandle] = {}  # in the order of their arrival
         self._once = Once()
@@ -72,11 +78,12 @@ class Greeter:
 
     def _receive_caller(self, sock: socket.socket) -> None:
         uid = peer_uid(sock)
-        if uid not in {0, os.geteuid()}:
+        if uid not in admitted(self._peers):
             self._log_stranger(uid)
-            sock.close()
+            with sock, contextlib.suppress(OSError):
+                sock.send(wire.encode(_not_you(uid)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             return
-        channel = Channel(sock)
+        channel = Channel(sock, self._peers)
         if self._busy():
             channel.send(wire.Refused(Busy.exit_code, "another attempt is under way; try again when it is over"))
             channel.close()
@@ -95,6 +102,7 @@ class Greeter:
             received = channel.receive()
         except Stranger as stranger:
             self._log_stranger(stranger.uid)
+            channel.send(_not_you(stranger.uid))
             self._dismiss(channel)
             return
         except ProtocolError as error:
@@ -131,3 +139,10 @@ class Greeter:
             timer.cancel()
         self._loop.remove_reader(channel.fileno())
         channel.close()
+
+
+def _not_you(uid: int) -> wire.Refused:
+    return wire.Refused(
+        PermissionDenied.exit_code,
+        f"uid {uid} has no part in this: run it as the user that serves, or list {uid} in upgrade.peer_uids there",
+    )

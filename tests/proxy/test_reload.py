@@ -280,7 +280,7 @@ def test_what_a_process_cannot_change_about_itself_is_refused(old: str, new: str
 
 def test_who_may_take_over_is_not_changed_by_a_reload() -> None:
     world = World(loads(BASE).config)
-    world.proxy._source = File(BASE.replace("name: edge", "name: edge\nupgrade: {peer_uids: [1001]}", 1))
+    world.proxy._source = File(BASE.replace("drain_timeout: 60s", "drain_timeout: 60s, peer_uids: [1001]"))
     with pytest.raises(Refused, match="run hotswap upgrade edge"):
         world.proxy.reload()
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from hotswap.errors import ProtocolError
 from hotswap.handover import wire
-from hotswap.handover.channel import WINDOW, Channel, Received, peer_uid
+from hotswap.handover.channel import WINDOW, Channel, Received
+from hotswap.peers import peer_uid
 from tests.kit.descriptors import descriptors
 
 NOBODY = 65534

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hotswap.errors import Busy, ProtocolError
+from hotswap.errors import Busy, PermissionDenied, ProtocolError
 from hotswap.handover import greeter, wire
 from hotswap.handover.channel import Channel
 from hotswap.handover.greeter import WAITING, Greeter
@@ -30,7 +30,7 @@ GARBAGE = [b"\0", b"GET / HTTP/1.1\r\n\r\n", b"\x9f" * 100, b"\x91" * 60_000, b"
 class Door:
     """A greeter on an abstract socket, which anybody can reach."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: frozenset[int]) -> None:
         self.name = f"\0hotswap-test-{os.getpid()}-{id(self)}"
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(self.name)
@@ -38,7 +38,7 @@ class Door:
         self.listener.listen(128)
         self.admitted: list[tuple[Channel, wire.Hello, int]] = []
         self.busy = False
-        self.greeter = Greeter(self.listener.fileno(), self._admit, lambda: self.busy)
+        self.greeter = Greeter(self.listener.fileno(), self._admit, lambda: self.busy, peers)
         self._callers: list[Other] = []
 
     def _admit(self, channel: Channel, said: wire.Hello, pidfd: int) -> None:
@@ -75,8 +75,8 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def door() -> AsyncIterator[Door]:
-    made = Door()
+async def door(peers: frozenset[int] = frozenset()) -> AsyncIterator[Door]:
+    made = Door(peers)
     try:
         yield made
     finally:
@@ -266,36 +266,60 @@ def test_however_many_call_and_wait_the_oldest_make_room() -> None:
     play(run())
 
 
+async def calls_of_nobody(case: Door, calls: int) -> list[bytes]:
+    """What another user hears, who says HELLO so many times."""
+    program = (
+        "import os, socket, sys; os.setuid(65534)\n"
+        f"hello = {wire.encode(hello(token='nobody'))!r}\n"
+        f"for _ in range({calls}):\n"
+        "    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        f"    s.connect({case.name!r})\n"
+        "    try:\n"
+        "        socket.send_fds(s, [hello], [os.pidfd_open(os.getpid())])\n"
+        "    except BrokenPipeError:\n"
+        "        pass\n"
+        "    try:\n"
+        "        told = s.recv(1000)\n"
+        "    except ConnectionResetError:  # once\n"
+        "        told = s.recv(1000)\n"
+        "    print(told.hex())\n"
+    )
+    nobody = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", program, stdout=asyncio.subprocess.PIPE)
+    told, _ = await nobody.communicate()
+    assert nobody.returncode == 0
+    return [bytes.fromhex(line) for line in told.decode().splitlines()]
+
+
 @needs_root
-def test_another_user_is_sent_away_before_a_byte_is_read_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_user_hears_why_before_a_byte_is_read_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with door() as case:
-            program = (
-                "import os, socket, sys; os.setuid(65534)\n"
-                f"hello = {wire.encode(hello(token='stranger'))!r}\n"
-                "for _ in range(3):\n"
-                "    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-                f"    s.connect({case.name!r})\n"
-                "    try:\n"
-                "        socket.send_fds(s, [hello], [os.pidfd_open(os.getpid())])\n"
-                "    except BrokenPipeError:\n"
-                "        continue\n"
-                "    try:\n"
-                "        sys.stdout.write(repr(s.recv(100)))\n"
-                "    except ConnectionResetError:\n"
-                "        pass\n"
-            )
-            stranger = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-c", program, stdout=asyncio.subprocess.PIPE
-            )
-            told, _ = await stranger.communicate()
-            assert stranger.returncode == 0
-            assert told.replace(b"b''", b"") == b""
+            for told in await calls_of_nobody(case, 3):
+                refusal = wire.decode(told)
+                assert isinstance(refusal, wire.Refused)
+                assert refusal.code == PermissionDenied.exit_code
+                assert "list 65534 in upgrade.peer_uids" in refusal.reason
             assert case.admitted == []
             await case.still_opens()
 
     play(run())
     assert warnings(caplog) == ["a stranger called on the handover socket"]
+
+
+@needs_root
+def test_a_peer_comes_in_under_its_own_uid(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with door(frozenset({65534})) as case:
+            asked = asyncio.ensure_future(calls_of_nobody(case, 1))
+            await case.until(1)
+            channel, said, pidfd = case.admitted.pop()
+            assert said.token == "nobody"
+            os.close(pidfd)
+            channel.close()
+            assert await asked == [b""]
+
+    play(run())
+    assert warnings(caplog) == []
 
 
 @needs_root
