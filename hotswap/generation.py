@@ -50,6 +50,7 @@ class Generation:
     `takeover`: ``auto`` takes over from a generation that serves the name (but never from one that
     superseded this very build and configuration), ``require`` takes over or exits, ``never`` exits with
     `AlreadyRunning` if the name is served. A generation that `hotswap upgrade` started always takes over.
+    `peers`: users besides our own and root that may be on the other side.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Generation:
         admin: Address | None = None,
         admin_routes: MoreRoutes | None = None,
         control_routes: MoreRoutes | None = None,
+        peers: frozenset[int] = frozenset(),
     ) -> None:
         if takeover not in {"auto", "require", "never"}:
             raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
@@ -82,7 +84,7 @@ class Generation:
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
         self._takeover = "require" if self._token else takeover
-        self._runtime = Runtime(runtime_dir or default_runtime_dir(), name)
+        self._runtime = Runtime(runtime_dir or default_runtime_dir(), name, peers)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
         self._serving: Serving | None = None
         self._estate: Estate | None = None
@@ -156,7 +158,8 @@ class Generation:
         if sock is None:
             return False
         gc.disable()
-        attempt = DestinationAttempt(Channel(sock), self._server, self, limits=self._limits, faults=Faults.armed())
+        channel = Channel(sock, self._runtime.peers)
+        attempt = DestinationAttempt(channel, self._server, self, limits=self._limits, faults=Faults.armed())
         attempt.begin(self._hello())
         state = await attempt.over
         gc.freeze()  # what was restored lives as long as its connection: nothing for the collector
@@ -273,6 +276,7 @@ class Generation:
         estate = self._estate
         if estate is None:
             raise HotswapError("owner without listeners: a bug")
+        self._runtime.share()
         for spec in self._server.wanted():
             listeners.listen(estate.server[str(spec.address)], spec.backlog)
         if estate.admin >= 0:

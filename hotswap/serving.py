@@ -89,7 +89,8 @@ class Serving:
         self._held_signal = 0
         self._successor = -1  # its pidfd
         more = control_routes(self) if control_routes else {}
-        self._doors = Doors(estate, {**more, **routes(self)}, admin_routes(self) if admin_routes else {})
+        admin = admin_routes(self) if admin_routes else {}
+        self._doors = Doors(estate, {**more, **routes(self)}, admin, runtime.peers)
         self.started = time.time()
         self.tenure = Tenure(supervisor, estate, partial(describe, self), self.loop)
         self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)

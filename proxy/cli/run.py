@@ -114,6 +114,7 @@ def run(
             admin=config.admin,
             admin_routes=admin_routes,
             control_routes=control_routes,
+            peers=frozenset(config.upgrade.peer_uids),
         )
         code = generation.run()
     except HotswapError as error:
