@@ -125,11 +125,10 @@ class Runtime:
         """
         if not self.peers:
             return
-        group = self.path.stat().st_gid
         wanted = {self.path: 0o2770, self.lock_path: 0o660, self.control_path: 0o660, self.handover_path: 0o660}
         for path, mode in wanted.items():
             try:
-                _give(path, group, mode)
+                _give(path, self.path.stat().st_gid, mode)
             except OSError as error:  # who is kept out by it is told why
                 log.warning(
                     "the runtime directory is not open to others", extra=fields(path=path, error=error.strerror)
