@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hotswap.chain import Chain, Record
-from hotswap.errors import Busy, Refused, Superseded
+from hotswap.errors import Busy, Draining, Refused, Superseded
 from hotswap.handover import wire
 from hotswap.swappable import Schema, Swappable
 
@@ -29,13 +29,9 @@ def judge(
     if awaited and not spawned:
         raise Busy("an upgrade is under way, and this generation is not the one it waits for")
     if draining:
-        raise Refused("the serving generation is draining; it will end by itself")
-    identity = f"{hello.build}/{hello.config_id}"
-    if not spawned and hello.takeover != "require" and identity in chain.superseded:
-        raise Superseded(
-            "a later generation superseded this build and configuration; "
-            "to go back all the same use --takeover=require, or `hotswap rollback`"
-        )
+        raise Draining("the serving generation is draining; it will end by itself")
+    if not spawned and hello.takeover != "require":
+        newer(hello, chain)
     if hello.protocol.oldest > wire.PROTOCOL_NEWEST or hello.protocol.newest < wire.PROTOCOL_OLDEST:
         raise Refused(
             f"no common protocol version: this side speaks {wire.PROTOCOL_OLDEST} to {wire.PROTOCOL_NEWEST}, "
@@ -45,6 +41,34 @@ def judge(
     if hello.nofile and hello.nofile - hello.open_fds < needed:
         raise Refused(f"the new generation may open {hello.nofile} files and needs {needed} more: raise RLIMIT_NOFILE")
     return agree(server.schemas(), hello.schemas)
+
+
+def newer(hello: wire.Hello, chain: Chain) -> None:
+    """Whether a caller that nobody asked to come is one to give everything to. Raises `Superseded`.
+
+    A supervisor that restarts what just gave everything away must not turn an upgrade back. Where the orchestrator
+    counts its versions the count decides: one that is higher than any that served is news, one that is lower than the
+    one that serves is none. Between the two (it served, and left, and comes back) and without a count it is who was
+    superseded that decides: that build and configuration, or that build with the configuration that serves, which its
+    successor may have reloaded.
+    """
+    current = chain.current()
+    identity = f"{hello.build}/{hello.config_id}"
+    if hello.takeover == "newer" and current is not None and identity == current.identity:
+        raise Superseded("this build and configuration serve already: there is nothing newer here")
+    serving = current.revision if current is not None else -1
+    if hello.revision >= 0 and serving >= 0:
+        if hello.revision > chain.newest:
+            return
+        if hello.revision <= serving:
+            raise Superseded(f"revision {serving} serves already, and this is revision {hello.revision}")
+    builds = {one.partition("/")[0] for one in chain.superseded}
+    reloaded = current is not None and hello.config_id == current.config_id and hello.build != current.build
+    if identity in chain.superseded or (reloaded and hello.build in builds):
+        raise Superseded(
+            "a later generation superseded this build and configuration; "
+            "to go back all the same use --takeover=require, or `hotswap rollback`"
+        )
 
 
 def agree(ours: Mapping[str, Schema], theirs: Mapping[str, Schema]) -> dict[str, int]:
@@ -80,4 +104,6 @@ def failed(hello: wire.Hello, generation: int, why: str, now: float) -> Record:
         now,
         how,
         f"failed: {why}",
+        revision=hello.revision,
+        place=hello.place,
     )

@@ -52,6 +52,8 @@ class Attempt:
         Raises what `ControlClient` raises before anything was ordered.
         """
         self._before = self._client.get("/status?brief=1")
+        if self._order.external and "standbys" not in self._before:  # it would start a successor of its own
+            raise errors.Refused(f"{self._client.name}: the version that serves cannot wait for a successor")
         try:
             result = self._follow(watch)
         except AnswerLost as lost:

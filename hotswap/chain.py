@@ -35,6 +35,8 @@ class Record(msgspec.Struct, omit_defaults=False):
     reloaded: float = 0.0  # when, seconds since the epoch; 0: never
     restores: int = 0  # after a rollback: the generation that this one brought back
     baked: str = ""  # how its probation ended
+    revision: int = -1  # the orchestrator's order of versions; -1: it gave none
+    place: str = ""  # the container, see `hotswap.place`
 
     @property
     def identity(self) -> str:
@@ -58,6 +60,7 @@ class Intent(msgspec.Struct, frozen=True):
     why: str = ""
     restores: int = 0  # a rollback: the generation whose command this is
     bake: Bake | None = None
+    leaving: bool = False  # the source was told to end: nobody found anything wrong with it
 
 
 class Chain(msgspec.Struct, omit_defaults=True):
@@ -66,6 +69,7 @@ class Chain(msgspec.Struct, omit_defaults=True):
     records: list[Record] = []
     superseded: list[str] = []
     intent: Intent | None = None
+    newest: int = -1  # the highest revision that ever served
 
     def add(self, record: Record) -> None:
         """A generation owns, or an attempt failed; the oldest records go."""
@@ -89,7 +93,7 @@ class Chain(msgspec.Struct, omit_defaults=True):
             back = intent is not None and intent.how == "rollback"
             why = f": {intent.why}" if intent is not None and intent.why else ""
             current.outcome = f"rolled back by generation {by}{why}" if back else f"superseded by generation {by}"
-            if current.identity not in self.superseded:
+            if current.identity not in self.superseded and not (intent is not None and intent.leaving):
                 self.superseded.append(current.identity)
             del self.superseded[:-LIMIT]
 

@@ -25,6 +25,7 @@ CONTROL_SOCKET = "control.sock"
 ANSWER_SECONDS = 10.0  # to connect, and between two pieces of an answer
 ANSWER_LIMIT = 256 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
+TEXT_LIMIT = 1000  # bytes of a refusal that is no JSON
 BUSY_WAIT_SECONDS = 0.02  # between attempts while the socket's queue is full, as it is during a freeze
 PATH_LIMIT = 107  # sockaddr_un.sun_path less its NUL, unix(7)
 
@@ -91,10 +92,12 @@ class SocketClient:
         status = answer.read_head()
         if status == 200:
             return
+        body = b"".join(answer.pieces())
         try:
-            refusal = _decode(b"".join(answer.pieces()), self.name)
+            refusal = _decode(body, self.name)
         except AnswerLost:
-            refusal = {}
+            words = body[:TEXT_LIMIT].decode(errors="replace").strip()
+            refusal = {"error": words} if words else {}
         said = refusal.get("error", f"the control socket answered with HTTP status {status}")
         message = f"{self._about}{said}"
         if status == 403:

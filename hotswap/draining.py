@@ -38,7 +38,11 @@ class DrainOrder(msgspec.Struct, frozen=True):
 
 
 class Draining:
-    """One drain under way. `closing` is called before the listeners close, `finished` once, with the exit code."""
+    """One drain under way. `closing` is called before the listeners close, `finished` once, with the exit code.
+
+    As long as the listeners are open a successor may come after all, and take everything: while one is at it (`held`)
+    they stay open, and once it owns the drain is `superseded`.
+    """
 
     def __init__(
         self,
@@ -47,10 +51,13 @@ class Draining:
         delay: float,
         closing: Callable[[], None],
         finished: Callable[[int], None],
+        held: Callable[[], bool] = bool,
     ) -> None:
         self._server = server
         self._closing = closing
         self._finished = finished
+        self._held = held
+        self._superseded = False
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._until = self._began + deadline
@@ -79,7 +86,18 @@ class Draining:
             stream.end()
         return stream
 
+    def superseded(self) -> None:
+        """Another one owns: there is nothing left to drain here."""
+        if not self._superseded and not self.closed:
+            self._superseded = True
+            self._tell({"ok": True, "exit_code": 0, "message": "a new generation took everything over", "cut": 0})
+
     def _close(self) -> None:
+        if self._superseded:
+            return
+        if self._held():
+            self._loop.call_later(_LOOK_SECONDS, self._close)
+            return
         self.closed = True
         self._closing()
         self._server.drain(self._until)
@@ -119,15 +137,11 @@ class Draining:
         took = time.monotonic() - self._began
         log.info("drained", extra=fields(took=f"{took:.2f}s", cut=cut))
         words = f"{cut} connections were ended at the deadline" if cut else "everything was finished"
-        self._result = {
-            "event": "result",
-            "ok": not cut,
-            "exit_code": DeadlinePassed.exit_code if cut else 0,
-            "message": words,
-            "cut": cut,
-            "took_s": took,
-        }
+        self._tell({"ok": not cut, "exit_code": DeadlinePassed.exit_code if cut else 0, "message": words, "cut": cut})
+        self._finished(0)
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        self._result = {"event": "result", **result, "took_s": time.monotonic() - self._began}
         for stream in self._watchers:
             stream.send(self._result)
             stream.end()
-        self._finished(0)

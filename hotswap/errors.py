@@ -9,7 +9,8 @@
     |-- PermissionDenied             7   runtime directory, socket or peer credentials
     |-- BindFailed                   8   a listener's address cannot be bound
     |-- AttemptFailed               10   an upgrade failed, the source serves on
-    |   |-- Refused                 11   the source refused the destination: versions, schemas, draining
+    |   |-- Refused                 11   the source refused the destination: versions, schemas
+    |   |   `-- Draining            28   the source is on its way out: there is nothing to take over any more
     |   |-- Busy                    12   another attempt is under way
     |   |-- Superseded              13   this build was superseded by the one that serves
     |   |-- DestinationFailed       14   the new generation ended or could not restore everything
@@ -86,6 +87,12 @@ class Refused(AttemptFailed):
     """The source refused the destination before anything moved."""
 
     exit_code = 11
+
+
+class Draining(Refused):
+    """The source ends by itself, and has closed its listeners; a cold start follows."""
+
+    exit_code = 28
 
 
 class Busy(AttemptFailed):

@@ -21,12 +21,25 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from hotswap import __version__, keeper, listeners, news, spawn, supervisor
+from hotswap import __version__, idling, keeper, listeners, news, spawn, supervisor
 from hotswap.address import Address
 from hotswap.build import of_program
 from hotswap.chain import Chain, Intent, Record
-from hotswap.errors import AlreadyRunning, AttemptFailed, BindFailed, HotswapError, NotRunning, OwnerHung, UsageError
+from hotswap.container import Container
+from hotswap.errors import (
+    AlreadyRunning,
+    AttemptFailed,
+    BindFailed,
+    Busy,
+    Draining,
+    HotswapError,
+    NotRunning,
+    OwnerHung,
+    Superseded,
+    UsageError,
+)
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
@@ -35,13 +48,16 @@ from hotswap.handover.destination import DestinationAttempt
 from hotswap.handover.rounds import Limits
 from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
+from hotswap.place import here, sign
 from hotswap.runtime import Runtime, default_runtime_dir
 from hotswap.serving import MoreRoutes, Serving
+from hotswap.standbys import Standby
 from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
 
 _RETRY_SECONDS = 0.02  # between two looks at lock and socket; neither can be waited for
+_TURN_SECONDS = 0.2  # between two calls while another one takes over
 
 
 class Generation:
@@ -49,8 +65,9 @@ class Generation:
 
     `takeover`: ``auto`` takes over from a generation that serves the name (but never from one that
     superseded this very build and configuration), ``require`` takes over or exits, ``never`` exits with
-    `AlreadyRunning` if the name is served. A generation that `hotswap upgrade` started always takes over.
-    `peers`: users besides our own and root that may be on the other side.
+    `AlreadyRunning` if the name is served; ``newer`` takes over from another build or configuration only. A generation
+    that `hotswap upgrade` started always takes over. `container`: what follows from where it runs. `peers`:
+    users besides our own and root that may be on the other side.
     """
 
     def __init__(
@@ -64,14 +81,15 @@ class Generation:
         build: str = "",
         config_id: str = "",
         stay_as_keeper: bool = False,
+        container: Container | None = None,
         limits: Limits | None = None,
         admin: Address | None = None,
         admin_routes: MoreRoutes | None = None,
         control_routes: MoreRoutes | None = None,
         peers: frozenset[int] = frozenset(),
     ) -> None:
-        if takeover not in {"auto", "require", "never"}:
-            raise UsageError(f"takeover is auto, require or never, not {takeover!r}")
+        if takeover not in {"auto", "require", "never", "newer"}:
+            raise UsageError(f"takeover is auto, require, never or newer, not {takeover!r}")
         build = build or of_program(version)
         self._identity = Identity(name, version, build, config_id, spawn.own_command(), str(Path.cwd()))
         say_who(name, 0)
@@ -84,6 +102,7 @@ class Generation:
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
         self._takeover = "require" if self._token else takeover
+        self._container = container or Container()
         self._runtime = Runtime(runtime_dir or default_runtime_dir(), name, peers)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
         self._serving: Serving | None = None
@@ -92,6 +111,8 @@ class Generation:
         self._number = 1
         self._how = "cold"
         self._adopted = False
+        self._waits = False  # for its turn
+        self._waited = False
 
     def run(self) -> int:
         """Serve until the end; returns the exit code. Raises `HotswapError` if it never comes to own."""
@@ -103,7 +124,15 @@ class Generation:
             raise
         if self._keeper is not None and self._serving is not None and self._serving.successor_spawned:
             self._keeper.become()
+        if self._idles:
+            self._stand_by(self._number)
         return code
+
+    def _stand_by(self, generation: int) -> NoReturn:
+        identity = self._identity
+        revision, place = self._container.revision, here()
+        standby = Standby(generation, identity.version, identity.build, revision, place)
+        idling.become(self._runtime.control_path, standby)
 
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
@@ -117,7 +146,15 @@ class Generation:
         code = await self._serving.ended
         await self._serving.finish()
         log.info("ended", extra=fields(gave_away=self._serving.gave_away))
+        if self._idles:  # whoever tells it to end from here on tells what it becomes
+            signal.pthread_sigmask(signal.SIG_BLOCK, idling.SIGNALS)
         return code
+
+    @property
+    def _idles(self) -> bool:
+        """It stands by from now on."""
+        serving = self._serving
+        return serving is not None and serving.replaced and self._container.after_handover == "idle"
 
     def _end_inert(self, number: int) -> None:
         """While inert there is nothing to tidy up. A signal in the same turn as the byte comes to an owner."""
@@ -145,6 +182,10 @@ class Generation:
                     f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
                     "or start with --takeover=auto"
                 )
+            if self._waits:  # whoever holds the lock has answered
+                until = time.monotonic() + self._limits.attempt
+                self._waits = False
+                await asyncio.sleep(_TURN_SECONDS)
             if time.monotonic() >= until:
                 raise OwnerHung(
                     f"somebody holds {self._runtime.lock_path} and does not answer: find out who by "
@@ -183,6 +224,8 @@ class Generation:
             command=identity.command[:256],
             cwd=identity.cwd,
             pid=os.getpid(),
+            revision=self._container.revision,
+            place=here(),
         )
 
     def _start_first(self, lock: int) -> None:
@@ -263,8 +306,17 @@ class Generation:
         news.took_over(self._server, figures, lost)
 
     def leave(self, failure: HotswapError | None) -> None:
-        """See `Taker`."""
+        """See `Taker`. It returns if there will be another attempt."""
         failure = failure or AttemptFailed("the serving generation took the attempt back and serves on")
+        waits = self._container.if_busy == "wait" and not self._token and self._estate is None
+        if waits and isinstance(failure, Busy | Draining):
+            if not self._waited:
+                log.info("waiting for its turn", extra=fields(reason=str(failure)))
+            self._waits = self._waited = True
+            return
+        if isinstance(failure, Superseded) and self._container.after_handover == "idle":
+            log.warning("not taking over: %s", failure)
+            self._stand_by(0)
         log.error("not taking over: %s", failure)
         spawn.report(self._report, failure)
         logging.shutdown()
@@ -291,6 +343,8 @@ class Generation:
             intent = Intent()
         how = intent.how or self._how
         news.owning(self._server, self._number, how)
+        container = self._container
+        self._chain.newest = max(self._chain.newest, container.revision)
         self._chain.add(
             Record(
                 self._number,
@@ -303,8 +357,11 @@ class Generation:
                 time.time(),
                 how,
                 restores=intent.restores,
+                revision=container.revision,
+                place=here(),
             )
         )
+        sign(estate.lock)
         self._serving = Serving(
             identity,
             self._server,

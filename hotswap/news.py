@@ -34,7 +34,7 @@ def kept_on(server: Swappable, upgrade: Upgrade | None, attempt: SourceAttempt |
 
     Each upgrade is told of once. A dry run was never to replace anybody.
     """
-    if upgrade is not None and (attempt is None or attempt.hello.token == upgrade.spawned.token):
+    if upgrade is not None and (attempt is None or attempt.hello.token == upgrade.successor.token):
         if upgrade.told or upgrade.order.dry_run:
             return
         upgrade.told = True

@@ -1,8 +1,11 @@
-"""What a serving generation is told to do about its successor: one value on both ends of the control socket."""
+"""What a serving generation is told about its successor: values on both ends of the control socket."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from hotswap.chain import Bake
 
@@ -19,3 +22,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False  # whatever the preflight says
     why: str = ""  # of a rollback, for the history
     bake: Bake | None = None
+    external: bool = False  # start nothing: wait for a successor that somebody else starts
+    hand_over: bool = False  # to one that stands by, whichever
+
+
+class GaveUp(msgspec.Struct, frozen=True):
+    """The body of POST /gave_up: one that was started to take over cannot, and tells why before it ends."""
+
+    code: int  # its exit code
+    message: Annotated[str, Meta(max_length=8192)]
+    version: Annotated[str, Meta(max_length=256)] = ""
+    token: Annotated[str, Meta(max_length=256)] = ""  # of the upgrade that told it to come

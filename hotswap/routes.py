@@ -2,11 +2,15 @@
 
 GET  /status       who serves, with what
 GET  /connections  one entry a live connection
+GET  /live, /ready whether it answers at all; whether it accepts connections (503 if not)
 GET  /history      the generations so far, and the attempts that failed
-POST /upgrade      {"command", "cwd", "timeout", "dry_run", "require_all", "rollback"}: a stream of events
+POST /upgrade      `hotswap.orders.Order`: a stream of events
 POST /reload       {"dry_run", "timeout"}: take the changed configuration, whole or not at all
 POST /announce     tell the supervisor everything again: it may have come back and know nothing
 POST /drain        {"deadline", "delay", "watch"}: accept nothing more, finish, end; `watch`: a stream of events
+POST /leave        hand over to whoever takes over already or stands by, else drain: what SIGTERM does
+POST /standby      `hotswap.standbys.Standby`: a stream that tells, if ever, to take over
+POST /gave_up      `hotswap.orders.GaveUp`: a successor that will be none
 """
 
 from __future__ import annotations
@@ -19,17 +23,22 @@ from hotswap.control import Request, Response, Route
 from hotswap.draining import DrainOrder
 from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
-from hotswap.orders import Order
+from hotswap.orders import GaveUp, Order
 from hotswap.place import LIFE, here
 from hotswap.reload import ReloadOrder
+from hotswap.standbys import Standby
 
 if TYPE_CHECKING:
     from hotswap.serving import Serving
 
 
+ACCEPTING = frozenset({"serving", "handover"})
+"""In a handover the listeners accept all the time: probes must not take the name out of service for it."""
+
+
 def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
     """What `hotswap status` shows; `brief` leaves out what takes a look at every connection."""
-    identity, server = serving.identity, serving.server
+    identity, server, baking = serving.identity, serving.server, serving.succession.baking
     return {
         "name": identity.name,
         "generation": serving.generation,
@@ -45,9 +54,10 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "connections": len(server.values()),
         "in_flight": None if brief else server.in_flight(),
         "server": None if brief else server.status(),
-        "last_upgrade": serving.last_upgrade or inherited_upgrade(serving.chain),
+        "last_upgrade": serving.succession.last or inherited_upgrade(serving.chain),
         "last_reload": serving.reloading.last,
-        "baking": serving.baking.status() if serving.baking is not None else None,
+        "baking": baking.status() if baking is not None else None,
+        "standbys": serving.succession.standbys.facts(),
     }
 
 
@@ -81,6 +91,18 @@ def inherited_upgrade(chain: Chain) -> dict[str, Any] | None:
     }
 
 
+def probes(serving: Serving) -> dict[tuple[str, str], Route]:
+    """What a server answers a probe unless it knows better, on the control socket and the admin address."""
+
+    async def live(_request: Request) -> Response:
+        return Response.text("live\n")
+
+    async def ready(_request: Request) -> Response:
+        return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
+
+    return {("GET", "/live"): live, ("GET", "/ready"): ready}
+
+
 def routes(serving: Serving) -> dict[tuple[str, str], Route]:
     """Bound to one serving generation."""
 
@@ -96,7 +118,7 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
     async def post_upgrade(request: Request) -> EventStream:
         order = request.json(Order)
         await serving.reloading.settled()
-        return serving.upgrade(order)
+        return serving.succession.upgrade(order)
 
     async def post_reload(request: Request) -> Response:
         return Response.json(await serving.reloading.carry_out(request.json(ReloadOrder)))
@@ -118,6 +140,22 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
             return draining.watch()
         return Response.json({"draining": True, "in_flight": serving.server.in_flight()})
 
+    async def post_leave(_request: Request) -> Response:
+        if serving.gave_away:
+            raise Busy("another generation took over meanwhile")
+        serving.succession.leave()
+        return Response.json({"leaving": True})
+
+    async def post_standby(request: Request) -> EventStream:
+        standby = request.json(Standby)
+        if serving.gave_away or serving.draining:
+            raise Busy("this generation is on its way out; ask the next one")
+        return serving.succession.standbys.join(standby)
+
+    async def post_gave_up(request: Request) -> Response:
+        serving.succession.gave_up(request.json(GaveUp))
+        return Response.json({})
+
     return {
         ("GET", "/status"): get_status,
         ("GET", "/connections"): get_connections,
@@ -126,4 +164,7 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
         ("POST", "/reload"): post_reload,
         ("POST", "/announce"): post_announce,
         ("POST", "/drain"): post_drain,
+        ("POST", "/leave"): post_leave,
+        ("POST", "/standby"): post_standby,
+        ("POST", "/gave_up"): post_gave_up,
     }

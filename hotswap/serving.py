@@ -17,14 +17,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hotswap import listeners, news, preflight, spawn
+from hotswap import listeners, news, spawn
 from hotswap.admission import failed, judge
-from hotswap.bake import Baking
 from hotswap.chain import Bake, Chain
 from hotswap.control import Route
 from hotswap.doors import Doors
 from hotswap.draining import Draining
-from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused
+from hotswap.errors import HotswapError, Superseded
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
@@ -33,16 +32,14 @@ from hotswap.handover.holder import Wishes
 from hotswap.handover.rounds import Limits
 from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source, State
-from hotswap.http import EventStream
 from hotswap.log import fields
-from hotswap.orders import Order
 from hotswap.reload import Reload, Reloading
-from hotswap.routes import describe, routes, status
+from hotswap.routes import describe, probes, routes, status
 from hotswap.runtime import Runtime
+from hotswap.succession import Succession
 from hotswap.supervisor import Supervisor
 from hotswap.swappable import Swappable
 from hotswap.tenure import Tenure
-from hotswap.upgrade import Upgrade, planned
 
 log = logging.getLogger("hotswap")
 
@@ -78,29 +75,29 @@ class Serving:
         self.reloading = Reloading(self)
         self.gave_away = False
         self._leaving = False
+        self._told = False  # by a signal, to end
+        self._farewell_until = 0.0
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self.runtime = runtime
         self._limits = limits
         self._attempt: SourceAttempt | None = None
-        self._upgrade: Upgrade | None = None
-        self.last_upgrade: dict[str, Any] | None = None
         self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
         self._waiting: list[asyncio.Future[None]] = []
         self._held_signal = 0
         self._successor = -1  # its pidfd
         more = control_routes(self) if control_routes else {}
-        admin = admin_routes(self) if admin_routes else {}
+        admin = {**probes(self), **(admin_routes(self) if admin_routes else {})}
         self._doors = Doors(estate, {**more, **routes(self)}, admin, runtime.peers)
         self.started = time.time()
         self.tenure = Tenure(supervisor, estate, partial(describe, self), self.loop)
-        self.baking = None if bake is None else Baking(bake, server, self._take_back, self._baked)
+        self.succession = Succession(self, bake)
 
     # -- beginning and end ------------------------------------------------------------------------
 
     def open(self, dropped: Collection[str] = (), *, crashed: bool = False) -> None:
         """Answer on the control socket, the admin address and the door. Call it as owner. See `Tenure.begin`."""
         self.tenure.begin(dropped, crashed=crashed)
-        self._doors.open(self._admit, self._occupied)
+        self._doors.open(self._admit, self.occupied)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
@@ -117,16 +114,15 @@ class Serving:
         if self._attempt is not None and self._attempt.frozen:
             self._held_signal = number
             return
-        if self.draining:
+        if self.draining and (self._told or not self.gave_away):
             log.warning("second signal: ending at once")
             self._end(128 + number)
             return
-        if self._upgrade is not None:
-            self._upgrade.cancel(AttemptFailed("the serving generation was told to end"))
-        elif self._attempt is not None:
-            self._attempt.cancel(AttemptFailed("the serving generation was told to end"))
-        if not self.gave_away:
-            self.drain()
+        self._told = True
+        if self.gave_away:
+            self._farewell_until = min(self._farewell_until, time.monotonic() + self._limits.drain)
+        else:
+            self.succession.leave()
 
     def _reopen_files(self) -> None:
         """The successor is told, too: its files may have been opened before they were renamed."""
@@ -140,23 +136,40 @@ class Serving:
         """On the way out: by an order, or because everything was given away."""
         return self._leaving or self.drain_under_way is not None
 
+    @property
+    def _past_return(self) -> bool:
+        """There are no listeners to give any more."""
+        return self._leaving or (self.drain_under_way is not None and self.drain_under_way.closed)
+
     def drain(self, deadline: float | None = None, delay: float | None = None) -> Draining:
         """Tell clients to go, close the listeners after the delay, let the work finish, then end. Seconds."""
         if self.drain_under_way is None:
-            self._stop_baking()
+            self.succession.end()
             limits = self._limits
-            deadline = limits.drain if deadline is None else deadline
+            if deadline is None:
+                began = self.succession.began_to_leave
+                deadline = limits.drain - (time.monotonic() - began if began else 0.0)
             delay = limits.drain_delay if delay is None else delay
             self.tenure.drain(deadline)
             closing = partial(self.tenure.let_go, [*self.estate.server])
-            self.drain_under_way = Draining(self.server, deadline, delay, closing, self._end)
+            self.drain_under_way = Draining(self.server, deadline, delay, closing, self._end, self.occupied)
         return self.drain_under_way
 
-    def _end_when_idle(self, until: float) -> None:
-        if (self.server.idle() or time.monotonic() >= until) and self.tenure.settled:
+    @property
+    def replaced(self) -> bool:
+        """Everything was given away, and nobody told it to end."""
+        return self.gave_away and not self._told and not self.succession.leaving
+
+    @property
+    def drain_seconds(self) -> float:
+        """What a drain may take, as configured."""
+        return self._limits.drain
+
+    def _end_when_idle(self) -> None:
+        if (self.server.idle() or time.monotonic() >= self._farewell_until) and self.tenure.settled:
             self._end(0)
         else:
-            self.loop.call_later(_IDLE_CHECK_SECONDS, self._end_when_idle, until)
+            self.loop.call_later(_IDLE_CHECK_SECONDS, self._end_when_idle)
 
     def _end(self, code: int) -> None:
         if not self.ended.done():
@@ -164,12 +177,13 @@ class Serving:
 
     # -- attempts ---------------------------------------------------------------------------------
 
-    def _occupied(self) -> bool:
+    def occupied(self) -> bool:
+        """An attempt is under way, or went well."""
         return self._attempt is not None or self.gave_away
 
     def _admit(self, channel: Channel, hello: wire.Hello, pidfd: int) -> None:
         """A caller said HELLO."""
-        upgrade = self._upgrade if self._upgrade is not None and hello.token == self._upgrade.spawned.token else None
+        upgrade = self.succession.expected(hello)
         attempt = SourceAttempt(
             channel,
             hello,
@@ -184,13 +198,18 @@ class Serving:
         self._attempt = attempt
         attempt.over.add_done_callback(lambda future: self._attempt_over(attempt, future.result()))
         try:
-            facts = {"draining": self.draining, "spawned": upgrade is not None, "awaited": self._upgrade is not None}
+            awaited = self.succession.under_way is not None and bool(self.succession.under_way.successor.token)
+            facts = {"draining": self._past_return, "spawned": upgrade is not None and awaited, "awaited": awaited}
             chosen = judge(hello, self.server, self.chain, listeners=len(self.estate.server), **facts)
         except HotswapError as refusal:
             os.close(pidfd)
             if not self.draining:
                 self.tenure.claim()  # a supervisor that started the caller takes that for the main process
             attempt.refuse(refusal)
+            if upgrade is not None and not isinstance(
+                refusal, Superseded
+            ):  # an old one that was restarted is no answer
+                upgrade.fail(refusal)
             return
         if upgrade is not None:
             upgrade.attempt = attempt
@@ -200,7 +219,7 @@ class Serving:
         attempt.begin(chosen, pidfd)
 
     def _attempt_over(self, attempt: SourceAttempt, state: State) -> None:
-        self._attempt = None
+        self._attempt, upgrade = None, self.succession.under_way
         if state is not Source.GONE:
             gc.enable()
         if attempt.peer_dead:
@@ -216,14 +235,20 @@ class Serving:
             why = str(attempt.failure or "the new generation hung up before it took over")
             log.error("a handover failed, serving on: %s", why)
             self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
-            news.kept_on(self.server, self._upgrade, attempt)
-        if self._upgrade is not None and self._upgrade.attempt is attempt:
-            self.successor_spawned = state is Source.GONE
-            self._upgrade.settle(attempt, self.generation + 1)
-        self._stirred()
+            news.kept_on(self.server, upgrade, attempt)
+        if upgrade is not None and upgrade.attempt is attempt:
+            self.successor_spawned = state is Source.GONE and upgrade.successor.pidfd >= 0
+            upgrade.settle(attempt, self.generation + 1)
+        self.stirred()
         if self._held_signal:
             number, self._held_signal = self._held_signal, 0
             self._on_signal(number)
+        self.succession.go_on_leaving()
+
+    def cancel_attempt(self, why: HotswapError) -> None:
+        """Take the attempt under way back, if there is one and the other does not own yet."""
+        if self._attempt is not None:
+            self._attempt.cancel(why)
 
     def _watch_copies(self, attempt: SourceAttempt) -> None:
         """Descriptors stay shared until the failed destination is proven dead."""
@@ -245,7 +270,8 @@ class Serving:
             # Tidying up after thousands of connections must not compete with the owner's first ticks.
             with contextlib.suppress(OSError):
                 os.nice(10)
-        self._end_when_idle(time.monotonic() + self._limits.farewell)
+        self._farewell_until = time.monotonic() + (self._limits.drain if self._told else self._limits.farewell)
+        self._end_when_idle()
 
     @property
     def generation(self) -> int:
@@ -286,7 +312,9 @@ class Serving:
         """See `Holder`."""
         self.gave_away = True
         self.tenure.end()
-        self._stop_baking()
+        self.succession.end()
+        if self.drain_under_way is not None:
+            self.drain_under_way.superseded()
         if self._attempt is not None:
             self._successor = self._attempt.copy_of_pidfd()
             if self._reopened is self._attempt:
@@ -302,8 +330,8 @@ class Serving:
         self.gave_away = False
         if self.drain_under_way is not None and self.drain_under_way.closed:
             return  # the listeners are closed already
-        if self.baking is not None:
-            self._baked("ended without a verdict: the generation that got everything died at once")
+        if self.succession.baking is not None:
+            self.succession.baked("ended without a verdict: the generation that got everything died at once")
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
@@ -311,70 +339,30 @@ class Serving:
 
     def end_destination(self) -> None:
         """See `Holder`."""
-        if self._upgrade is not None and self._upgrade.attempt is self._attempt:
-            self._upgrade.spawned.kill()
+        upgrade = self.succession.under_way
+        if upgrade is not None and upgrade.attempt is self._attempt:
+            upgrade.successor.kill()
 
     def status(self) -> dict[str, Any]:
         """What `hotswap status` shows."""
         return status(self)
-
-    # -- upgrades ---------------------------------------------------------------------------------
-
-    def upgrade(self, order: Order) -> EventStream:
-        """Start to carry an order out. Raises `Busy`, `Refused`, `UsageError`, `DestinationFailed`."""
-        if self._upgrade is not None or self._occupied():
-            raise Busy("another attempt is under way; try again when it is over")
-        if self.draining:
-            raise Refused("this generation is draining; there is nothing to upgrade")
-        if self.baking is not None and not (order.rollback or order.dry_run):
-            self.baking.refuse(self.identity.name)
-        command, cwd, intent = planned(order, self.identity, self.chain)
-        if not order.force:
-            preflight.check(len(self.server.values()))
-        self._upgrade = Upgrade(order, command, cwd, self._upgrade_over)
-        self.chain.intent = intent
-        return self._upgrade.stream
-
-    def _upgrade_over(self, figures: dict[str, Any]) -> None:
-        if not figures["ok"]:
-            news.kept_on(self.server, self._upgrade)
-        self._upgrade = None
-        self.chain.intent = None
-        self.last_upgrade = figures
-        self._stirred()
-        if self.baking is not None and self.baking.condemned and not figures["ok"]:
-            self.baking.rollback_failed(figures["message"])
-
-    # -- baking -----------------------------------------------------------------------------------
-
-    def _take_back(self, why: str) -> None:
-        self.upgrade(Order(rollback=True, why=why, force=True))
-
-    def _baked(self, verdict: str) -> None:
-        self.baking = None
-        current = self.chain.current()
-        if current is not None:
-            current.baked = verdict
-
-    def _stop_baking(self) -> None:
-        if self.baking is not None:
-            self.baking.stop()
 
     # -- reloads ----------------------------------------------------------------------------------
 
     @property
     def in_handover(self) -> bool:
         """An attempt is under way, or about to be, or went well."""
-        return self._upgrade is not None or self._occupied()
+        return self.succession.under_way is not None or self.occupied()
 
     async def calm(self) -> None:
         """Wait until no attempt is under way."""
-        while self._upgrade is not None or self._attempt is not None:
+        while self.succession.under_way is not None or self._attempt is not None:
             waiting = self.loop.create_future()
             self._waiting.append(waiting)
             await waiting
 
-    def _stirred(self) -> None:
+    def stirred(self) -> None:
+        """Something that others may wait for is over."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():

@@ -1,8 +1,9 @@
-"""One `hotswap upgrade`: spawn the next generation, watch its attempt, say how it ended.
+"""One `hotswap upgrade`: have the next generation come, watch its attempt, say how it ended.
 
 Events go to the caller as they happen; the last one is the result::
 
-    {"event": "spawned", "pid": 4711}
+    {"event": "spawned", "pid": 4711}           or  {"event": "waiting", "timeout": 120.0}
+                                                or  {"event": "summoned", "generation": 3}
     {"event": "connected", "pid": 4711, "version": "0.2.0", "connections": 9012}
     {"event": "round", "number": 1, "copied": 9012, "left": 41}
     {"event": "freezing", "rounds": 2}
@@ -16,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from hotswap.chain import Chain, Intent
 from hotswap.errors import DeadlinePassed, HotswapError, UsageError
@@ -26,31 +27,89 @@ from hotswap.handover.source import SourceAttempt
 from hotswap.handover.states import Source
 from hotswap.http import EventStream
 from hotswap.orders import Order
-from hotswap.spawn import Spawned
+from hotswap.standbys import Standby, Standbys
 
 log = logging.getLogger("hotswap")
 
 Finished = Callable[[dict[str, Any]], None]
 
 
-def planned(order: Order, identity: Identity, chain: Chain) -> tuple[list[str], str, Intent]:
-    """What to start, where, and what the history is to say. Raises `UsageError`."""
+class Successor(Protocol):
+    """Who is to take over. `pidfd` is -1 if somebody else started it."""
+
+    @property
+    def token(self) -> str:
+        """By which it is known when it calls."""
+
+    @property
+    def pid(self) -> int:
+        """For people."""
+
+    @property
+    def pidfd(self) -> int:
+        """Readable once it ended."""
+
+    @property
+    def running(self) -> bool:
+        """As far as is known."""
+
+    def kill(self) -> None:
+        """If it can be."""
+
+    def failure(self) -> HotswapError:
+        """Why it ended."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Plan(NamedTuple):
+    """What an order comes to."""
+
+    command: list[str]
+    cwd: str
+    intent: Intent
+    standby: Standby | None = None
+
+
+def planned(order: Order, identity: Identity, chain: Chain, standbys: Standbys, place: str) -> Plan:
+    """What to start, where, and what the history is to say; or who is to be told to come. Raises `UsageError`.
+
+    `place` is that of the generation that serves: a command of another container means something else here.
+    """
     command, cwd = (order.command, order.cwd) if order.command else (identity.command, identity.cwd)
-    intent = Intent(bake=order.bake)
+    intent = Intent(why=order.why, bake=order.bake)
+    if order.external:
+        if order.command or order.dry_run or order.rollback:
+            raise UsageError("an external upgrade takes neither a command nor --dry-run: somebody else starts it")
+        return Plan([], "", intent)
+    if order.hand_over:
+        latest = standbys.latest()
+        if latest is None:
+            raise UsageError("nobody stands by")
+        return Plan([], "", Intent(why=order.why, leaving=True), latest)
     if order.rollback:
         earlier = chain.previous()
-        if not order.command:  # a supervisor may know better what the one before is to be started by today
-            command, cwd = earlier.command, earlier.cwd
         intent = Intent("rollback", order.why or "by hand", earlier.restores or earlier.generation, order.bake)
+        standby = None if order.command else standbys.of(earlier.generation)
+        if standby is not None:
+            return Plan([], "", intent, standby)
+        if not order.command:  # a supervisor may know better what the one before is to be started by today
+            if earlier.place not in {"", place}:
+                raise UsageError(
+                    f"generation {earlier.generation} ran in another container, where nobody stands by any more: "
+                    "start a container of its version"
+                )
+            command, cwd = earlier.command, earlier.cwd
     if not command or not cwd.startswith("/"):
         raise UsageError("an upgrade to another command needs the command and the absolute directory to start it in")
-    return command, cwd, intent
+    return Plan(command, cwd, intent)
 
 
 class Upgrade:
     """An order being carried out. `finished` is called once with the result, whatever it is."""
 
-    def __init__(self, order: Order, command: list[str], cwd: str, finished: Finished) -> None:
+    def __init__(self, order: Order, successor: Successor, finished: Finished) -> None:
         self.order = order
         self.stream = EventStream()
         self.attempt: SourceAttempt | None = None
@@ -59,10 +118,10 @@ class Upgrade:
         self._over = False
         self.told = False  # the server knows that it failed
         self._loop = asyncio.get_running_loop()
-        self.spawned = Spawned(command, cwd)
-        self._loop.add_reader(self.spawned.pidfd, self._on_death)
+        self.successor = successor
+        if successor.pidfd >= 0:
+            self._loop.add_reader(successor.pidfd, self._on_death)
         self._timer = self._loop.call_later(order.timeout, self._late)
-        self.stream.send({"event": "spawned", "pid": self.spawned.pid})
 
     @property
     def wishes(self) -> Wishes:
@@ -78,7 +137,7 @@ class Upgrade:
         if self.attempt is not None and not self._hung_up:
             self.attempt.cancel(failure)
         else:
-            self.spawned.kill()
+            self.successor.kill()
             self.fail(failure)
 
     def settle(self, attempt: SourceAttempt, generation: int) -> None:
@@ -87,8 +146,8 @@ class Upgrade:
             self._end(attempt.outcome, None, generation)
         elif attempt.failure is not None:
             self._end(attempt.outcome, attempt.failure, generation)
-        elif not self.spawned.running:
-            self._end(attempt.outcome, self.spawned.failure(), generation)
+        elif self.successor.pidfd < 0 or not self.successor.running:
+            self._end(attempt.outcome, self.successor.failure(), generation)
         else:
             self._hung_up = True  # it is about to end, and then says why
 
@@ -98,28 +157,28 @@ class Upgrade:
         self._end(Outcome(), failure, 0)
 
     def _on_death(self) -> None:
-        self._loop.remove_reader(self.spawned.pidfd)
+        self._loop.remove_reader(self.successor.pidfd)
         if self.attempt is None or self._hung_up:
-            self.fail(self.spawned.failure())
+            self.fail(self.successor.failure())
 
     def _late(self) -> None:
-        self.cancel(
-            DeadlinePassed(
-                f"the upgrade was not done within {self.order.timeout:g} s and was taken back; give more by --timeout"
-            )
-        )
+        came = self.attempt is not None or not self.order.external
+        what = "the upgrade was not done" if came else "no new generation came"
+        taken_back = " and was taken back" if came else ""
+        self.cancel(DeadlinePassed(f"{what} within {self.order.timeout:g} s{taken_back}; give more by --timeout"))
 
     def _end(self, outcome: Outcome, failure: HotswapError | None, generation: int) -> None:
         if self._over:
             return
         self._over = True
         self._timer.cancel()
-        self._loop.remove_reader(self.spawned.pidfd)
+        if self.successor.pidfd >= 0:
+            self._loop.remove_reader(self.successor.pidfd)
         figures = result(outcome, failure, generation)
         self.stream.send(figures)
         self.stream.end()
         with contextlib.suppress(OSError):
-            self.spawned.close()
+            self.successor.close()
         self._finished(figures)
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotswap.http import Request, Response
-from hotswap.routes import status
+from hotswap.http import EventStream, Request, Response
+from hotswap.routes import ACCEPTING, probes, status
 from proxy.metrics.scrape import metrics_route
 from proxy.server import ProxyServer
 
@@ -23,28 +23,23 @@ if TYPE_CHECKING:
     from hotswap.control import Route
     from hotswap.serving import Serving
 
-# In a handover the listeners accept all the time: probes must not take the name out of service for it.
-ACCEPTING = frozenset({"serving", "handover"})
-
 
 def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
     """The routes of one serving generation, for its `HttpServer`."""
+    usual = probes(serving)["GET", "/ready"]
 
-    async def live(_request: Request) -> Response:
-        return Response.text("live\n")
-
-    async def ready(_request: Request) -> Response:
+    async def ready(request: Request) -> Response | EventStream:
         server = serving.server
         trouble = server.app.trouble or server.names.trouble() if isinstance(server, ProxyServer) else ""
-        if serving.state not in ACCEPTING or not trouble:
-            return Response.text(f"{serving.state}\n", 200 if serving.state in ACCEPTING else 503)
-        return Response.text(f"{trouble}\n", 503)
+        if serving.state in ACCEPTING and trouble:
+            return Response.text(f"{trouble}\n", 503)
+        return await usual(request)
 
     async def show(_request: Request) -> Response:
         return Response.json(status(serving))
 
     return {
-        ("GET", "/live"): live,
+        **probes(serving),
         ("GET", "/ready"): ready,
         ("GET", "/status"): show,
         ("GET", "/metrics"): metrics_route(serving),

@@ -27,6 +27,8 @@ OWN_COMMANDS = {
     "history": "hotswap.cli.history:history",
     "reload": "hotswap.cli.reload:reload",
     "drain": "hotswap.cli.drain:drain",
+    "leave": "hotswap.cli.leave:leave",
+    "probe": "hotswap.cli.probe:probe",
     "doctor": "hotswap.cli.doctor:doctor",
     "completion": "hotswap.cli.completion:completion",
 }

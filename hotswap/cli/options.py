@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from hotswap.control_client import ControlClient, running_names
-from hotswap.errors import HotswapError
+from hotswap.control_client import ControlClient, names, running_names
+from hotswap.errors import HotswapError, NotRunning, UsageError
 from hotswap.runtime import VARIABLE, default_runtime_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +80,16 @@ def json_option(command: F) -> F:
 def name_argument(*, required: bool = True) -> Callable[[F], F]:
     """NAME, completed with the names that run."""
     return click.argument("name", required=required, shell_complete=_complete_name)
+
+
+def only_name(runtime_dir: Path) -> str:
+    """The only name that has a runtime directory. Raises `NotRunning`, `UsageError`."""
+    found = names(runtime_dir)
+    if not found:
+        raise NotRunning(f"nobody serves anything in {runtime_dir}")
+    if len(found) > 1:
+        raise UsageError(f"there are {', '.join(found)} in {runtime_dir}: say which")
+    return found[0]
 
 
 def client_of(runtime_dir: Path, name: str) -> ControlClient:

@@ -11,7 +11,7 @@ import click
 
 from hotswap import errors
 from hotswap.cli import baking
-from hotswap.cli.output import count, plain
+from hotswap.cli.output import count, plain, span
 
 ERASE_LINE = "\r\x1b[K"
 
@@ -24,6 +24,7 @@ ADVICE: dict[int, str] = {
     errors.BindFailed.exit_code: "free the address or take it out of the configuration, then upgrade again",
     errors.AttemptFailed.exit_code: "nothing was lost; the log of the server tells more",
     errors.Refused.exit_code: "nothing was touched; the two versions, or what the server is doing, do not allow this",
+    errors.Draining.exit_code: "wait for its end, then start it again",
     errors.Busy.exit_code: "'hotswap status NAME' shows it",
     errors.Superseded.exit_code: "to go back on purpose use 'hotswap rollback NAME', or run it with --takeover=require",
     errors.DestinationFailed.exit_code: "nothing was lost: mend that, then upgrade again",
@@ -86,6 +87,10 @@ def described(event: Mapping[str, Any]) -> str:
     if kind == "connected":
         version, there = plain(event.get("version")), count(event.get("connections"), "connection")
         return f"the new generation is there, version {version}; {there} to copy"
+    if kind == "waiting":
+        return f"waiting up to {span(event.get('timeout') or 0.0)} for a new generation that somebody else starts"
+    if kind == "summoned":
+        return f"told generation {event.get('generation')}, which stands by, to take over"
     if kind == "freezing":
         return "freezing for the last pass"
     if kind == "owned":

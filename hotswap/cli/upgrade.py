@@ -16,7 +16,8 @@ from hotswap.cli.progress import Progress, complaint, verdict
 from hotswap.errors import HotswapError
 from hotswap.orders import Order
 
-DEFAULT_TIMEOUT = "30s"
+DEFAULT_TIMEOUT = 30.0
+EXTERNAL_TIMEOUT = 120.0  # an image may have to be fetched
 
 
 class Unwatched(HotswapError):
@@ -26,7 +27,7 @@ class Unwatched(HotswapError):
 
 
 timeout_option = click.option(
-    "--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default=True, help="The whole attempt's deadline."
+    "--timeout", type=Duration(), help=f"The whole attempt's deadline.  [default: {DEFAULT_TIMEOUT:g}s]"
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Go as far as the new generation is ready, then abort.")
 require_all_option = click.option(
@@ -45,6 +46,12 @@ force_option = click.option(
 @timeout_option
 @require_all_option
 @force_option
+@click.option(
+    "--external",
+    is_flag=True,
+    help=f"Start nothing: wait for a successor that somebody else starts, such as a new container.  "
+    f"[--timeout: {EXTERNAL_TIMEOUT:g}s]",
+)
 @click.option("--bake", "bake_seconds", type=Duration(), help="Have the new generation serve on probation for so long.")
 @click.option(
     "--abort-if",
@@ -67,7 +74,7 @@ force_option = click.option(
 def upgrade(
     name: str,
     command: tuple[str, ...],
-    timeout: float,
+    timeout: float | None,
     bake_seconds: float | None,
     conditions: tuple[str, ...],
     min_requests: int,
@@ -76,21 +83,24 @@ def upgrade(
     dry_run: bool,
     require_all: bool,
     force: bool,
+    external: bool,
     as_json: bool,
 ) -> None:
     """Replace the generation that serves NAME by a new one, keeping every connection.
 
-    The running generation starts the new one: with its own command line, or with COMMAND (after --)
-    in the current directory. Exit code 0 means that the new generation owns and, with --bake, has proved itself.
+    The running generation starts the new one: with its own command line, or with COMMAND (after --) in the current
+    directory; with --external somebody else does. Exit code 0 means that the new generation owns and, with --bake,
+    has proved itself.
     """
     bake = bake_of(bake_seconds, conditions, min_requests)
     order = Order(
         command=list(command) or None,
         cwd=os.getcwd(),  # noqa: PTH109  as the shell sees it: what the new generation's relative paths mean
-        timeout=timeout,
+        timeout=timeout or (EXTERNAL_TIMEOUT if external else DEFAULT_TIMEOUT),
         dry_run=dry_run,
         require_all=require_all,
         force=force,
+        external=external,
         bake=bake,
     )
     _carry_out(runtime_dir, name, order, as_json=as_json)
@@ -105,15 +115,16 @@ def upgrade(
 @json_option
 @runtime_dir_option
 def rollback(
-    name: str, timeout: float, runtime_dir: Path, *, dry_run: bool, require_all: bool, force: bool, as_json: bool
+    name: str, timeout: float | None, runtime_dir: Path, *, dry_run: bool, require_all: bool, force: bool, as_json: bool
 ) -> None:
     """Replace the generation that serves NAME by the version before it, keeping every connection.
 
-    It is an upgrade to the command of the generation that served before, as 'hotswap history NAME' lists it.
+    It is an upgrade to the command of the generation that served before, as 'hotswap history NAME' lists it; if that
+    one stands by in another container, it is told to take over again.
     """
     order = Order(
         cwd=os.getcwd(),  # noqa: PTH109  like upgrade
-        timeout=timeout,
+        timeout=timeout or DEFAULT_TIMEOUT,
         dry_run=dry_run,
         require_all=require_all,
         force=force,

@@ -289,7 +289,7 @@ class DestinationAttempt(Machine):
         """See `Machine`. What came from a source that died too early is of no use, and no straggler comes any more."""
         if self.state in {Destination.STARTED, Destination.COLD}:
             self._server.expect_stragglers(())
-        if self.state is Destination.COLD:
+        if self.state in {Destination.COLD, Destination.LEFT}:  # the latter: it will call again
             self._close()
         if self.state is Destination.ALONE:
             for fd in (*(fd for _, fd in self._listeners), self._lock):

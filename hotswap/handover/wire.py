@@ -63,6 +63,8 @@ class Hello(Message, frozen=True, tag="HELLO"):
     command: Annotated[list[Text], Meta(max_length=256)] = []
     cwd: Text = ""
     pid: Count = 0  # for people; no identity
+    revision: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = -1  # the orchestrator's order of versions; -1: none
+    place: Name = ""  # its container
 
 
 class Welcome(Message, frozen=True, tag="WELCOME"):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
@@ -20,9 +21,11 @@ import proxy
 import shm_metrics
 from hotswap import privileges, spawn
 from hotswap.build import fingerprint
+from hotswap.cli.containers import MARGIN_SECONDS, container_options
 from hotswap.cli.options import Duration, optional_runtime_dir_option
 from hotswap.errors import HotswapError
 from hotswap.generation import Generation
+from hotswap.giving_up import tell_owner
 from hotswap.handover.rounds import Limits
 from hotswap.log import LogFormat, fields, set_up
 from hotswap.runtime import default_runtime_dir
@@ -40,9 +43,11 @@ from proxy.tls.secrecy import protect, refuse_key_log
 from shm_metrics.names import segment_name
 
 if TYPE_CHECKING:
+    from hotswap.container import Container
     from proxy.config.model import Config
 
-Takeover = Literal["auto", "never", "require"]
+Takeover = Literal["auto", "never", "require", "newer"]
+NAME: Final = re.compile(r"""(?m)^name:[ \t]*["']?([A-Za-z0-9][A-Za-z0-9._-]*)""")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 logger = logging.getLogger(__name__)
@@ -59,9 +64,9 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--takeover",
-    type=click.Choice(["auto", "never", "require"]),
-    help="If the name is served already: auto takes over from it, never refuses; require refuses if it is not served."
-    "  [default: never on a terminal, else auto]",
+    type=click.Choice(["auto", "never", "require", "newer"]),
+    help="If the name is served already: auto takes over from it, newer only from another build or configuration; "
+    "never refuses; require refuses if it is not served.  [default: never on a terminal, else auto]",
 )
 @click.option(
     "--keeper",
@@ -75,6 +80,7 @@ logger = logging.getLogger(__name__)
     "of others.",
 )
 @click.option("--deadline", type=Duration(), help="For an upgrade.  [default: upgrade.deadline of the configuration]")
+@container_options
 def run(
     path: Path,
     runtime_dir: Path | None,
@@ -82,6 +88,8 @@ def run(
     log_level: str,
     takeover: Takeover | None,
     deadline: float | None,
+    container: Container,
+    grace_period: float | None,
     *,
     keeper: bool,
     drop_privileges: bool,
@@ -89,6 +97,7 @@ def run(
     """Serve a configuration in the foreground, until SIGTERM or until a successor took over. Logs to standard error."""
     set_up(log_format, log_level)
     raise_open_files()
+    bounds = Bounds(deadline, grace_period)
     try:
         config = configuration(path)
         if drop_privileges:
@@ -101,36 +110,51 @@ def run(
             config.name,
             ProxyServer(
                 config,
-                source=ConfigFile(path, deadline),
+                source=ConfigFile(path, bounds),
                 segment=segment_name(config.name, runtime_dir),
                 build=(hotswap.__version__, build),
             ),
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,
+            container=container,
             build=build,
             config_id=config.id,
-            limits=limits(config, deadline),
+            limits=limits(config, bounds),
             admin=config.admin,
             admin_routes=admin_routes,
             control_routes=control_routes,
             peers=frozenset(config.upgrade.peer_uids),
         )
+    except HotswapError as error:
+        # Whoever spawned this generation hears of it, or whoever serves meanwhile.
+        spawn.report(spawn.inherited_report(), error)
+        if takeover != "never":
+            where = runtime_dir or default_runtime_dir()
+            tell_owner(where, name_in(path), error, version=hotswap.__version__, token=spawn.inherited_token())
+        log_failure(error)
+        sys.exit(error.exit_code)
+    try:
         code = generation.run()
     except HotswapError as error:
-        # Whoever spawned this generation hears of it too, unless `Generation` told already.
-        spawn.report(spawn.inherited_report(), error)
         log_failure(error)
         code = error.exit_code
     sys.exit(code)
 
 
+class Bounds(NamedTuple):
+    """What the command line says about times, in seconds."""
+
+    deadline: float | None = None  # of an upgrade
+    grace_period: float | None = None  # between SIGTERM and SIGKILL
+
+
 class ConfigFile:
     """Where the configuration comes from, and comes from again at a reload."""
 
-    def __init__(self, path: Path, deadline: float | None) -> None:
+    def __init__(self, path: Path, bounds: Bounds) -> None:
         self._path = path.absolute()
-        self._deadline = deadline
+        self._bounds = bounds
 
     def read(self) -> Config:
         """As it is now. Raises `ConfigError`."""
@@ -138,17 +162,19 @@ class ConfigFile:
 
     def limits(self, config: Config) -> Limits:
         """What follows from it, unless the command line said something else."""
-        return limits(config, self._deadline)
+        return limits(config, self._bounds)
 
 
-def limits(config: Config, deadline: float | None) -> Limits:
+def limits(config: Config, bounds: Bounds) -> Limits:
     """The bounds of a handover, on either side of it."""
-    upgrade = config.upgrade
+    upgrade, drain = config.upgrade, config.drain_timeout
+    if bounds.grace_period is not None:
+        drain = min(drain, max(bounds.grace_period - MARGIN_SECONDS, bounds.grace_period / 2))
     return Limits(
-        attempt=deadline or upgrade.deadline,
+        attempt=bounds.deadline or upgrade.deadline,
         budget=upgrade.downtime_budget,
         rounds=upgrade.max_rounds,
-        drain=config.drain_timeout,
+        drain=drain,
         drain_delay=config.drain_delay,
         farewell=upgrade.drain_timeout,
     )
@@ -168,12 +194,22 @@ def keep_secrets() -> None:
     protect()
 
 
+def name_in(path: Path) -> str | None:
+    """The name that a configuration gives, be it as broken as it may; None if there is none."""
+    try:
+        found = NAME.search(path.read_text(errors="replace"))
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
 def log_failure(error: HotswapError) -> None:
-    """A line for each thing to mend."""
-    for line in str(error).splitlines():
+    """A line for each thing to mend. The last one alone says enough: it may be all that an orchestrator shows."""
+    lines = str(error).splitlines()
+    for line in lines:
         logger.error(line)
     if isinstance(error, InvalidConfig):
-        logger.error("this configuration cannot be used", extra=fields(errors=len(error.problems)))
+        logger.error("this configuration cannot be used: %s", lines[0], extra=fields(errors=len(error.problems)))
 
 
 def usual_takeover() -> Takeover:

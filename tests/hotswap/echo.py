@@ -20,6 +20,7 @@ import msgspec
 
 from hotswap import Generation, Limits
 from hotswap.address import Address
+from hotswap.container import Container
 from hotswap.control_client import ControlClient
 from hotswap.errors import HotswapError
 from hotswap.faults import VARIABLE as FAULTS
@@ -48,6 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     config_id: str = "c"
     limits: Limits = Limits(attempt=15.0, freeze=2.0, grace=0.3, release=5.0, drain=10.0, farewell=5.0)
     admin: str = ""
+    container: Container = Container()
 
 
 class Echo:
@@ -238,6 +240,7 @@ def main(argument: str) -> int:
             server,
             runtime_dir=Path(options.runtime_dir),
             takeover=options.takeover,
+            container=options.container,
             build=options.build,
             config_id=options.config_id,
             limits=options.limits,

@@ -132,8 +132,8 @@ def test_a_signal_in_the_very_turn_of_taking_over_is_for_the_owner(
     assert ended == []
 
 
-def test_takeover_is_one_of_three_words(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="auto, require or never"):
+def test_takeover_is_one_of_four_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="auto, require, never or newer"):
         Generation("x", None, runtime_dir=tmp_path, takeover="perhaps")  # type: ignore[arg-type]
 
 

@@ -47,7 +47,7 @@ class Stumbler(Server):
 def order(token: str = "ours", **wishes: bool) -> Any:
     """An upgrade under way, as far as it is looked at."""
     asked = {"dry_run": False, "rollback": False, **wishes}
-    return SimpleNamespace(told=False, order=SimpleNamespace(**asked), spawned=SimpleNamespace(token=token))
+    return SimpleNamespace(told=False, order=SimpleNamespace(**asked), successor=SimpleNamespace(token=token))
 
 
 def attempt(token: str = "", *, thawed: bool = False) -> Any:

@@ -43,7 +43,7 @@ def test_a_draining_generation_has_no_successor(echo: Echo) -> None:
     client = echo.client()
     client.say(b"one")
     echo.control().post("/drain", {"deadline": 10.0})
-    assert echo.exit_code(echo.launch(build="2")) == 11
+    assert echo.exit_code(echo.launch(build="2")) == 28
     with pytest.raises(AttemptFailed, match="draining"):
         echo.upgrade()
     client.close()

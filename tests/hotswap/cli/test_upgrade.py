@@ -74,6 +74,8 @@ def test_the_order_says_everything(edge: FakeServer) -> None:
             "force": False,
             "why": "",
             "bake": None,
+            "external": False,
+            "hand_over": False,
         }
     ]
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hotswap.errors import ConfigError
 from proxy.cli import check as check_module
 from proxy.cli import run as run_module
-from proxy.cli.run import ConfigFile, configuration
+from proxy.cli.run import Bounds, ConfigFile, configuration
 from proxy.tls import openssl
 from tests.kit.certificates import Authority
 
@@ -62,7 +62,7 @@ def test_process_is_protected_before_a_key_is_read(path: Path, steps: list[str])
 
 
 def test_reload_that_brings_tls_protects_first_too(path: Path, steps: list[str]) -> None:
-    source = ConfigFile(path, None)
+    source = ConfigFile(path, Bounds())
     path.write_text(PLAIN)
     source.read()
     assert steps == [], "without TLS cores stay possible"

@@ -1,0 +1,77 @@
+"""Processes in other containers that gave everything away, or came too late, and can be told to take over.
+
+Each holds a request to the owner's control socket open (`hotswap.idle`), and hears on it, if ever::
+
+    {"event": "take_over", "token": "9f..."}
+
+Then it starts its program again, with the token, and what follows is a handover like any other. When another
+generation comes to own, the answers end, and who stands by asks that one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from hotswap.errors import Busy
+from hotswap.http import EventStream
+
+LIMIT: Final = 16
+
+
+class Standby(msgspec.Struct, frozen=True):
+    """The body of POST /standby: who it was, or would be."""
+
+    generation: int = 0  # that it had; 0: it never owned
+    version: str = ""
+    build: str = ""
+    revision: int = -1
+    place: str = ""  # see `hotswap.place`
+
+
+class Standbys:
+    """Those of one owner."""
+
+    def __init__(self) -> None:
+        self._streams: list[tuple[Standby, EventStream]] = []
+
+    def join(self, standby: Standby) -> EventStream:
+        """From now on this one is there. Raises `Busy` if too many are."""
+        if len(self.present()) >= LIMIT:
+            raise Busy(f"{LIMIT} stand by already")
+        stream = EventStream()
+        stream.send({"event": "standing_by"})
+        self._streams.append((standby, stream))
+        return stream
+
+    def present(self) -> list[Standby]:
+        """Those that are there, in the order of their coming."""
+        self._streams = [one for one in self._streams if not one[1].broken]
+        return [standby for standby, _ in self._streams]
+
+    def of(self, generation: int) -> Standby | None:
+        """The one that was that generation."""
+        return next((one for one in self.present() if one.generation == generation), None)
+
+    def latest(self) -> Standby | None:
+        """The one to hand over to, if it must be anyone: who served last, else who came last."""
+        return max(self.present(), key=lambda one: one.generation, default=None)
+
+    def summon(self, standby: Standby, token: str) -> None:
+        """Have it take over."""
+        for one, stream in self._streams:
+            if one is standby:
+                stream.send({"event": "take_over", "token": token})
+                stream.end()
+        self._streams = [one for one in self._streams if one[0] is not standby]
+
+    def dismiss(self) -> None:
+        """Another one owns, or nobody will: they have to ask again."""
+        for _, stream in self._streams:
+            stream.end()
+        self._streams.clear()
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the status."""
+        return [msgspec.structs.asdict(one) for one in self.present()]
