@@ -41,6 +41,7 @@ from proxy.tls.secrecy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from hotswap.filewatch import Watch
     from proxy.app import Heart
@@ -69,14 +70,19 @@ class ProxyServer(Homes, Staying, Telling):
         beat: Callable[[Callable[[], None]], Beat] = Beat,
         segment: str = "",
         build: tuple[str, str] = ("", ""),
+        directory: Path | None = None,
     ) -> None:
-        """`segment`: the name under which metrics are kept in shared memory; empty: none. `build`: see `Home`."""
+        """`segment`: the name under which metrics are kept in shared memory; empty: none. `build`: see `Home`.
+
+        `directory`: the runtime directory of its name, see `Home`, too.
+        """
         super().__init__()
         self.config = config
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
-        self.home = Home(config.metrics, segment, build)
+        peers = frozenset(config.upgrade.peer_uids)
+        self.home = Home(config.metrics, segment, build, peers=peers, directory=directory)
         self.metrics, self.families = self.home.registry, self.home.families
         self.reactor.count_bug = self.families.bugs.inc
         self.gauges = Gauges(self)

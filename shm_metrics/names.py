@@ -19,6 +19,7 @@ from shm_metrics.definitions import Definitions
 from shm_metrics.errors import MetricsError, SegmentBusy, SegmentForeign, SegmentRefused
 from shm_metrics.layout import CLAIMS, LIFE, Geometry
 from shm_metrics.locks import is_locked, lock, unlock
+from shm_metrics.memory import Share
 from shm_metrics.segment import Segment
 
 FOLDER: Final = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is, shm_overview(7)
@@ -39,17 +40,18 @@ class Opened(NamedTuple):
         return _has_name(self.segment.fd, self.name)
 
 
-def open_by_name(name: str, geometry: Geometry = GEOMETRY) -> Opened:
+def open_by_name(name: str, geometry: Geometry = GEOMETRY, share: Share | None = None) -> Opened:
     """The segment of that name, made if there is none that is sound.
 
-    `geometry` is for one that is made. Raises ValueError for an impossible name, `MetricsError` if none can be made.
+    `geometry` is for one that is made, `share` says who else may have it. Raises ValueError for an impossible
+    name, `MetricsError` if none can be made.
     """
     refused: list[str] = []
     there = sorted(numbers(checked(name)), reverse=True)
     for number in [*there, (there or [0])[0] + 1]:
         file = f"{PREFIX}{name}.{number}"
         try:
-            return Opened(_open(file, geometry), file, refused)
+            return Opened(_open(file, geometry, share), file, refused)
         except SegmentRefused as error:
             refused.append(f"{file}: {error}")
     raise SegmentForeign(f"no segment can be made: {'; '.join(refused)}")
@@ -68,10 +70,10 @@ def numbers(name: str) -> list[int]:
     return [int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10]
 
 
-def _open(file: str, geometry: Geometry) -> Segment:
+def _open(file: str, geometry: Geometry, share: Share | None = None) -> Segment:
     """Raises `SegmentRefused`, and what `Segment.made` raises."""
     while True:
-        fd = memory.open_named(file, make=True)
+        fd = memory.open_named(file, make=True, share=share)
         try:
             lock(fd, layout.LOCK)
             if _has_name(fd, file):

@@ -69,7 +69,7 @@ def _opened(name: str) -> int:
             refused.append(f"{file.name}: it cannot be opened: {error.strerror}")
             continue
         try:
-            memory.check_owner(fd, of_others=True)
+            memory.check_owner(fd, of_others=True, by_group=True)
         except SegmentForeign as error:
             refused.append(f"{file.name}: {error}")
             continue

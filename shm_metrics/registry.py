@@ -106,13 +106,14 @@ class Registry:
         registry.move_off(geometry)
         return registry
 
-    def move_to(self, name: str, geometry: Geometry = names.GEOMETRY) -> list[str]:
+    def move_to(self, name: str, geometry: Geometry = names.GEOMETRY, share: memory.Share | None = None) -> list[str]:
         """Go on in the shared memory of that name, made if it is not there, see `shm_metrics.names`.
 
-        Returns why others of that name were not taken. Raises `MetricsError`, and ValueError for no name.
+        `share`: who else may. Returns why others of that name were not taken. Raises `MetricsError`, and ValueError for
+        no name.
         """
         while True:
-            opened = names.open_by_name(name, geometry)
+            opened = names.open_by_name(name, geometry, share)
             shared = self._arrive(opened.segment)
             if opened.in_place:
                 break
@@ -121,17 +122,21 @@ class Registry:
         self._name = name
         return opened.refused
 
-    def move_into(self, fd: int, name: str = "") -> None:
+    def move_into(self, fd: int, name: str = "", share: memory.Share | None = None) -> None:
         """Go on in the shared memory of that descriptor, which stays the caller's. Raises `MetricsError`.
 
-        `name` is the one that it may have been made under, for `unlink`.
+        `name` is the one that it may have been made under, for `unlink`. `share`: who else may go on in it, and may
+        have made it.
         """
-        self._move(self._arrive(names.joined(memory.reopened(fd))))
+        own = memory.reopened(fd)
+        memory.check_owner(own, of_others=True, share=share)
+        memory.give(own, share)
+        self._move(self._arrive(names.joined(own)))
         self._name = name
 
-    def move_off(self, geometry: Geometry = names.GEOMETRY) -> None:
-        """Go on in fresh memory without a name. Raises `MetricsError`."""
-        self._move(self._arrive(names.made(memory.unnamed(), geometry)))
+    def move_off(self, geometry: Geometry = names.GEOMETRY, share: memory.Share | None = None) -> None:
+        """Go on in fresh memory without a name. `share`: who else may, by its descriptor. Raises `MetricsError`."""
+        self._move(self._arrive(names.made(memory.unnamed(share), geometry)))
 
     def _arrive(self, segment: Segment) -> Shared:
         try:

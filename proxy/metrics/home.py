@@ -5,6 +5,8 @@
     either, if that segment cannot be used: a fresh one beside it, and a line in the log that says why
 
 With ``metrics: {shared: false}`` it has no name: it passes from generation to generation, and ends with the last one.
+
+Where other users may take part (``upgrade: {peer_uids: ...}``) it is given to the group of the runtime directory.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from proxy.metrics.families import Families
 from proxy.metrics.process import Usage
 from proxy.metrics.upgrades import Upgrades
 from shm_metrics import MetricsError, Registry, exponential
+from shm_metrics.memory import Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from proxy.config.model import MetricsConfig
 
@@ -33,8 +37,19 @@ SEGMENT: Final = "metrics"
 class Home:
     """The registry of one server, and its shared memory. `name` is empty where there is to be none, as in tests."""
 
-    def __init__(self, config: MetricsConfig, name: str, build: tuple[str, str]) -> None:
-        """`build`: version, and what tells this code from any other."""
+    def __init__(
+        self,
+        config: MetricsConfig,
+        name: str,
+        build: tuple[str, str],
+        *,
+        peers: frozenset[int] = frozenset(),
+        directory: Path | None = None,
+    ) -> None:
+        """`build`: version, and what tells this code from any other. `peers`: users who may count in it later.
+
+        They have the group of that `directory`.
+        """
         self.registry = Registry()
         bounds = exponential(config.first_bucket, 2, config.buckets)
         self.families = Families(self.registry, per_endpoint=config.per_endpoint, bounds=bounds)
@@ -42,6 +57,14 @@ class Home:
         self._usage = Usage()
         self._name = name
         self._named = config.shared
+        self._peers = peers
+        self._directory = directory
+
+    def _share(self) -> Share | None:
+        """Asked for late: the directory is made by a generation that starts."""
+        if not self._peers or self._directory is None:
+            return None
+        return Share(self._peers, self._directory.stat().st_gid)
 
     def descriptors(self) -> dict[str, int]:
         """For a destination; they are closed once sent."""
@@ -51,7 +74,7 @@ class Home:
     def accept(self, fd: int) -> None:
         """The segment of the source, whose descriptor stays the caller's."""
         what = "the metrics of the generation before cannot be used"
-        self._try(what, lambda: self.registry.move_into(fd, self._name))
+        self._try(what, lambda: self.registry.move_into(fd, self._name, self._share()))
 
     def own(self) -> None:
         """This generation owns: have a segment, and have gauges count for it."""
@@ -59,12 +82,13 @@ class Home:
             if self._named:
                 self._try("metrics cannot be kept in shared memory by name", self._open)
             if self.registry.fd < 0:
-                self._try("metrics are in the memory of this process alone", self.registry.move_off)
+                what = "metrics are in the memory of this process alone"
+                self._try(what, lambda: self.registry.move_off(share=self._share()))
         self.registry.reign()
         self.upgrades.again()
 
     def _open(self) -> None:
-        for reason in self.registry.move_to(self._name):
+        for reason in self.registry.move_to(self._name, share=self._share()):
             log.warning("a segment of metrics is not used, and left where it is", extra=fields(reason=reason))
 
     def _try(self, what: str, move: Callable[[], None]) -> None:

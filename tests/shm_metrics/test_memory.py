@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import prctl
 import pytest
 
-from shm_metrics import memory
+from shm_metrics import Registry, memory
 from shm_metrics.errors import SegmentForeign, SegmentFull, SegmentTruncated
 from shm_metrics.names import FOLDER
 from tests.kit.companion import ROOT
 from tests.kit.descriptors import descriptors
+from tests.kit.users import COMMON, User, needs_users
 from tests.shm_metrics.children import finish
 
 PATIENCE = 60.0
@@ -195,3 +198,84 @@ def test_full_memory_stops_nobody() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["no memory for it: No space left on device", "done"]
+
+
+# ---- several users ----
+
+
+@needs_users
+def test_memory_by_name_is_had_by_those_who_share_it_and_by_nobody_else(name: str) -> None:
+    share = memory.Share(frozenset({1001, 1002}), COMMON)
+    User(1001, (COMMON,)).run(lambda: memory.open_named(name, make=True, share=share))
+    there = (FOLDER / name).stat()
+    assert (there.st_uid, there.st_gid, there.st_mode & 0o777) == (1001, COMMON, 0o660)
+    User(1002, (COMMON,)).run(lambda: memory.open_named(name, make=True, share=share))
+
+    def refused(share: memory.Share | None) -> str:
+        with pytest.raises(SegmentForeign) as error:
+            memory.open_named(name, make=True, share=share)
+        return str(error.value)
+
+    assert User(1002).run(lambda: refused(share)) == "it belongs to another user"
+    others = memory.Share(frozenset({1003}), COMMON)
+    assert User(1002, (COMMON,)).run(lambda: refused(others)) == "it belongs to the user 1001"
+    assert User(1002, (COMMON,)).run(lambda: refused(None)) == "it belongs to the user 1001"
+    elsewhere = memory.Share(frozenset({1001}), COMMON + 1)
+    told = User(1002, (COMMON, COMMON + 1)).run(lambda: refused(elsewhere))
+    assert told == "others may write it (mode 660)"
+
+
+@needs_users
+def test_only_who_made_it_takes_its_name_away(name: str) -> None:
+    """As far as /dev/shm is sticky; who starts next goes on counting in it."""
+    share = memory.Share(frozenset({1001, 1002}), COMMON)
+    User(1001, (COMMON,)).run(lambda: memory.open_named(name, make=True, share=share))
+    User(1002, (COMMON,)).run(lambda: memory.unlink(name))
+    assert (FOLDER / name).exists()
+    User(1001).run(lambda: memory.unlink(name))
+    assert not (FOLDER / name).exists()
+
+
+@needs_users
+@pytest.mark.parametrize("dumpable", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_another_user_goes_on_counting_in_what_was_handed_over(name: str, *, named: bool, dumpable: bool) -> None:
+    """One that may not be dumped, as with TLS, has a /proc/self that belongs to root: it opens its own all the same."""
+    share = memory.Share(frozenset({1001, 1002}), COMMON)
+    fd = -1
+
+    def made() -> None:
+        one = Registry()
+        one.counter("calls_total", "Calls.").inc(3)
+        if named:
+            one.move_to(name.split(".")[1], share=share)
+        else:
+            one.move_off(share=share)
+        socket.send_fds(ours, [b"."], [one.fd])
+
+    def goes_on() -> float:
+        prctl.set_dumpable(int(dumpable))
+        other = Registry()
+        calls = other.counter("calls_total", "Calls.")
+        other.move_into(fd, share=share)
+        calls.inc(4)
+        return other.collect()[0].members[0].cells[0]
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        User(1001, (COMMON,)).run(made)
+        _, [fd], _, _ = socket.recv_fds(theirs, 1, 1)
+    assert User(1002, (COMMON,)).run(goes_on) == "7.0"
+    os.close(fd)
+
+
+@needs_users
+def test_a_group_that_is_not_ours_cannot_be_given_it(name: str) -> None:
+    def refused() -> str:
+        before = descriptors()
+        with pytest.raises(SegmentForeign) as error:
+            memory.open_named(name, make=True, share=memory.Share(frozenset({1002}), COMMON))
+        assert descriptors() == before
+        return str(error.value)
+
+    assert f"cannot be given to the group {COMMON}" in User(1001).run(refused)
