@@ -113,6 +113,7 @@ def run(
                 source=ConfigFile(path, bounds),
                 segment=segment_name(config.name, runtime_dir),
                 build=(hotswap.__version__, build),
+                directory=runtime_dir / config.name,
             ),
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
