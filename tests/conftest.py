@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from tests.kit.pod import Pod
     from tests.kit.stage import Stage
 
 KERNEL = "this kernel"
@@ -52,3 +53,13 @@ def stage() -> Iterator[Stage]:
         made.show()
     finally:
         made.close()
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    """A pod without images, for one test."""
+    from tests.kit.unshared import Unshared
+
+    with Unshared() as made:
+        yield made
+        made.show()

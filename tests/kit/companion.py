@@ -10,7 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class Companion:
     """The test's side: start the module, ask, get answers before a deadline, stop."""
 
-    def __init__(self, module: str, spec: msgspec.Struct) -> None:
+    def __init__(self, module: str, spec: msgspec.Struct, through: Sequence[str] = ()) -> None:
+        """`through`: a command line that runs the rest of it elsewhere, and becomes it, as nsenter(1) does."""
         self.module = module
-        argv = [sys.executable, "-m", module, msgspec.json.encode(spec).decode()]
+        argv = [*through, sys.executable, "-m", module, msgspec.json.encode(spec).decode()]
         self._process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._unread = b""
 

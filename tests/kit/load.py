@@ -20,6 +20,7 @@ The load goes on until `stop`, which finishes every exchange, proves every conne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -110,9 +111,9 @@ class Report(msgspec.Struct):
 class Load:
     """The running clients. A context manager that starts them and, whatever happens, ends them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, through: Sequence[str] = ()) -> None:
         self.plan = plan
-        self._companion = Companion("tests.kit.load_process", plan)
+        self._companion = Companion("tests.kit.load_process", plan, through)
 
     @property
     def pid(self) -> int:

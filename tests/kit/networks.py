@@ -12,6 +12,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -39,6 +40,29 @@ def command(*argv: str, text: str = "") -> None:
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}\n{text}"
 
 
+def inside(netns: Path, work: Callable[..., T], *arguments: Any) -> T:
+    """Do it in this namespace, in a thread of its own; sockets and processes made there stay there. See setns(2)."""
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def enter() -> None:
+        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            assert _libc.setns(fd, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+            answers.append(work(*arguments))
+        except BaseException as error:  # noqa: BLE001  it is raised below
+            errors.append(error)
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise error
+    return answers[0]
+
+
 class Network:
     """One namespace."""
 
@@ -49,25 +73,7 @@ class Network:
 
     def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do it inside, in a thread of its own; sockets and processes made there stay there."""
-        answers: list[T] = []
-        errors: list[BaseException] = []
-
-        def inside() -> None:
-            fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                assert _libc.setns(fd, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-                answers.append(work(*arguments))
-            except BaseException as error:  # noqa: BLE001  it is raised below
-                errors.append(error)
-            finally:
-                os.close(fd)
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        for error in errors:
-            raise error
-        return answers[0]
+        return inside(Path("/run/netns") / self.name, work, *arguments)
 
     def rules(self, text: str) -> None:
         """One transaction of nft."""

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,11 +31,16 @@ from tests.kit.segments import remove_segments
 from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually, ever_longer
 
+T = TypeVar("T")
+
 # The mixture of the storm, and a small one with at least one connection of every kind.
 STORM = Plan(busy=200, idle=100, streams=20, uploads=20, websockets=10, raw=50)
 BREEZE = Plan(
     busy=12, idle=4, streams=3, uploads=3, websockets=2, raw=4, rate=60, raw_rate=30, stream_seconds=2, upload_pause=1
 )
+
+
+USUAL: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"))
 
 
 class TooSoon(AssertionError):
@@ -54,6 +59,8 @@ class Stage:
         self.offspring = Offspring(self.directory)
         self._exits.callback(self.offspring.end)
         self.instances: list[Instance] = []
+        self.through: tuple[str, ...] = ()
+        """What upstreams and clients are started through: nsenter(1), if the stage is elsewhere."""
 
     def close(self) -> None:
         """End every process, remove every file."""
@@ -74,7 +81,7 @@ class Stage:
 
     def upstreams(self, *places: tuple[Kind, str], tls: Pair | None = None) -> Upstreams:
         """Started upstreams, an http and a tcp one unless said otherwise."""
-        started = Upstreams(*(places or (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"))), tls=tls)
+        started = Upstreams(*(places or USUAL), tls=tls, through=self.through)
         self._exits.callback(started.stop)
         return started.wait()
 
@@ -97,13 +104,17 @@ class Stage:
 
     def load(self, plan: Plan) -> Load:
         """Running clients."""
-        started = Load(plan)
+        started = Load(plan, self.through)
         self._exits.callback(started.stop)
         return started.wait()
 
+    def inside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do it where the stage is: sockets that are made by it belong there."""
+        return work(*arguments)
+
     def capture(self, ports: list[int]) -> Capture:
         """A started capture. Raises `Unpermitted`."""
-        capture = Capture(ports)
+        capture = self.inside(Capture, ports)
         self._exits.callback(capture.close)
         return capture
 

@@ -20,6 +20,7 @@ in `tests.kit.bolt_upstream`. Any of them may speak TLS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -86,10 +87,16 @@ class Record(msgspec.Struct):
 class Upstreams:
     """The running process. A context manager. With `tls` it shows this certificate on every listener."""
 
-    def __init__(self, *places: tuple[Kind, str], tls: Pair | None = None, version: Version | None = None) -> None:
+    def __init__(
+        self,
+        *places: tuple[Kind, str],
+        tls: Pair | None = None,
+        version: Version | None = None,
+        through: Sequence[str] = (),
+    ) -> None:
         secure = Secure(str(tls.cert), str(tls.key), version) if tls else None
         wanted = [Place(kind, address, secure) for kind, address in places]
-        self._companion = Companion("tests.kit.upstream_process", Spec(wanted))
+        self._companion = Companion("tests.kit.upstream_process", Spec(wanted), through)
         self.addresses: list[str] = []
         self.secure = tls is not None
 
