@@ -2,8 +2,9 @@
 
 A container that exits is started again where the restart policy says so, with the old version. So after BYE, and if
 something newer serves already, such a generation replaces itself by this program in a bare interpreter: some 8 MB,
-and no work at all. It keeps one request to the owner's control socket open (see `hotswap.standbys`); told to take
-over, it becomes the program again that it was. It exits 0 on SIGTERM or SIGINT.
+and no work at all. It keeps one request to the owner's control socket open (see `hotswap.standbys`). Told to take over,
+or if the owner dies, it becomes the program again that it was: clients wait for less than a second then, and not for
+as long as it takes to start a container again. It exits 0 on SIGTERM or SIGINT.
 
     python -I -S -B idle.py '{"control": ..., "facts": {...}, "command": [...], "cwd": ...}'
 
@@ -21,49 +22,55 @@ from typing import Any, NoReturn
 
 TOKEN_VARIABLE = "HOTSWAP_TOKEN"  # noqa: S105  a name, no secret; as in hotswap.spawn
 NAME = "hotswap-idle"
-SHORTEST, LONGEST = 0.1, 5.0
+SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two calls to a control socket where nobody wants to hear them."""
 LINE_LIMIT = 4096
 
 
-class Unheard(Exception):
-    """Nobody answers, or not as an owner that knows what standing by is."""
+class Standing:
+    """By one owner after the other. `token` is that of who says to take over; empty: the owner died."""
 
+    def __init__(self, control: str, facts: dict[str, Any]) -> None:
+        self._control = control
+        self._body = json.dumps(facts).encode()
+        self._pause = SHORTEST
+        self._bereft = False  # of an owner that did not say that it would end
+        self.token = ""
 
-def stand_by(control: str, facts: dict[str, Any]) -> str:
-    """Wait until this owner says something; the token with which to take over. Raises `Unheard`, `OSError`."""
-    body = json.dumps(facts).encode()
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(control)
-        head = f"POST /standby HTTP/1.1\r\nHost: hotswap\r\nContent-Length: {len(body)}\r\n\r\n"
-        sock.sendall(head.encode() + body)
-        answer = sock.makefile("rb")
-        status = answer.readline(LINE_LIMIT).split()
-        if len(status) < 2 or status[1] != b"200":
-            raise Unheard(status)
-        while line := answer.readline(LINE_LIMIT):
-            if not line.startswith(b"{"):  # the rest of the head, the sizes of chunks
-                continue
-            event = json.loads(line)
-            if event.get("event") == "take_over":
-                return str(event["token"])
-    return ""
+    def wait(self) -> None:
+        """Until there is something to do."""
+        while True:
+            began = time.monotonic()
+            try:
+                if self._stand_by():
+                    return
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self._bereft:
+                    return
+            except (OSError, ValueError, KeyError):
+                pass  # it does not know what standing by is, or has no time for it
+            if time.monotonic() - began > LONGEST:
+                self._pause = SHORTEST
+            time.sleep(self._pause)
+            self._pause = min(self._pause * 2, LONGEST)
 
-
-def wait(control: str, facts: dict[str, Any]) -> str:
-    """Stand by for whoever owns, one after the other."""
-    pause = SHORTEST
-    while True:
-        began = time.monotonic()
-        try:
-            if token := stand_by(control, facts):
-                return token
-        except (OSError, Unheard, ValueError, KeyError):
-            pass
-        if time.monotonic() - began > LONGEST:
-            pause = SHORTEST
-        time.sleep(pause)
-        pause = min(pause * 2, LONGEST)
+    def _stand_by(self) -> bool:
+        """Listen to this owner, to its end. True: take over."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self._control)
+            head = f"POST /standby HTTP/1.1\r\nHost: hotswap\r\nContent-Length: {len(self._body)}\r\n\r\n"
+            sock.sendall(head.encode() + self._body)
+            answer = sock.makefile("rb")
+            while line := answer.readline(LINE_LIMIT):
+                if not line.startswith(b"{"):  # the head, the sizes of chunks
+                    continue
+                event = json.loads(line)
+                told = event.get("event")
+                if told == "take_over":
+                    self.token = str(event["token"])
+                    return True
+                self._bereft = told == "standing_by"  # and not "ended", or a refusal
+        return False
 
 
 def end(number: int, _frame: object) -> None:
@@ -87,10 +94,12 @@ def main(argument: str) -> NoReturn:
     if not told["control"]:
         while True:
             signal.pause()
-    token = wait(told["control"], told["facts"])
+    standing = Standing(told["control"], told["facts"])
+    standing.wait()
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)  # what is ignored stays so through exec, signal(7)
-    os.environ[TOKEN_VARIABLE] = token
+    if standing.token:
+        os.environ[TOKEN_VARIABLE] = standing.token
     os.chdir(told["cwd"])
     os.execv(told["command"][0], told["command"])  # noqa: S606  its own command line
 

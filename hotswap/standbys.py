@@ -3,9 +3,11 @@
 Each holds a request to the owner's control socket open (`hotswap.idle`), and hears on it, if ever::
 
     {"event": "take_over", "token": "9f..."}
+    {"event": "ended"}
 
-Then it starts its program again, with the token, and what follows is a handover like any other. When another
-generation comes to own, the answers end, and who stands by asks that one.
+On the first it starts its program again, with the token, and what follows is a handover like any other. The second
+tells that the owner ends on purpose. When another generation comes to own the answer ends, and who stands by asks that
+one. If it ends, and nobody listens any more, and nobody said so, the owner died: then, too, the program starts again.
 """
 
 from __future__ import annotations
@@ -66,9 +68,11 @@ class Standbys:
                 stream.end()
         self._streams = [one for one in self._streams if one[0] is not standby]
 
-    def dismiss(self) -> None:
-        """Another one owns, or nobody will: they have to ask again."""
+    def dismiss(self, *, ended: bool) -> None:
+        """Another one owns, or, with `ended`, nobody will."""
         for _, stream in self._streams:
+            if ended:
+                stream.send({"event": "ended"})
             stream.end()
         self._streams.clear()
 

@@ -165,4 +165,4 @@ class Succession:
         """Another one owns, or it drains: no further judgement, and nobody stands by here any more."""
         if self.baking is not None:
             self.baking.stop()
-        self.standbys.dismiss()
+        self.standbys.dismiss(ended=not self._serving.gave_away)

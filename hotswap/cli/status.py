@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
         "listeners",
         ", ".join(f"{plain(x.get('name'))} {plain(x.get('address'))}" for x in answer.get("listeners") or ()),
     )
+    yield from _standbys(answer.get("standbys") or ())
     yield "connections", f"{answer.get('connections', 0)}, {count(answer.get('in_flight'), 'request')} in flight"
     last = answer.get("last_upgrade")
     yield "last upgrade", _last_upgrade(last, now) if isinstance(last, dict) and last else "none"
@@ -54,6 +55,12 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
             yield key, plain(value)
         elif isinstance(value, list):
             yield from ((key, plain(entry["line"])) for entry in value if isinstance(entry, dict) and "line" in entry)
+
+
+def _standbys(standbys: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    for one in standbys:
+        was = f"generation {plain(one.get('generation'))}" if one.get("generation") else "it has not served"
+        yield "stands by", f"version {plain(one.get('version'))} (build {plain(one.get('build'))}), {was}"
 
 
 def _last_upgrade(last: Mapping[str, Any], now: float) -> str:

@@ -103,6 +103,29 @@ def test_a_bake_that_fails_calls_who_stands_by(echo: Echo) -> None:
     assert [record["how"] for record in echo.history()] == ["cold", "takeover", "rollback"]
 
 
+def test_when_the_owner_dies_who_stands_by_serves(echo: Echo) -> None:
+    first, second, client = pair(echo)
+    client.close()
+    echo.kill(second)
+    echo.wait_served_by(first)
+    echo.client().say(b"again")
+    assert echo.status()["generation"] == 1
+    third = echo.start(build="2", container=IDLE)  # started again, it takes over as anything newer would
+    assert echo.status()["pid"] == third
+
+
+def test_when_the_owner_ends_on_purpose_nobody_takes_its_place(echo: Echo) -> None:
+    first, second, client = pair(echo)
+    client.close()
+    echo.control().post("/drain", {})
+    assert echo.exit_code(second) == 0
+    assert Path(f"/proc/{first}/comm").read_text() == "hotswap-idle\n"
+    third = echo.start(build="3")
+    standbys(echo, 1)
+    echo.kill(third)
+    echo.wait_served_by(first)
+
+
 # -- revisions -------------------------------------------------------------------------------------------------
 
 

@@ -69,11 +69,15 @@ class FakeServer:
         self.failures: list[Exception] = []  # raised by POST /reload, one after the other
         self.reloaded: Json = {"ok": True, "before": "a", "config_id": "b", "changes": []}
         self.orders: list[Json] = []
+        self.ready = (200, "serving")
+        self.looks: list[str] = []  # places that the next statuses name, the last one for ever
         self._serving = Serving(unix_listener(runtime_dir / name / "control.sock"), self._routes())
 
     def _routes(self) -> dict[tuple[str, str], Route]:
         return {
-            ("GET", "/status"): self._answer(lambda: self.status),
+            ("GET", "/status"): self._answer(self._status),
+            ("GET", "/ready"): self._ready,
+            ("POST", "/leave"): self._leave,
             ("GET", "/connections"): self._answer(lambda: {"connections": self.connections}),
             ("GET", "/history"): self._answer(lambda: {"history": self.history}),
             ("POST", "/upgrade"): self._upgrade,
@@ -86,6 +90,20 @@ class FakeServer:
             return Response.json(value())
 
         return route
+
+    def _status(self) -> Json:
+        if self.looks:
+            self.status["place"] = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return self.status
+
+    async def _ready(self, _request: Request) -> Response:
+        status, words = self.ready
+        return Response.text(f"{words}\n", status)
+
+    async def _leave(self, request: Request) -> Response:
+        self.orders.append(request.json(dict[str, Any]))
+        self.status = {**self.status, **self.after}
+        return Response.json({"leaving": True})
 
     async def _upgrade(self, request: Request) -> EventStream:
         self.orders.append(request.json(dict[str, Any]))
