@@ -23,7 +23,7 @@ from hotswap import privileges, spawn
 from hotswap.build import fingerprint
 from hotswap.cli.containers import MARGIN_SECONDS, container_options
 from hotswap.cli.options import Duration, optional_runtime_dir_option
-from hotswap.errors import HotswapError
+from hotswap.errors import HotswapError, PermissionDenied
 from hotswap.generation import Generation
 from hotswap.giving_up import tell_owner
 from hotswap.handover.rounds import Limits
@@ -138,6 +138,8 @@ def run(
     try:
         code = generation.run()
     except HotswapError as error:
+        if isinstance(error, PermissionDenied):  # before it called: whoever serves has not heard of it
+            tell_owner(runtime_dir, config.name, error, version=hotswap.__version__, token="")
         log_failure(error)
         code = error.exit_code
     sys.exit(code)
