@@ -245,6 +245,11 @@ def _private(path: Path, info: os.stat_result) -> Finding | None:
     return None
 
 
+def _shared(info: os.stat_result) -> bool:
+    """A name's directory that several users have, see `hotswap.runtime`."""
+    return stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o2770
+
+
 def _mode(info: os.stat_result) -> str:
     return f"{stat.S_IMODE(info.st_mode):04o}"
 
@@ -253,8 +258,12 @@ def _name(directory: Path, name: str) -> Iterator[Finding]:
     home = directory / name
     check = f"name {name}"
     info = home.stat()
-    wrong = _private(home, info)
-    if wrong is not None:
+    if _shared(info):
+        message = f"{home} is open to the group {info.st_gid}, as upgrade.peer_uids makes it"
+        yield Finding(
+            check, "note", message, f"if {name} is to be for one user alone: take that key out, chmod 0700 {home}"
+        )
+    elif (wrong := _private(home, info)) is not None:
         yield msgspec.structs.replace(wrong, check=check)
     elif stat.S_IMODE(info.st_mode) & 0o077:
         yield Finding(check, "problem", f"{home} has mode {_mode(info)}", f"chmod 0700 {home}")

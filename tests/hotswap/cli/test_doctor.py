@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import os
 import resource
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, PackageNotFoundError
@@ -54,6 +55,14 @@ def test_a_directory_others_may_write_to(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert problems(*checks.runtime(file)) == [f"{file} is no directory"]
+
+
+def test_a_name_that_several_users_share_is_a_note(edge: FakeServer) -> None:
+    (edge.runtime_dir / "edge").chmod(0o2770)
+    findings = [finding for finding in checks.runtime(edge.runtime_dir) if finding.check == "name edge"]
+    assert [finding.level for finding in findings] == ["note", "ok"]
+    assert f"open to the group {os.getegid()}" in findings[0].message
+    assert edge.run("doctor").exit_code == 0
 
 
 def test_a_stale_name_is_a_note(edge: FakeServer, tmp_path: Path) -> None:
