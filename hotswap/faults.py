@@ -8,17 +8,22 @@ next attempt of a running generation; its lines read ``<point>:<failure>``, for 
     destination.take_byte.after:kill
     source.put_byte.before:stop
 
-Failures: ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP to itself), ``hang`` (never returns),
+Failures: ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP to itself), ``hang`` (never returns, and logs that),
 ``corrupt`` (the next message goes out with bits flipped), ``raise`` (a bug: an exception).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+from hotswap.log import fields
+
+log = logging.getLogger("hotswap")
 
 VARIABLE = "HOTSWAP_FAULTS"
 
@@ -75,4 +80,6 @@ class Faults:
         if failure == "corrupt":
             self.corrupt_next = True
         elif failure is not None:
+            if failure == "hang":  # nobody outside could see that it does
+                log.warning("a fault point hangs", extra=fields(point=point))
             FAILURES[failure]()

@@ -33,6 +33,14 @@ def test_the_file_is_read_anew_for_each_attempt(monkeypatch: pytest.MonkeyPatch,
     Faults.armed().hit("source.freeze.before")
 
 
+def test_whoever_hangs_says_so_before(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setitem(FAILURES, "hang", lambda: None)
+    Faults(["source.freeze.before:hang"]).hit("source.freeze.before")
+    assert [(one.getMessage(), one.__dict__["fields"]) for one in caplog.records] == [
+        ("a fault point hangs", {"point": "source.freeze.before"})
+    ]
+
+
 def test_a_point_fails_once_and_no_other_does() -> None:
     armed = Faults(["a.b.before:raise"])
     armed.hit("a.b.after")

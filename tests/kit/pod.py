@@ -212,8 +212,8 @@ class Pod(Stage):
         return started
 
     def log_of(self, name: str) -> Path:
-        """Where what a container of this name writes is kept; one for all that ever had it."""
-        return self.directory / f"{name}.log"
+        """Where what the next container writes is kept, which will have this name."""
+        return self.directory / f"{1 + len(self.containers)}-{name}.log"
 
     def instance(self, config: Config, tree: Path = ROOT) -> Instance:
         """See `Stage.instance`. Its runtime directory is on the volume."""
@@ -261,8 +261,8 @@ class Pod(Stage):
 
     def show(self) -> None:
         """Print what the containers said, for the report of a failed test."""
-        for file in sorted(self.directory.glob("*.log")):
-            print(f"--- container {file.stem}: {file.read_text(errors='replace')[-20_000:]}")
+        for container in self.containers:
+            print(f"--- container {container.log_file.stem}: {container.log_tail(200)}")
 
     def __enter__(self) -> Self:
         return self

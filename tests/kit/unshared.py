@@ -23,13 +23,14 @@ from tests.kit.waiting import eventually
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 # The first process that this one starts is PID 1 of the new namespace; what the shell says of its end is nobody's log.
 # (unshare --fork, of util-linux 2.38, ends with 1 and a line of its own if its PID 1 is killed.)
-WAIT = 'exec 3>&2 2> /dev/null; "$@" 2>&3 3>&-; exit $?'
+WAIT = 'exec 3>&2 2> /dev/null; "$@"; exit $?'
 
 OWN = ("-m", "-p", "-u", "-i", "-C")  # the namespaces of a container, for unshare and nsenter
 
 # $1 is an empty directory, $2 the name, $3 1 for a read-only root, $4 the volume; then what is to be seen of this
 # system, up to a --, and the command line. A second mount of a place that is read-only already would fail.
 BEGIN = """
+exec 2>&3 3>&-
 root=$1 name=$2 sealed=$3 volume=$4
 shift 4
 echo "$name" > /proc/sys/kernel/hostname
@@ -133,8 +134,9 @@ class Unshared(Pod):
         setting = [str(root), name, str(int(read_only)), str(self.volume), *map(str, outermost(places))]
         inner = ["sh", "-ec", BEGIN, "sh", *setting, "--", *begin, *argv]
         command = [*self.through, "unshare", *OWN, "--", "sh", "-c", WAIT, "sh", *inner]
-        first = self.offspring.start(command, env=env, cwd=self.directory, stderr=self.log_of(name))
-        return UnsharedContainer(name, first, self.log_of(name), self.offspring, begin, env)
+        log = self.log_of(name)
+        first = self.offspring.start(command, env=env, cwd=self.directory, stderr=log)
+        return UnsharedContainer(name, first, log, self.offspring, begin, env)
 
 
 def outermost(places: list[Path]) -> list[Path]:
