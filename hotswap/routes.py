@@ -57,6 +57,7 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "last_upgrade": serving.succession.last or inherited_upgrade(serving.chain),
         "last_reload": serving.reloading.last,
         "baking": baking.status() if baking is not None else None,
+        "upgrading": serving.succession.under_way is not None,
         "standbys": serving.succession.standbys.facts(),
     }
 
