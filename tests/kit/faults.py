@@ -10,6 +10,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from hotswap import errors
+from tests.kit.load import Load
+from tests.kit.upstreams import Upstreams
 
 
 class Outcome(Enum):
@@ -194,6 +196,17 @@ GARBLED: dict[str, Outcome] = {
     "destination.send_owned.before": _O.MOVED,
     "destination.send_released.before": _O.MOVED,
 }
+
+
+def verify_losses(outcome: Outcome, load: Load, upstreams: Upstreams, wrong_before: int) -> None:
+    """Never a wrong byte, `wrong_before` of the upstreams' apart; other losses only where the table allows them."""
+    report = load.report()
+    assert report.of_cause("corrupt", "silent", "other") == []
+    assert upstreams.record().wrong[wrong_before:] == []
+    if outcome.keeps:
+        assert report.failures == []
+    if outcome is Outcome.LISTENERS:
+        assert report.of_cause("refused") == []
 
 
 def action_of(point: str) -> str:

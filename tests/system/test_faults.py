@@ -15,7 +15,7 @@ import pytest
 
 from hotswap.handover.states import fault_points
 from tests.kit.certificates import Authority
-from tests.kit.faults import BUGGY, GARBLED, HUNG, KILLED, STOPPED, Outcome, outcome_of, way_to
+from tests.kit.faults import BUGGY, GARBLED, HUNG, KILLED, STOPPED, Outcome, outcome_of, verify_losses, way_to
 from tests.kit.load import Load
 from tests.kit.offspring import run_state, wait_for_stop
 from tests.kit.processes import PATIENCE, Instance, Upgrade, finish_upgrade
@@ -132,14 +132,7 @@ class Trial:
         return eventually(settled, within=PATIENCE, what="there is one owner and nobody else")
 
     def assert_losses(self) -> None:
-        """Never a wrong byte; other losses only where the table allows them."""
-        report = self.load.report()
-        assert report.of_cause("corrupt", "silent", "other") == []
-        assert self.upstreams.record().wrong[self.wrong_before :] == []
-        if self.outcome.keeps:
-            assert report.failures == []
-        if self.outcome is Outcome.LISTENERS:
-            assert report.of_cause("refused") == []
+        verify_losses(self.outcome, self.load, self.upstreams, self.wrong_before)
 
 
 def serves(instance: Instance, pid: int) -> bool:
