@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.kit.segments import segments
 from tests.kit.stage import Edge, Stage
 from tests.kit.tls import TlsClient, client_context
 from tests.kit.users import COMMON, User, needs_users
+from tests.kit.waiting import eventually
 
 pytestmark = needs_users
 
@@ -106,6 +108,38 @@ def test_connections_and_counters_go_on_from_user_to_user(volume: Volume, *, tls
     assert [one["connections"] for one in instance.history()[1:]] == [2, 2]  # with the one behind
     assert "warning" not in instance.log_tail(1000).lower(), instance.log_tail(1000)
     instance.kill(third)
+
+
+@pytest.mark.all
+def test_containers_of_different_users_are_both_pid_1(volume: Volume) -> None:
+    """With shared memory of their own: what is counted goes along by its descriptor, or not at all."""
+    container = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "sh", "-c"]
+    inside = [*container, 'mount -t tmpfs -o size=16m none /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make PID and mount namespaces")
+    edge = volume.edge(upgrade={"peer_uids": BOTH})
+    instance = edge.instance
+
+    def begin(user: User, number: int, *options: str) -> int:
+        argv = [*inside, *user.command(instance.command(*options))]
+        pid = instance.offspring.start(argv, env=instance.environment, cwd=instance.directory, stderr=instance.log_file)
+        eventually(partial(serves, number), within=PATIENCE, what=f"generation {number} serves")
+        return pid
+
+    def serves(number: int) -> bool:
+        status = instance.try_status()
+        return status is not None and (status.generation, status.state, status.pid) == (number, "serving", 1)
+
+    first = begin(ONE, 1)
+    with Client(edge.web) as client:
+        assert client.ask("/bytes?n=10").status == 200
+        second = begin(OTHER, 2, "--takeover=require")
+        assert instance.offspring.status(first, within=PATIENCE) == 0
+        begin(ONE, 3, "--takeover=require")
+        assert instance.offspring.status(second, within=PATIENCE) == 0
+        assert client.ask("/bytes?n=10").status == 200
+    assert requests(instance) == 2
+    assert "warning" not in instance.log_tail(1000).lower(), instance.log_tail(1000)
 
 
 @pytest.mark.all
