@@ -29,6 +29,9 @@ from vm_agent.cli.main import main as agent
 NATIVE = ("proxy.tls._record", "proxy.http1._head", "shm_metrics._cells")
 """Optional elsewhere: without them Python does what C would. An image has them or is not built."""
 
+LATER = ("encodings.idna", "encodings.utf_8_sig")
+"""What is imported when it is used first."""
+
 
 def loaded() -> Iterator[Path]:
     """The sources of all modules that any command needs."""
@@ -38,7 +41,7 @@ def loaded() -> Iterator[Path]:
     for group in ("hotswap.checks", "hotswap.remedies"):
         for point in entry_points(group=group):
             point.load()
-    for name in NATIVE:
+    for name in (*NATIVE, *LATER):
         importlib.import_module(name)
     for module in list(sys.modules.values()):
         source = getattr(module, "__file__", None)

@@ -60,11 +60,18 @@ def project_image(*, empty: bool = False) -> str:
     return f"{NAME}:{tag}{'-empty' if empty else ''}"
 
 
+def base_image() -> str:
+    """The name of the image that the project's is built upon: Python, a shell, a few tools."""
+    return project_image().replace(NAME, f"{NAME}-base")
+
+
 def _build(podman: Podman, tag: str, folder: Path) -> None:
     for old in podman("images", "--all", "--quiet", "--no-trunc").split():
         podman("rmi", "--force", old, check=False)
     base, bare = f"{NAME}-base:{tag}", f"{NAME}-bare:{tag}"
-    _import(podman, base, _base(), folder)
+    # As the first container of a pod it is there and does nothing, which is all that is asked of one.
+    path = "--change=ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
+    _import(podman, base, _base(), folder, path, '--change=CMD ["sleep", "infinity"]')
     # There the interpreter is in another place than it was made for, until the Containerfile makes an environment.
     _import(podman, bare, [], folder, "--change=ENV LD_LIBRARY_PATH=/usr/local/lib")
     for target, suffix in (("hotswap", ""), ("empty", "-empty")):

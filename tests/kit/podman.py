@@ -12,6 +12,7 @@ import resource
 import shutil
 import subprocess
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,8 @@ PATIENCE = 60.0
 MOST_PROCESSES = 4096
 
 CGROUPS = Path("/sys/fs/cgroup")
+SHARED_GROUP = "libpod_parent"
+"""Where every podman has the groups of its pods."""
 
 
 def needed() -> None:
@@ -40,9 +43,12 @@ class Podman:
     """The program with storage of its own. A context manager that removes every container and all state.
 
     `store`: where images are kept, else in the folder itself; with `images` those of another store are there to read.
+    `infra`: the image of the container that holds a pod's namespaces.
     """
 
-    def __init__(self, directory: Path, *, store: Path | None = None, images: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, store: Path | None = None, images: Path | None = None, infra: str = ""
+    ) -> None:
         self.directory = directory
         self.group = f"hotswap-{uuid.uuid4().hex[:8]}"
         self._store = store or directory / "store"
@@ -54,7 +60,8 @@ class Podman:
         (directory / "containers.conf").write_text(
             f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n"
             f'[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n'
-            f'tmp_dir = "{directory}/tmp"\n[network]\nnetwork_config_dir = "{directory}/networks"\n'
+            f'tmp_dir = "{directory}/tmp"\ninfra_image = "{infra}"\n'
+            f'[network]\nnetwork_config_dir = "{directory}/networks"\n'
         )
         more = f'[storage.options]\nadditionalimagestores = ["{images}"]\n' if images else ""
         (directory / "storage.conf").write_text(
@@ -98,7 +105,8 @@ class Podman:
         for folder in (self.directory / "run", self.directory / "tmp", self.directory / "store"):
             shutil.rmtree(folder, ignore_errors=True)
         for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
-            _remove_group(hierarchy / self.group)
+            for group in (self.group, SHARED_GROUP):
+                _remove_group(hierarchy / group)
 
     def __enter__(self) -> Self:
         return self
@@ -116,5 +124,7 @@ def _mounted(folder: Path) -> list[str]:
 
 
 def _remove_group(group: Path) -> None:
+    """As far as nobody is in it."""
     for directory, _, _ in os.walk(group, topdown=False):
-        Path(directory).rmdir()
+        with suppress(OSError):
+            Path(directory).rmdir()
