@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hotswap.errors import ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import WINDOW, Channel, Received
-from hotswap.peers import peer_uid
 from tests.kit.descriptors import descriptors
 
 NOBODY = 65534
@@ -134,30 +133,6 @@ def test_who_sent_a_message_counts_not_who_opened_the_channel(
     os.waitpid(stranger, 0)
     with pytest.raises(ProtocolError, match=f"uid {NOBODY}"):
         right.receive()
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
-def test_a_peer_may_send_and_says_who_it_is() -> None:
-    a, b = _pair()
-    left, right = Channel(a), Channel(b, frozenset({NOBODY}))
-    peer = os.fork()
-    if peer == 0:
-        with contextlib.suppress(BaseException):
-            os.setuid(NOBODY)
-            left.send(wire.Owned())
-        os._exit(0)
-    os.waitpid(peer, 0)
-    received = _next(right)
-    assert (received.message, received.uid) == (wire.Owned(), NOBODY)
-    left.close()
-    right.close()
-
-
-def test_peer_uid_is_the_user_at_the_other_end() -> None:
-    a, b = _pair()
-    assert peer_uid(a) == peer_uid(b) == os.getuid()
-    a.close()
-    b.close()
 
 
 # -- back-pressure ----------------------------------------------------------------------------------
