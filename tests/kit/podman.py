@@ -19,6 +19,9 @@ from typing import Self
 
 import pytest
 
+from tests.kit.offspring import run_state
+from tests.kit.waiting import eventually
+
 PATIENCE = 60.0
 MOST_PROCESSES = 4096
 
@@ -104,9 +107,15 @@ class Podman:
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
         for folder in (self.directory / "run", self.directory / "tmp", self.directory / "store"):
             shutil.rmtree(folder, ignore_errors=True)
-        for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
+        eventually(self._left_no_group, within=PATIENCE, what=f"the control groups {self.group} can be removed")
+
+    def _left_no_group(self) -> bool:
+        _reap()
+        hierarchies = [CGROUPS, *CGROUPS.iterdir()]
+        for hierarchy in hierarchies:
             for group in (self.group, SHARED_GROUP):
                 _remove_group(hierarchy / group)
+        return not any((hierarchy / self.group).exists() for hierarchy in hierarchies)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +130,15 @@ def _mounted(folder: Path) -> list[str]:
     """The mount points below a folder."""
     lines = Path("/proc/self/mounts").read_text().splitlines()
     return [place for line in lines if (place := line.split()[1]).startswith(f"{folder}/")]
+
+
+def _reap() -> None:
+    """See off what podman left to this process (`tests.kit.offspring`): until then it keeps its group."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() in {"conmon\n", "podman\n"} and run_state(int(pid)) == "Z":
+                    os.waitpid(int(pid), os.WNOHANG)
 
 
 def _remove_group(group: Path) -> None:
