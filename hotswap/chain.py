@@ -74,6 +74,8 @@ class Chain(msgspec.Struct, omit_defaults=True):
     def add(self, record: Record) -> None:
         """A generation owns, or an attempt failed; the oldest records go."""
         self.records.append(record)
+        if record.outcome == "serving" and record.identity in self.superseded:
+            self.superseded.remove(record.identity)  # it was brought back
         while (len(self.records) > LIMIT or len(self.encode()) > ENCODED_LIMIT) and self._drop_oldest():
             pass
 

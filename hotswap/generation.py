@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from hotswap import __version__, idling, keeper, listeners, news, spawn, supervisor
+from hotswap import __version__, idling, keeper, lineage, listeners, news, spawn, supervisor
 from hotswap.address import Address
 from hotswap.build import of_program
 from hotswap.chain import Chain, Intent, Record
@@ -50,7 +50,7 @@ from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.place import here, sign
 from hotswap.runtime import Runtime, default_runtime_dir
-from hotswap.serving import MoreRoutes, Serving
+from hotswap.serving import Afterwards, MoreRoutes, Serving
 from hotswap.standbys import Standby
 from hotswap.swappable import Schema, Swappable
 
@@ -101,7 +101,8 @@ class Generation:
         self._report = spawn.inherited_report()
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
-        self._takeover = "require" if self._token else takeover
+        self._bereft = idling.bereft()
+        self._takeover = "require" if self._token else "never" if self._bereft >= 0 else takeover
         self._container = container or Container()
         self._runtime = Runtime(runtime_dir or default_runtime_dir(), name, peers)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
@@ -124,8 +125,10 @@ class Generation:
             raise
         if self._keeper is not None and self._serving is not None and self._serving.successor_spawned:
             self._keeper.become()
-        if self._idles:
+        if self._afterwards == "stands by":
             self._stand_by(self._number)
+        if self._afterwards == "waits":
+            idling.become(None, None)
         return code
 
     def _stand_by(self, generation: int) -> NoReturn:
@@ -146,15 +149,15 @@ class Generation:
         code = await self._serving.ended
         await self._serving.finish()
         log.info("ended", extra=fields(gave_away=self._serving.gave_away))
-        if self._idles:  # whoever tells it to end from here on tells what it becomes
+        if self._afterwards != "ends":  # whoever tells it to end from here on tells what it becomes
             signal.pthread_sigmask(signal.SIG_BLOCK, idling.SIGNALS)
         return code
 
     @property
-    def _idles(self) -> bool:
-        """It stands by from now on."""
-        serving = self._serving
-        return serving is not None and serving.replaced and self._container.after_handover == "idle"
+    def _afterwards(self) -> Afterwards:
+        """See `Serving.afterwards`."""
+        idles = self._serving is not None and self._container.after_handover == "idle"
+        return self._serving.afterwards if self._serving is not None and idles else "ends"
 
     def _end_inert(self, number: int) -> None:
         """While inert there is nothing to tidy up. A signal in the same turn as the byte comes to an owner."""
@@ -177,6 +180,8 @@ class Generation:
                     return
                 self._start_first(lock)
                 return
+            if self._bereft >= 0:  # somebody else was faster
+                self._stand_by(self._bereft)
             if self._takeover == "never":
                 raise AlreadyRunning(
                     f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
@@ -233,6 +238,7 @@ class Generation:
             raise NotRunning(f"--takeover=require, and nobody serves {self._identity.name}: start it without")
         control, handover = self._runtime.bind()
         self._estate = Estate(lock, control, handover)
+        lineage.read(self._runtime.path, self._chain, f"{self._identity.build}/{self._identity.config_id}")
         self._bind(self._estate, {}, reuse=True)
         gc.collect()
         gc.freeze()  # modules and configuration stay: a collection while serving need not look at them
@@ -374,6 +380,8 @@ class Generation:
             bake=intent.bake,
             supervisor=self._supervisor,
         )
-        asyncio.get_running_loop().call_soon(partial(self._serving.open, self._dropped, crashed=self._how == "crash"))
+        loop = asyncio.get_running_loop()
+        loop.call_soon(partial(self._serving.open, self._dropped, crashed=self._how == "crash"))
+        loop.call_soon(lineage.write, self._runtime.path, self._chain)
         say_who(identity.name, self._number)
         log.info("serving", extra=fields(how=self._how, pid=os.getpid()))

@@ -21,6 +21,8 @@ import time
 from typing import Any, NoReturn
 
 TOKEN_VARIABLE = "HOTSWAP_TOKEN"  # noqa: S105  a name, no secret; as in hotswap.spawn
+BEREFT_VARIABLE = "HOTSWAP_BEREFT"
+"""The owner died: start cold, or go on standing by as that generation if somebody else was faster."""
 NAME = "hotswap-idle"
 SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two calls to a control socket where nobody wants to hear them."""
@@ -100,6 +102,8 @@ def main(argument: str) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)  # what is ignored stays so through exec, signal(7)
     if standing.token:
         os.environ[TOKEN_VARIABLE] = standing.token
+    else:
+        os.environ[BEREFT_VARIABLE] = str(told["facts"].get("generation", 0))
     os.chdir(told["cwd"])
     os.execv(told["command"][0], told["command"])  # noqa: S606  its own command line
 

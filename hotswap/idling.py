@@ -24,6 +24,12 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """They wait until the other program can take them: PID 1 would lose them, and others would die of them."""
 
 
+def bereft() -> int:
+    """The generation as which this process stood by when the owner died; -1: it did not. Out of the environment."""
+    told = os.environ.pop(idle.BEREFT_VARIABLE, "")
+    return int(told) if told.isascii() and told.isdigit() else -1
+
+
 def become(control: Path | None, standby: Standby | None) -> NoReturn:
     """Stand by for the owner of that control socket; without one, for nobody. Every descriptor but 0, 1, 2 closes."""
     facts = {} if standby is None else msgspec.to_builtins(standby)
@@ -37,6 +43,12 @@ def become(control: Path | None, standby: Standby | None) -> NoReturn:
     log.info("idle", extra=fields(stands_by=control is not None))
     sys.stdout.flush()
     sys.stderr.flush()
-    arguments = [sys.executable, "-I", "-S", "-B", idle.__file__, json.dumps(told)]
-    os.execv(sys.executable, arguments)  # noqa: S606  the same process, another program
-    raise AssertionError("exec returned")
+    text = json.dumps(told)
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-B", idle.__file__, text])  # noqa: S606  another program
+    except (
+        OSError
+    ) as error:  # the interpreter is gone from the disk, or this user may not read it: so it stays as it is
+        log.warning("idle, in all its size", extra=fields(reason=error.strerror))
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        idle.main(text)

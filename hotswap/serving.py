@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-from hotswap import listeners, news, spawn
+from hotswap import lineage, listeners, news, spawn
 from hotswap.admission import failed, judge
 from hotswap.chain import Bake, Chain
 from hotswap.control import Route
@@ -40,11 +40,13 @@ from hotswap.succession import Succession
 from hotswap.supervisor import Supervisor
 from hotswap.swappable import Swappable
 from hotswap.tenure import Tenure
+from hotswap.upgrade import Upgrade
 
 log = logging.getLogger("hotswap")
 
 MoreRoutes = Callable[["Serving"], Mapping[tuple[str, str], Route]]
 """What a server answers beside that: made for the generation that serves."""
+Afterwards = Literal["ends", "waits", "stands by"]
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 
 
@@ -109,6 +111,7 @@ class Serving:
         self.server.close()
         if not self.gave_away:
             self.runtime.unlink()
+            lineage.forget(self.runtime.path)
 
     def _on_signal(self, number: int) -> None:
         if self._attempt is not None and self._attempt.frozen:
@@ -156,9 +159,13 @@ class Serving:
         return self.drain_under_way
 
     @property
-    def replaced(self) -> bool:
-        """Everything was given away, and nobody told it to end."""
-        return self.gave_away and not self._told and not self.succession.leaving
+    def afterwards(self) -> Afterwards:
+        """What a process whose container must not end does now that this is over."""
+        if self._told:
+            return "ends"
+        if self.succession.leaving:  # a hook's order: the signal is to come
+            return "waits"
+        return "stands by" if self.gave_away else "ends"
 
     @property
     def drain_seconds(self) -> float:
@@ -232,10 +239,7 @@ class Serving:
             self.gave_away = True
             self._end(0)
         elif not attempt.outcome.rehearsed:
-            why = str(attempt.failure or "the new generation hung up before it took over")
-            log.error("a handover failed, serving on: %s", why)
-            self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
-            news.kept_on(self.server, upgrade, attempt)
+            self._kept_on(attempt, upgrade)
         if upgrade is not None and upgrade.attempt is attempt:
             self.successor_spawned = state is Source.GONE and upgrade.successor.pidfd >= 0
             upgrade.settle(attempt, self.generation + 1)
@@ -244,6 +248,15 @@ class Serving:
             number, self._held_signal = self._held_signal, 0
             self._on_signal(number)
         self.succession.go_on_leaving()
+
+    def _kept_on(self, attempt: SourceAttempt, upgrade: Upgrade | None) -> None:
+        if isinstance(attempt.failure, Superseded):  # an old container that was started again: no attempt at anything
+            log.info("not given to an older one: %s", attempt.failure, extra=fields(version=attempt.hello.version))
+            return
+        why = str(attempt.failure or "the new generation hung up before it took over")
+        log.error("a handover failed, serving on: %s", why)
+        self.chain.add(failed(attempt.hello, self.generation + 1, why, time.time()))
+        news.kept_on(self.server, upgrade, attempt)
 
     def cancel_attempt(self, why: HotswapError) -> None:
         """Take the attempt under way back, if there is one and the other does not own yet."""

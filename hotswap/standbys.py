@@ -52,9 +52,11 @@ class Standbys:
         self._streams = [one for one in self._streams if not one[1].broken]
         return [standby for standby, _ in self._streams]
 
-    def of(self, generation: int) -> Standby | None:
-        """The one that was that generation."""
-        return next((one for one in self.present() if one.generation == generation), None)
+    def of(self, generation: int, build: str) -> Standby | None:
+        """The one that was that generation; if its container was started again meanwhile, one of the same build."""
+        present = self.present()
+        was = [one for one in present if one.generation == generation]
+        return next(iter(was or [one for one in present if one.build == build]), None)
 
     def latest(self) -> Standby | None:
         """The one to hand over to, if it must be anyone: who served last, else who came last."""

@@ -91,7 +91,7 @@ def planned(order: Order, identity: Identity, chain: Chain, standbys: Standbys, 
     if order.rollback:
         earlier = chain.previous()
         intent = Intent("rollback", order.why or "by hand", earlier.restores or earlier.generation, order.bake)
-        standby = None if order.command else standbys.of(earlier.generation)
+        standby = None if order.command else standbys.of(earlier.generation, earlier.build)
         if standby is not None:
             return Plan([], "", intent, standby)
         if not order.command:  # a supervisor may know better what the one before is to be started by today

@@ -42,13 +42,15 @@ class Line:
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
+        self._shown = ""
 
     def show(self, text: str) -> None:
         """The latest."""
         if self._live:
             click.echo(f"{ERASE_LINE}{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
-        else:
+        elif text != self._shown:
             click.echo(text, err=True)
+        self._shown = text
 
     def clear(self) -> None:
         """Leave a clean line behind."""

@@ -75,12 +75,12 @@ def test_rolling_back_twice_comes_back_to_where_it_began() -> None:
     assert chain.previous().generation == 2
 
 
-def test_an_identity_is_superseded_once() -> None:
+def test_an_identity_is_superseded_once_and_not_while_it_serves() -> None:
     chain = Chain()
     for generation in range(1, 6):
         chain.supersede(generation)
         chain.add(record(generation, build="a" if generation % 2 else "b"))
-    assert chain.superseded == ["a/config", "b/config"]
+    assert chain.superseded == ["b/config"]
 
 
 def test_the_oldest_records_go() -> None:

@@ -7,7 +7,9 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,16 +25,13 @@ PEERS = frozenset({ONE.uid, OTHER.uid})
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    """As a pod with an fsGroup mounts it."""
-    made = tmp_path / "v"
-    made.mkdir()
-    for one in (made, *made.parents):
-        if one.is_relative_to(tmp_path.parents[1]):
-            one.chmod(0o755)
-    os.chown(made, 0, COMMON)
-    made.chmod(0o2775)
-    return made
+def volume() -> Iterator[Path]:
+    """As a pod with an fsGroup mounts it. Not in pytest's own directory, which others may not enter."""
+    with TemporaryDirectory(prefix="hs", dir="/tmp") as directory:
+        made = Path(directory)
+        os.chown(made, 0, COMMON)
+        made.chmod(0o2775)
+        yield made
 
 
 def state(path: Path) -> tuple[int, int, int]:

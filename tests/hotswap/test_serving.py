@@ -141,7 +141,7 @@ def test_the_last_generation_leaves_no_socket_and_a_given_away_one_leaves_them(e
     first = echo.start()
     second = echo.start(build="2")
     assert echo.exit_code(first) == 0
-    assert {path.name for path in echo.runtime.iterdir()} == {"lock", "control.sock", "handover.sock"}
+    assert {path.name for path in echo.runtime.iterdir()} == {"lock", "lineage", "control.sock", "handover.sock"}
     echo.terminate(second)
     assert echo.exit_code(second) == 0
     assert [path.name for path in echo.runtime.iterdir()] == ["lock"]

@@ -16,10 +16,10 @@ def heard(stream: EventStream) -> list[dict[str, Any]]:
 
 def test_who_is_gone_does_not_stand_by() -> None:
     standbys = Standbys()
-    first, second = standbys.join(Standby(1)), standbys.join(Standby(2))
+    first, second = standbys.join(Standby(1, build="a")), standbys.join(Standby(2, build="a"))
     first.abandon()
-    assert standbys.present() == [Standby(2)]
-    assert standbys.of(1) is None
+    assert standbys.present() == [Standby(2, build="a")]
+    assert standbys.of(1, "") is None
     assert heard(second) == [{"event": "standing_by"}]
 
 
@@ -29,7 +29,15 @@ def test_anyone_means_who_served_last() -> None:
     for generation in (3, 5, 0):
         standbys.join(Standby(generation))
     assert standbys.latest() == Standby(5)
-    assert standbys.of(3) == Standby(3)
+    assert standbys.of(3, "x") == Standby(3)
+
+
+def test_a_container_that_was_started_again_is_known_by_its_build() -> None:
+    standbys = Standbys()
+    standbys.join(Standby(0, build="new"))
+    standbys.join(Standby(0, build="old"))
+    assert standbys.of(3, "old") == Standby(0, build="old")
+    assert standbys.of(3, "other") is None
 
 
 def test_who_is_summoned_hears_the_token_and_nobody_else_does() -> None:

@@ -126,6 +126,18 @@ def test_when_the_owner_ends_on_purpose_nobody_takes_its_place(echo: Echo) -> No
     echo.wait_served_by(first)
 
 
+def test_who_was_superseded_stays_so_when_everybody_dies(echo: Echo) -> None:
+    echo.start(build="1")
+    second = echo.start(build="2")
+    echo.kill(second)
+    second = echo.start(build="2")
+    assert echo.exit_code(echo.launch(build="1")) == Superseded.exit_code
+    echo.kill(second)
+    first = echo.start(build="1")  # nobody serves: whoever comes does
+    assert echo.status()["pid"] == first
+    echo.start(build="2")
+
+
 # -- revisions -------------------------------------------------------------------------------------------------
 
 
