@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.bench import costs, cpu, machine, memory, metrics, reload, tls, upgrade
+from tests.bench import containers, costs, cpu, machine, memory, metrics, reload, tls, upgrade
 from tests.bench.apart import apart
 from tests.bench.loadgen import PROTOCOLS
 from tests.bench.page import Measured, Result, section, updated
@@ -23,6 +23,7 @@ QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
 QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
 QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, requests=10_000, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
+QUICK_CONTAINERS = containers.Plan(takeovers=4, idle=(20,))
 QUICK_MEMORY = memory.Plan(connections=1000)
 QUICK_METRICS = metrics.Plan(rounds=5, calls=5000, scrapes=3, deaths=20)
 
@@ -90,6 +91,13 @@ def measure_upgrade(chosen: argparse.Namespace) -> upgrade.Result:
     return upgrade.measure(plan, say)
 
 
+def measure_containers(chosen: argparse.Namespace) -> containers.Result:
+    """See containers.py."""
+    plan = QUICK_CONTAINERS if chosen.quick else containers.Plan()
+    plan.takeovers = chosen.upgrades or plan.takeovers
+    return containers.measure(plan, say)
+
+
 def measure_reload(_: argparse.Namespace) -> reload.Result:
     """See reload.py."""
     return reload.measure(reload.Plan(), say)
@@ -112,6 +120,7 @@ MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "costs": measure_costs,
     "tls": measure_tls,
     "upgrade": measure_upgrade,
+    "containers": measure_containers,
     "reload": measure_reload,
     "memory": measure_memory,
     "metrics": measure_metrics,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.bench import costs, cpu, memory, metrics, reload, states, tls, upgrade
+from tests.bench import containers, costs, cpu, memory, metrics, reload, states, tls, upgrade
 from tests.bench.counting import OPERATIONS, SERIES
 from tests.bench.cpu import best
 from tests.bench.machine import Machine
@@ -48,6 +48,12 @@ the first of the new one. Stall is what a client sees: the longest gap between t
 less the same figure of a window without an upgrade (so it can be below zero). Slowest is the longest wait for an
 answer in the whole window, in which the new generation also starts and takes a core for a moment."""
 
+CONTAINERS_TEXT = """\
+The next container of a pod, under load of every kind: seconds from its start until the owner lives in it, and
+milliseconds of downtime, both median / worst of {takeovers} takeovers in a row. Such a container is made of namespaces
+alone and its files are in the page cache; "empty" is one that starts, does nothing and ends, which a container
+runtime does more slowly. Failed are requests and connections of all clients."""
+
 MEMORY_TEXT = """\
 Private memory of the proxy process per idle connection, in bytes: downstream and upstream side together
 for TCP; for HTTP/1.1 the downstream connection (upstream ones are few and pooled). It is what these connections add
@@ -80,6 +86,7 @@ TITLES = {
     "costs": "What features cost",
     "tls": "TLS",
     "upgrade": "Upgrade",
+    "containers": "Containers",
     "reload": "Who keeps idle connections",
     "memory": "Memory per idle connection",
     "metrics": "Metrics",
@@ -87,7 +94,16 @@ TITLES = {
 """Parts in the order of the page."""
 
 
-Result = cpu.Result | costs.Result | tls.Result | upgrade.Result | reload.Result | memory.Result | metrics.Result
+Result = (
+    cpu.Result
+    | costs.Result
+    | tls.Result
+    | upgrade.Result
+    | containers.Result
+    | reload.Result
+    | memory.Result
+    | metrics.Result
+)
 
 
 class Measured(msgspec.Struct):
@@ -115,6 +131,9 @@ def section(measured: Measured) -> str:
         part, text, body = "tls", TLS_TEXT, _tls(result)
     elif isinstance(result, upgrade.Result):
         part, text, body = "upgrade", UPGRADE_TEXT, _upgrade(result)
+    elif isinstance(result, containers.Result):
+        text = CONTAINERS_TEXT.format(takeovers=len(result.rows[0].seconds))
+        part, body = "containers", _containers(result)
     elif isinstance(result, reload.Result):
         part, text, body = "reload", RELOAD_TEXT, _reload(result)
     elif isinstance(result, metrics.Result):
@@ -123,6 +142,17 @@ def section(measured: Measured) -> str:
     else:
         part, text, body = "memory", MEMORY_TEXT, _memory(result)
     return f"{HEADING}{TITLES[part]}\n\n{text}\n\n{body}\n\nMeasured {measured.machine}.\n"
+
+
+def _containers(result: containers.Result) -> str:
+    rows = []
+    for row in result.rows:
+        figures = [(row.seconds, 2), (row.downtime, 1), (row.empty, 2)]
+        texts = [
+            "{:.{digits}f} / {:.{digits}f}".format(*median_and_worst(one), digits=digits) for one, digits in figures
+        ]
+        rows.append(["TLS" if row.tls else "plain", str(row.connections), *texts, str(row.failures)])
+    return table(["", "connections", "owner after, s", "downtime, ms", "empty, s", "failed"], rows)
 
 
 def _cpu(result: cpu.Result) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import costs, cpu, memory, metrics, reload, states, tls, upgrade
+from tests.bench import containers, costs, cpu, memory, metrics, reload, states, tls, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
 from tests.bench.page import Measured, Result, section, table, updated
@@ -96,6 +96,7 @@ FAILED = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, 
 MEMORY = memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])
 STATES = states.Result([states.Row("TLS 1.3", 229, 3.6, 16.3)])
 UPGRADE = upgrade.Result([UPGRADED, FAILED])
+CONTAINERS = containers.Result([containers.Row(True, 144, [0.5, 0.7], [2.0, 4.0], [0.04, 0.06])])
 RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100, 0, 1)])
 
 
@@ -105,6 +106,7 @@ RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100,
         (cpu.Result([COMPARED], {"Envoy": "PyPI"}), ["Envoy was not installed", "TCP relay, 1 KB echo"]),
         (UPGRADE, ["2.0 / 3.0", "1 of 1"]),
         (RELOAD, ["0 of 100"]),
+        (CONTAINERS, ["of 2 takeovers", "0.60 / 0.70", "3.0 / 4.0", "0.05 / 0.06"]),
         (MEMORY, ["| 1000 "]),
         (
             tls.Result([COMPARED], {"Envoy": "PyPI"}, MEMORY, UPGRADE, STATES, RELOAD),
