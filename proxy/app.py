@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from proxy.bolt.frame import BadFrame, frames, heartbeat
+from proxy.bolt.frame import frames, heartbeat
+from proxy.multiplexed.wire import BadFrame
 from proxy.state import AppState
 
 if TYPE_CHECKING:

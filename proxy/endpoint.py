@@ -16,7 +16,7 @@ from proxy.pool import Corner, Pool
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from proxy.bolt.pool import SharedPool
+    from proxy.multiplexed.pool import SharedPool
     from proxy.cluster import Cluster
     from proxy.config.tls_model import Announced, Wanted
     from proxy.health.watch import Watch

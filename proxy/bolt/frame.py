@@ -31,6 +31,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
+from proxy.multiplexed.wire import BadFrame
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,10 +54,6 @@ CODEC = 9
 """The frame is too long, or its header cannot be read."""
 CLOSED = 16
 """The connection to the server ended before its answer came."""
-
-
-class BadFrame(Exception):
-    """The stream cannot be followed any further: the connection has to end."""
 
 
 class Layout(NamedTuple):
@@ -107,6 +105,38 @@ class Head(NamedTuple):
         """Of the whole frame."""
         parts = self.class_length + self.header_length + self.content_length
         return self.size + parts + (CRC_SIZE if self.has_crc else 0)
+
+    # ---- see `proxy.multiplexed.wire.Head` ----
+
+    @property
+    def version(self) -> int:
+        """1 or 2."""
+        return self.layout.version
+
+    @property
+    def calls(self) -> bool:
+        """It is a call, or a oneway call."""
+        return self.command == CALL and self.type != RESPONSE
+
+    @property
+    def wants_answer(self) -> bool:
+        """It is a request."""
+        return self.type == REQUEST
+
+    @property
+    def patience(self) -> float:
+        """Seconds, 0 if the head does not say."""
+        return self.timeout * 0.001 if self.timeout > 0 else 0.0
+
+    @property
+    def payload(self) -> int:
+        """Bytes."""
+        return self.content_length
+
+    @property
+    def status(self) -> int:
+        """Of a response."""
+        return self.timeout
 
 
 def read_head(data: bytes | bytearray, at: int) -> Head | None:

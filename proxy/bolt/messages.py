@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from proxy.bolt.frame import BUSY, CLOSED, CODEC, NO_PROCESSOR, TIMEOUT
 from proxy.bolt.headers import read_pairs, write_headers
 from proxy.filters.api import Message, Request, Response
+from proxy.multiplexed.attended import LOWEST_HTTP
 
 if TYPE_CHECKING:
     from typing import Any
 
 ERROR: Final = 1
 """Refused: SOFABolt's clients raise a plain InvokeException."""
-LOWEST_HTTP: Final = 100
 _STATUS: Final = {404: NO_PROCESSOR, 408: TIMEOUT, 400: CODEC, 429: BUSY, 502: CLOSED, 503: BUSY, 504: TIMEOUT}
 
 

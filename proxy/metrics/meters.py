@@ -71,11 +71,14 @@ class ListenerMeters:
         "_protocol",
         "_routes",
         "accepted",
+        "acked",
         "begun",
         "begun_tls",
         "broken_off",
+        "delivered",
         "handshakes",
         "headers",
+        "published",
         "received",
         "resets",
         "sent",
@@ -97,8 +100,12 @@ class ListenerMeters:
         self.headers = families.refused.labels(listener, "proxy_protocol")
         if protocol == "http1":
             self.broken_off = families.failures.labels(listener, "broken_off")
-        elif protocol == "tcp":
+        elif protocol in {"tcp", "amqp"}:
             self.stranded = families.failures.labels(listener, "no_endpoint")
+        if protocol == "amqp":
+            self.published = families.published.labels(listener)
+            self.delivered = families.delivered.labels(listener)
+            self.acked = families.acked.labels(listener)
         self.handshakes = {outcome: families.downstream_handshakes.labels(listener, outcome) for outcome in OUTCOMES}
         self.unrouted = self.route("")
         """Requests that no route matched."""
@@ -146,7 +153,7 @@ class EndpointMeters:
         self.codes: list[Counter] = []
         """By the first digit of the response's status; empty until `http` was called."""
         self.calls: tuple[Counter, Counter] | None = None
-        """Of calls of bolt: those that went well, and errors; None until `bolt` was called."""
+        """Of calls of bolt: those that went well, and errors; None until `shared` was called."""
         self.durations = families.answer_durations.labels(*where)
         self.timeouts = families.upstream_timeouts.labels(*where)
         self.resets = families.upstream_resets.labels(*where)
@@ -176,8 +183,8 @@ class EndpointMeters:
         self.codes = [self._families.answers.labels(*self.where, code) for code in CLASSES]
         return self.codes
 
-    def bolt(self) -> tuple[Counter, Counter]:
-        """Its `calls`: only endpoints that speak bolt have them."""
+    def shared(self) -> tuple[Counter, Counter]:
+        """Its `calls`: only endpoints of shared connections have them."""
         answers = self._families.answers
         self.calls = answers.labels(*self.where, OK), answers.labels(*self.where, ERROR)
         return self.calls

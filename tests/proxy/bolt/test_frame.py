@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.bolt import frame
-from proxy.bolt.frame import BadFrame, crc_fits, frames, read_head, write_crc
+from proxy.bolt.frame import crc_fits, frames, read_head, write_crc
+from proxy.multiplexed.wire import BadFrame
 from tests.proxy.bolt.scene import Captured, captured, exchanges
 
 TYPES = {"RESP": 0, "REQ": 1, "ONEWAY": 2}

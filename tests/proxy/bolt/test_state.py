@@ -14,7 +14,7 @@ import pytest
 
 from hotswap.errors import CannotRestore
 from hotswap.swappable import Saved
-from proxy.bolt.state import DownstreamState, UpstreamState
+from proxy.multiplexed.state import DownstreamState, UpstreamState
 from tests.kit import bolt
 from tests.proxy.bolt.scene import V1, V2_CRC, pair, rpc, sole, taken
 from tests.proxy.simulation import Socket, World

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.bolt.living import Living
+from proxy.multiplexed.living import Living
 from tests.kit import bolt
 from tests.proxy.encryption.scene import GET, OK, POST, V1, Changing, refuse
 from tests.proxy.tls.far import server_context

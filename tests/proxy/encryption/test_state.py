@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.bolt.state import UpstreamState as BoltState
 from proxy.encryption.state import Order, TroubleState, WishesState
 from proxy.http1.state import UpstreamState as Http1State
 from proxy.http1.states import Use
+from proxy.multiplexed.state import UpstreamState as BoltState
 from proxy.state import SharedState, Transport
 from proxy.tls.farewell import FarewellState
 

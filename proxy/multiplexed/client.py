@@ -1,4 +1,4 @@
-"""A bolt client as the upstream side sees it: whom answers and requests are delivered to, and who is paused.
+"""A client as the upstream side sees it: whom answers and requests are delivered to, and who is paused.
 
 It holds the way back for requests of servers, `pushes`: by our id, who asked and with what id.
 """
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from proxy.bolt.frame import CLOSED, BadFrame, error
-from proxy.bolt.state import About, CallState, DownstreamState, HeldState, load_about, save_about
-from proxy.bolt.stream import Framed
 from proxy.connection import HIGH
+from proxy.multiplexed.state import About, CallState, DownstreamState, HeldState, load_about, save_about
+from proxy.multiplexed.stream import Framed
+from proxy.multiplexed.wire import BadFrame
 from proxy.sides import Downstream
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.bolt.frame import Head
-    from proxy.bolt.ledger import Call, Ledger
     from proxy.connection import Connection
+    from proxy.multiplexed.ledger import Call, Ledger
+    from proxy.multiplexed.wire import Head
     from proxy.plane import Places, Plane
 
 MAX_UNREAD = 2
@@ -91,7 +91,7 @@ class Client(Framed, Downstream):
     # ---- what comes back ----
 
     def deliver(self, buffer: bytearray, begun: int, end: int, count: int, wrong: int, route: str) -> None:
-        """Answers to this client, ready to go: so many by that route, and so many with a status other than 0."""
+        """Answers to this client, ready to go: so many by that route, and so many with a status that is no success."""
         if count:
             meters = self.listener.meters.route(route)
             meters.oks.inc(count - wrong)
@@ -128,7 +128,7 @@ class Client(Framed, Downstream):
             self.count_duration(call)
             self.tell(call[5], "own", status)
         if not self.closed:
-            self.send(error(call[1], call[3], call[4], status))
+            self.send(self.wire.error(call[1], call[3], call[4], status))
             if self.clogged:
                 self._slow()
             if self.leaving:
@@ -259,7 +259,7 @@ class Client(Framed, Downstream):
         self.held = []
         for upstream, number, _, codec, ver1, _ in pushes.values():
             if upstream is not None and not upstream.closed:
-                upstream.send(error(number, codec, ver1, CLOSED))
+                upstream.send(self.wire.error(number, codec, ver1, self.wire.closed))
         for upstream in self.uses:
             upstream.end_if_done()
 
@@ -272,7 +272,7 @@ class Client(Framed, Downstream):
     # ---- the value ----
 
     def save(self, now: float) -> bytes:
-        """See `proxy.bolt.state.DownstreamState`."""
+        """See `proxy.multiplexed.state.DownstreamState`."""
         return _encode(
             DownstreamState(
                 self.transport(now),
@@ -305,7 +305,7 @@ class Client(Framed, Downstream):
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""
         saved = _decode(state)
-        self.listener = places.listener(saved.listener, saved.address, "bolt")
+        self.listener = places.listener(saved.listener, saved.address, self.wire.protocol)
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote
         self.inbox = bytearray(saved.inbox)

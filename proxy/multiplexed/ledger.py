@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from proxy.bolt.frame import ONEWAY, U32, write_crc
-from proxy.bolt.pool import SharedPool
-from proxy.bolt.state import CallState, UpstreamState, load_about, save_about
-from proxy.bolt.stream import Framed, torn_by
 from proxy.connection import HIGH
 from proxy.kernel import READING
+from proxy.multiplexed.pool import SharedPool
+from proxy.multiplexed.state import CallState, UpstreamState, load_about, save_about
+from proxy.multiplexed.stream import Framed
+from proxy.multiplexed.wire import torn_by
 from proxy.sides import Upstream
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from proxy.bolt.client import Client
-    from proxy.bolt.frame import Head
-    from proxy.bolt.state import About
     from proxy.connection import Connection
+    from proxy.multiplexed.client import Client
+    from proxy.multiplexed.state import About
+    from proxy.multiplexed.wire import Head
     from proxy.plane import Places, Plane, Write
 
 LAST_ID: Final = 0x7FFFFFFF
@@ -197,14 +197,12 @@ class Ledger(Framed, Upstream):
     def add(self, frame: bytearray, head: Head, call: Call, again: tuple[int, tuple[str, ...]] = (0, ())) -> None:
         """Send one whole request under a fresh id."""
         number = self.next_id()
-        U32.pack_into(frame, head.layout.id_at, number)
-        if head.has_crc:
-            write_crc(frame, 0, len(frame))
+        self.wire.renumber(frame, head, number)
         if call[5] is not None and call[5].record is not None:
             call[5].record.endpoint = self.endpoint.name
         if again[0] or again[1]:
             self.again[number] = again
-        if head.type == ONEWAY:
+        if not head.wants_answer:
             self.append(frame, 0, len(frame), call[0], 0, number, inf)
             return
         self.calls[number] = call
@@ -232,14 +230,14 @@ class Ledger(Framed, Upstream):
                     if self.interest == READING and not self.stale and (tls is None or not tls.sealed):
                         return
                 else:
-                    self.torn = torn_by(out, self.torn, count)
+                    self.torn = torn_by(self.wire, out, self.torn, count)
                     self.outbox = out[count:]
         self.plane.follow(self)
 
     # ---- the value ----
 
     def save(self, now: float) -> bytes:
-        """See `proxy.bolt.state.UpstreamState`."""
+        """See `proxy.multiplexed.state.UpstreamState`."""
         endpoint = self.endpoint
         again = self.again
         return _encode(

@@ -1,4 +1,4 @@
-"""What a bolt connection is in a snapshot. Rules of compatibility: `proxy.state`.
+"""What a connection that carries many calls is in a snapshot. Rules of compatibility: `proxy.state`.
 
 Times are remaining seconds, or seconds since; links are serials, 0 for one that is gone.
 """
@@ -35,7 +35,7 @@ def load_about(saved: About | None, now: float) -> About | None:
 
 
 class HeldState(msgspec.Struct, array_like=True, frozen=True):
-    """A call that waits at its client's connection. See `proxy.bolt.client.Held`."""
+    """A call that waits at its client's connection. See `proxy.multiplexed.client.Held`."""
 
     frame: bytes
     filtered: int
@@ -54,7 +54,7 @@ class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     caller_id: int
     left: float
     codec: int
-    """With the switch as its low byte in version 2."""
+    """With `ver1`, what an error of our own has to know. Bolt: the codec, with the switch as low byte in version 2."""
     ver1: int
     attempts: int = 0
     tried: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class CallState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
-    """`proxy.bolt.downstream.BoltDownstream`."""
+    """`proxy.multiplexed.downstream.MultiplexedDownstream`."""
 
     transport: Transport
     listener: str
@@ -83,7 +83,7 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):
-    """`proxy.bolt.upstream.BoltUpstream`."""
+    """`proxy.multiplexed.upstream.MultiplexedUpstream`."""
 
     transport: Transport
     cluster: str

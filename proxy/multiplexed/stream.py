@@ -1,4 +1,4 @@
-"""A stream cut into frames: what both sides of the bolt proxy have in common.
+"""A stream cut into frames: what both sides have in common.
 
 A frame is passed on when it is complete, for the connection that it goes to is shared. What is there of the next
 one waits in `inbox`; a frame over the limit is dropped as it comes, for the stream behind it is good.
@@ -6,12 +6,13 @@ one waits in `inbox`; a frame over the limit is dropped as it comes, for the str
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from proxy.bolt.frame import BadFrame, frames
 from proxy.connection import Connection
+from proxy.multiplexed.wire import BadFrame
 
 if TYPE_CHECKING:
+    from proxy.multiplexed.wire import Wire
     from proxy.plane import Plane, Read
 
 CHUNK = 65536
@@ -19,11 +20,13 @@ CHUNK = 65536
 
 
 class Framed(Connection):
-    """A connection that speaks bolt.
+    """A connection that speaks such a protocol.
 
     No `__slots__` here: of two bases only one may have any. The classes of both sides list these fields in theirs.
     """
 
+    wire: ClassVar[Wire]
+    """What is spoken."""
     heard: float
     """When bytes last came, monotonic seconds."""
     inbox: bytearray
@@ -100,17 +103,3 @@ class Framed(Connection):
             self.skip = end - len(buffer)
             end = len(buffer)
         return end
-
-
-def torn_by(outbox: bytes | bytearray, torn: int, written: int) -> int:
-    """Bytes at the beginning of what is left of an outbox that belong to a frame of which a part was written.
-
-    `torn` are those at the beginning of the whole outbox.
-    """
-    if written <= torn:
-        return torn - written
-    for head, at in frames(outbox[torn:]):
-        end = torn + at + head.length
-        if end >= written:
-            return end - written
-    return 0

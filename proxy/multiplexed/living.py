@@ -1,6 +1,6 @@
-"""The life of a connection to a bolt server: made, kept alive, replaced, and its end.
+"""The life of a connection to a server: made, kept alive, replaced, and its end.
 
-    dialled --> serving --GOAWAY, drain, gone from the configuration--> finishing --last call--> closed by us
+    dialled --> serving --told so, drain, gone from the configuration--> finishing --last call--> closed by us
                   | ^ `--another took its place--> finishing --last call--> silent --> closed by the server; late, by us
                   | `--an answer to its first heartbeat-- spare
                   `--succeed, see `proxy.encryption`--> dialled as a spare
@@ -15,10 +15,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from proxy.bolt.frame import NOT_SENT, TIMEOUT, heartbeat
-from proxy.bolt.ledger import Ledger
-from proxy.bolt.pool import SharedPool
 from proxy.encryption.reasons import TOO_SLOW
+from proxy.multiplexed.ledger import Ledger
+from proxy.multiplexed.pool import SharedPool
 from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Living(Ledger):
         self.endpoint.connected(secure=self.tls is not None)
         if self.spare:
             self.connect_by = now + self.endpoint.cluster.config.connect_timeout
-            self.send(heartbeat(self.version, self.next_id()))
+            self.send(self.wire.heartbeat(self.version, self.next_id()))
         self.wake(self.due())
 
     def renumbered(self, former: int) -> None:
@@ -176,7 +175,7 @@ class Living(Ledger):
     def finished(self) -> None:
         """All is sent that has to be sent here."""
         self.close()
-        self.lost(NOT_SENT)
+        self.lost(self.wire.not_sent)
 
     def drain(self) -> None:
         """Take no further calls."""
@@ -254,7 +253,7 @@ class Living(Ledger):
             return
         self.unanswered += 1
         self.beaten = now
-        self.send(heartbeat(self.version, self.next_id()))
+        self.send(self.wire.heartbeat(self.version, self.next_id()))
 
     def _too_slow(self) -> None:
         if self.plane.in_plaintext(self, TOO_SLOW):
@@ -269,7 +268,7 @@ class Living(Ledger):
             self.again.pop(number, None)
             self.endpoint.overdue(now)
             if call[0] is not None:
-                call[0].fail(call, TIMEOUT, late=True)
+                call[0].fail(call, self.wire.timeout, late=True)
         self.soonest = min((call[2] for call in self.calls.values()), default=inf)
         self.ended_calls(len(late))
 

@@ -1,4 +1,4 @@
-"""The upstream connections to one endpoint, of one version of bolt, that all clients share.
+"""The upstream connections to one endpoint, of one version of a protocol, that all clients share.
 
 There are `shared_connections` of them at most. Within one tick all calls take the same one, the one with the fewest
 calls under way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.kernel import READING
 
 if TYPE_CHECKING:
-    from proxy.bolt.ledger import Ledger
+    from proxy.multiplexed.ledger import Ledger
 
 PAUSE: Final = 1.0
 """Seconds after a failed dial in which no further connection is added to those that are there."""
