@@ -55,7 +55,7 @@ _RAISE = "        raise RuntimeError('out of order')\n"
 
 def fails_to_start(lib: Path) -> None:
     """It ends before it says anything."""
-    edit(lib / "proxy/cli/run.py", "    raise_open_files()\n    try:", "    sys.exit('out of order')\n    try:")
+    edit(lib / "proxy/cli/run.py", "    raise_open_files()\n", "    sys.exit('out of order')\n")
 
 
 def fails_to_restore(lib: Path) -> None:

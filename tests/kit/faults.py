@@ -202,7 +202,8 @@ def verify_losses(outcome: Outcome, load: Load, upstreams: Upstreams, wrong_befo
     """Never a wrong byte, `wrong_before` of the upstreams' apart; other losses only where the table allows them."""
     report = load.report()
     assert report.of_cause("corrupt", "silent", "other") == []
-    assert upstreams.record().wrong[wrong_before:] == []
+    wrong = upstreams.record().wrong[wrong_before:]
+    assert wrong == [], wrong
     if outcome.keeps:
         assert report.failures == []
     if outcome is Outcome.LISTENERS:
