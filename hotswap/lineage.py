@@ -43,7 +43,8 @@ def write(directory: Path, chain: Chain) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()  # it may be another user's
-        fresh.write_bytes(msgspec.json.encode(Lineage(chain.superseded, chain.newest)))
+        with fresh.open("xb") as file:
+            file.write(msgspec.json.encode(Lineage(chain.superseded, chain.newest)))
         fresh.chmod(directory.stat().st_mode & 0o660)
         os.replace(fresh, path)  # noqa: PTH105  what pathlib calls replace says nothing about being atomic
     except OSError as error:
@@ -59,7 +60,9 @@ def forget(directory: Path) -> None:
 def read(directory: Path, chain: Chain, identity: str) -> None:
     """Into the chain of a generation that starts cold under this identity. What cannot be read says nothing."""
     try:
-        with (directory / NAME).open("rb") as file:
+        # Others may write to the directory: no link that leads elsewhere, nothing to wait for.
+        fd = os.open(directory / NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
             told = msgspec.json.decode(file.read(LIMIT), type=Lineage)
     except (OSError, msgspec.DecodeError):
         return

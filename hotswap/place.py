@@ -43,7 +43,11 @@ def sign(lock: int) -> None:
 def signed(lock: Path) -> str:
     """The place of the last owner; empty if it is not known."""
     try:
-        with lock.open("rb") as file:
-            return file.read(SIGNATURE).decode("ascii", "replace").strip()
+        fd = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return ""
+    with os.fdopen(fd, "rb") as file:
+        try:
+            return file.read(SIGNATURE).decode("ascii", "replace").strip()
+        except OSError:
+            return ""

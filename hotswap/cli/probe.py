@@ -21,7 +21,7 @@ import click
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, only_name, runtime_dir_option
 from hotswap.cli.output import print_json
 from hotswap.container import is_empty
-from hotswap.errors import HotswapError, NotRunning
+from hotswap.errors import HotswapError, NotRunning, OwnerHung
 from hotswap.place import here, signed
 
 LOOK_SECONDS: Final = 0.05
@@ -86,9 +86,11 @@ def _asked(question: str, name: str | None, runtime_dir: Path, seconds: float, *
         status = client.get("/status?brief=1")
     except NotRunning as error:
         return Answer(True, "nobody serves yet, or any more") if question == "live" else Answer(False, str(error))
-    except HotswapError as error:
+    except OwnerHung as error:
         elsewhere = question == "live" and name is not None and signed(runtime_dir / name / "lock") not in {"", here()}
         return Answer(elsewhere, f"another container does not answer: {error}" if elsewhere else str(error))
+    except HotswapError as error:  # no proof that anything hangs, and only that is a reason to end it
+        return Answer(question == "live", str(error))
     return _live(status) if question == "live" else _owner(status, or_idle=or_idle)
 
 

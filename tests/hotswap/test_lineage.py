@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ def test_whoever_starts_cold_is_superseded_no_more(tmp_path: Path) -> None:
 def test_what_cannot_be_read_says_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / lineage.NAME).write_bytes(content)
     chain = Chain()
+    lineage.read(tmp_path, chain, "a/1")
+    assert chain == Chain()
+
+
+def test_what_somebody_put_in_its_place_neither_leads_elsewhere_nor_keeps_anybody_waiting(tmp_path: Path) -> None:
+    chain, elsewhere = Chain(), tmp_path / "elsewhere"
+    lineage.write(tmp_path, Chain([], ["b/1"]))
+    (tmp_path / lineage.NAME).rename(elsewhere)
+    (tmp_path / lineage.NAME).symlink_to(elsewhere)
+    lineage.read(tmp_path, chain, "a/1")
+    lineage.forget(tmp_path)
+    os.mkfifo(tmp_path / lineage.NAME)
     lineage.read(tmp_path, chain, "a/1")
     assert chain == Chain()
 

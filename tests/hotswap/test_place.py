@@ -37,6 +37,11 @@ def test_the_lock_is_signed_by_its_owner_and_by_the_next(tmp_path: Path) -> None
     os.close(fd)
 
 
+def test_a_probe_does_not_wait_for_what_somebody_put_in_its_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    assert place.signed(tmp_path / "lock") == ""
+
+
 def test_a_full_volume_is_no_reason_to_fail() -> None:
     fd = os.open("/dev/full", os.O_RDWR)
     try:

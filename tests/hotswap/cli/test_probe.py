@@ -108,3 +108,11 @@ def test_with_several_names_one_has_to_be_said(edge: FakeServer) -> None:
         done = edge.run("probe", "ready")
         assert (done.exit_code, "there are edge, other" in done.output) == (1, True)
         assert edge.run("probe", "ready", "other").exit_code == 0
+
+
+def test_what_proves_no_hang_is_no_reason_to_end_a_container(edge: FakeServer) -> None:
+    with FakeServer(edge.runtime_dir, "other"):
+        assert edge.run("probe", "live").exit_code == 0
+    edge.status["of no kind that can be told"] = object()
+    assert edge.run("probe", "live", "edge").exit_code == 0
+    assert edge.run("probe", "owner", "edge").exit_code == 1
