@@ -41,7 +41,7 @@ class Draining:
     """One drain under way. `closing` is called before the listeners close, `finished` once, with the exit code.
 
     As long as the listeners are open a successor may come after all, and take everything: while one is at it (`held`)
-    they stay open, and once it owns the drain is `superseded`.
+    they stay open, and once it owns the drain is `superseded`. If it still does not at the deadline: `late`.
     """
 
     def __init__(
@@ -52,11 +52,13 @@ class Draining:
         closing: Callable[[], None],
         finished: Callable[[int], None],
         held: Callable[[], bool] = bool,
+        late: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._closing = closing
         self._finished = finished
         self._held = held
+        self._late = late
         self._superseded = False
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -92,10 +94,17 @@ class Draining:
             self._superseded = True
             self._tell({"ok": True, "exit_code": 0, "message": "a new generation took everything over", "cut": 0})
 
+    def resumed(self) -> None:
+        """Who owned died at once, and the listeners are back: close them."""
+        self._superseded = False
+        self._close()
+
     def _close(self) -> None:
-        if self._superseded:
+        if self._superseded or self.closed:
             return
         if self._held():
+            if time.monotonic() >= self._until:
+                self._late()
             self._loop.call_later(_LOOK_SECONDS, self._close)
             return
         self.closed = True

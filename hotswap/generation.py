@@ -50,8 +50,9 @@ from hotswap.handover.states import Destination
 from hotswap.log import fields, say_who
 from hotswap.place import here, sign
 from hotswap.runtime import Runtime, default_runtime_dir
-from hotswap.serving import Afterwards, MoreRoutes, Serving
+from hotswap.serving import MoreRoutes, Serving
 from hotswap.standbys import Standby
+from hotswap.succession import Afterwards
 from hotswap.swappable import Schema, Swappable
 
 log = logging.getLogger("hotswap")
@@ -131,11 +132,11 @@ class Generation:
             idling.become(None, None)
         return code
 
-    def _stand_by(self, generation: int) -> NoReturn:
+    def _stand_by(self, generation: int, *, bereft: bool = False) -> NoReturn:
         identity = self._identity
         revision, place = self._container.revision, here()
         standby = Standby(generation, identity.version, identity.build, revision, place)
-        idling.become(self._runtime.control_path, standby)
+        idling.become(self._runtime.control_path, standby, bereft=bereft)
 
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
@@ -143,6 +144,7 @@ class Generation:
             loop.add_signal_handler(number, self._end_inert, number)
         loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: the configuration was read just now")
         loop.add_signal_handler(signal.SIGUSR1, self._server.reopen)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, idling.SIGNALS)  # see `idle.ENDING`
         await self._come_to_own()
         if self._serving is None:
             raise HotswapError("owner without a serving side: a bug")
@@ -155,9 +157,9 @@ class Generation:
 
     @property
     def _afterwards(self) -> Afterwards:
-        """See `Serving.afterwards`."""
+        """See `Succession.afterwards`."""
         idles = self._serving is not None and self._container.after_handover == "idle"
-        return self._serving.afterwards if self._serving is not None and idles else "ends"
+        return self._serving.succession.afterwards if self._serving is not None and idles else "ends"
 
     def _end_inert(self, number: int) -> None:
         """While inert there is nothing to tidy up. A signal in the same turn as the byte comes to an owner."""
@@ -180,8 +182,8 @@ class Generation:
                     return
                 self._start_first(lock)
                 return
-            if self._bereft >= 0:  # somebody else was faster
-                self._stand_by(self._bereft)
+            if self._bereft >= 0:  # somebody else was faster, and may fail all the same
+                self._stand_by(self._bereft, bereft=True)
             if self._takeover == "never":
                 raise AlreadyRunning(
                     f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
@@ -208,9 +210,11 @@ class Generation:
         attempt = DestinationAttempt(channel, self._server, self, limits=self._limits, faults=Faults.armed())
         attempt.begin(self._hello())
         state = await attempt.over
-        gc.freeze()  # what was restored lives as long as its connection: nothing for the collector
+        owns = state in {Destination.STARTED, Destination.COLD}
+        if owns:
+            gc.freeze()  # what was restored lives as long as its connection: nothing for the collector
         gc.enable()
-        return state in {Destination.STARTED, Destination.COLD}
+        return owns
 
     def _hello(self) -> wire.Hello:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -300,6 +304,8 @@ class Generation:
         if not self._adopted:
             self.leave(AttemptFailed("the source died, and this generation could not bind its listeners"))
         self._how = "crash"
+        if not self._chain.records:  # the source died before it told its history
+            lineage.read(self._runtime.path, self._chain, f"{self._identity.build}/{self._identity.config_id}")
         self._server.abandon()
         self.start()
 
@@ -379,6 +385,7 @@ class Generation:
             control_routes=self._control_routes,
             bake=intent.bake,
             supervisor=self._supervisor,
+            returns=container.after_handover == "idle",
         )
         loop = asyncio.get_running_loop()
         loop.call_soon(partial(self._serving.open, self._dropped, crashed=self._how == "crash"))

@@ -12,6 +12,7 @@ import msgspec
 from hotswap.control_client import ControlClient, running_names
 from hotswap.errors import HotswapError
 from hotswap.orders import GaveUp
+from hotswap.runtime import default_runtime_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 SECONDS: Final = 1.0
 
 
-def tell_owner(runtime_dir: Path, name: str | None, failure: HotswapError, *, version: str, token: str) -> bool:
+def tell_owner(runtime_dir: Path | None, name: str | None, failure: HotswapError, *, version: str, token: str) -> bool:
     """Whether the owner of that name was told; of the only name there is, if it is not known. Never raises."""
     try:
+        runtime_dir = runtime_dir or default_runtime_dir()
         if name is None:
             names = running_names(runtime_dir)
             if len(names) != 1:

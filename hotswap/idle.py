@@ -27,16 +27,20 @@ NAME = "hotswap-idle"
 SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two calls to a control socket where nobody wants to hear them."""
 LINE_LIMIT = 4096
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""They wait while this program becomes another one: PID 1 would lose them, and serve on although it is to end."""
 
 
 class Standing:
     """By one owner after the other. `token` is that of who says to take over; empty: the owner died."""
 
-    def __init__(self, control: str, facts: dict[str, Any]) -> None:
+    def __init__(self, control: str, facts: dict[str, Any], *, bereft: bool = False) -> None:
         self._control = control
         self._body = json.dumps(facts).encode()
         self._pause = SHORTEST
-        self._bereft = False  # of an owner that did not say that it would end
+        self._bereft = bereft  # of an owner that did not say that it would end
+        # Somebody holds the lock, and does not listen yet: starting again would only be in its way.
+        self._rest_until = time.monotonic() + LONGEST if bereft else 0.0
         self.token = ""
 
     def wait(self) -> None:
@@ -47,7 +51,7 @@ class Standing:
                 if self._stand_by():
                     return
             except (FileNotFoundError, ConnectionRefusedError):
-                if self._bereft:
+                if self._bereft and time.monotonic() >= self._rest_until:
                     return
             except (OSError, ValueError, KeyError):
                 pass  # it does not know what standing by is, or has no time for it
@@ -72,6 +76,7 @@ class Standing:
                     self.token = str(event["token"])
                     return True
                 self._bereft = told == "standing_by"  # and not "ended", or a refusal
+                self._rest_until = 0.0
         return False
 
 
@@ -83,7 +88,7 @@ def end(number: int, _frame: object) -> None:
 def main(argument: str) -> NoReturn:
     """Never returns: it ends, or becomes another program."""
     told = json.loads(argument)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, end)  # PID 1 has no default ones, pid_namespaces(7)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)  # no reload, and nobody's remains to wait for
@@ -96,8 +101,9 @@ def main(argument: str) -> NoReturn:
     if not told["control"]:
         while True:
             signal.pause()
-    standing = Standing(told["control"], told["facts"])
+    standing = Standing(told["control"], told["facts"], bereft=told["bereft"])
     standing.wait()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)  # what is ignored stays so through exec, signal(7)
     if standing.token:

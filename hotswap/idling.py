@@ -30,12 +30,16 @@ def bereft() -> int:
     return int(told) if told.isascii() and told.isdigit() else -1
 
 
-def become(control: Path | None, standby: Standby | None) -> NoReturn:
-    """Stand by for the owner of that control socket; without one, for nobody. Every descriptor but 0, 1, 2 closes."""
+def become(control: Path | None, standby: Standby | None, *, bereft: bool = False) -> NoReturn:
+    """Stand by for the owner of that control socket; without one, for nobody. Every descriptor but 0, 1, 2 closes.
+
+    `bereft`: the owner died, and somebody else is about to take its place.
+    """
     facts = {} if standby is None else msgspec.to_builtins(standby)
     told = {
         "control": "" if control is None else str(control),
         "facts": facts,
+        "bereft": bereft,
         "command": spawn.own_command(),
         "cwd": str(Path.cwd()),
     }

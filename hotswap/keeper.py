@@ -117,9 +117,10 @@ class Keeper:
 def wanted(asked: bool) -> bool:
     """Whether this process should stay as a keeper after BYE.
 
-    PID 1 always; otherwise who is asked to, unless it descends from a keeper: one is enough.
+    PID 1 always; otherwise who is asked to, unless it descends from a keeper: one is enough. The variable may be its
+    own, if it stood by meanwhile.
     """
-    return os.getpid() == 1 or (asked and VARIABLE not in os.environ)
+    return os.getpid() == 1 or (asked and os.environ.get(VARIABLE) in {None, str(os.getpid())})
 
 
 def prepare() -> Keeper:

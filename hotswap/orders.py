@@ -26,6 +26,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     hand_over: bool = False  # to one that stands by, whichever
 
 
+class Leave(msgspec.Struct, frozen=True):
+    """The body of POST /leave. It is for the process that was looked at, and not for one that took over meanwhile."""
+
+    life: str = ""  # see `hotswap.place`; empty: whoever it is
+
+
 class GaveUp(msgspec.Struct, frozen=True):
     """The body of POST /gave_up: one that was started to take over cannot, and tells why before it ends."""
 

@@ -8,7 +8,7 @@ POST /upgrade      `hotswap.orders.Order`: a stream of events
 POST /reload       {"dry_run", "timeout"}: take the changed configuration, whole or not at all
 POST /announce     tell the supervisor everything again: it may have come back and know nothing
 POST /drain        {"deadline", "delay", "watch"}: accept nothing more, finish, end; `watch`: a stream of events
-POST /leave        hand over to whoever takes over already or stands by, else drain: what SIGTERM does
+POST /leave        `hotswap.orders.Leave`: hand over to whoever takes over already or stands by, else drain; as SIGTERM
 POST /standby      `hotswap.standbys.Standby`: a stream that tells, if ever, to take over
 POST /gave_up      `hotswap.orders.GaveUp`: a successor that will be none
 """
@@ -23,7 +23,7 @@ from hotswap.control import Request, Response, Route
 from hotswap.draining import DrainOrder
 from hotswap.errors import Busy, ConnectionsLost
 from hotswap.http import EventStream
-from hotswap.orders import GaveUp, Order
+from hotswap.orders import GaveUp, Leave, Order
 from hotswap.place import LIFE, here
 from hotswap.reload import ReloadOrder
 from hotswap.standbys import Standby
@@ -141,10 +141,12 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
             return draining.watch()
         return Response.json({"draining": True, "in_flight": serving.server.in_flight()})
 
-    async def post_leave(_request: Request) -> Response:
-        if serving.gave_away:
+    async def post_leave(request: Request) -> Response:
+        order = request.json(Leave)
+        if serving.gave_away or order.life not in {"", LIFE}:
             raise Busy("another generation took over meanwhile")
-        serving.succession.leave()
+        if not serving.succession.leaving:  # a hook may run more than once, and is no more urgent by that
+            serving.succession.leave()
         return Response.json({"leaving": True})
 
     async def post_standby(request: Request) -> EventStream:

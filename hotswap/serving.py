@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from hotswap import lineage, listeners, news, spawn
 from hotswap.admission import failed, judge
@@ -23,7 +23,7 @@ from hotswap.chain import Bake, Chain
 from hotswap.control import Route
 from hotswap.doors import Doors
 from hotswap.draining import Draining
-from hotswap.errors import HotswapError, Superseded
+from hotswap.errors import DeadlinePassed, HotswapError, Superseded
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
@@ -46,7 +46,6 @@ log = logging.getLogger("hotswap")
 
 MoreRoutes = Callable[["Serving"], Mapping[tuple[str, str], Route]]
 """What a server answers beside that: made for the generation that serves."""
-Afterwards = Literal["ends", "waits", "stands by"]
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 
 
@@ -66,7 +65,9 @@ class Serving:
         control_routes: MoreRoutes | None = None,
         bake: Bake | None = None,
         supervisor: Supervisor,
+        returns: bool = False,
     ) -> None:
+        """`returns`: with everything given away this process stands by, and may own again."""
         self.identity = identity
         self.server = server
         self.estate = estate
@@ -77,11 +78,10 @@ class Serving:
         self.reloading = Reloading(self)
         self.gave_away = False
         self._leaving = False
-        self._told = False  # by a signal, to end
         self._farewell_until = 0.0
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self.runtime = runtime
-        self._limits = limits
+        self._limits, self._returns = limits, returns
         self._attempt: SourceAttempt | None = None
         self._reopened: SourceAttempt | None = None  # the attempt that was under way at the last SIGUSR1
         self._waiting: list[asyncio.Future[None]] = []
@@ -117,12 +117,13 @@ class Serving:
         if self._attempt is not None and self._attempt.frozen:
             self._held_signal = number
             return
-        if self.draining and (self._told or not self.gave_away):
+        if self.draining and (self.succession.told_by_signal or not self.gave_away):
             log.warning("second signal: ending at once")
             self._end(128 + number)
             return
-        self._told = True
+        self.succession.told_by_signal = True
         if self.gave_away:
+            self.succession.told_to_leave()  # it may have to, after all
             self._farewell_until = min(self._farewell_until, time.monotonic() + self._limits.drain)
         else:
             self.succession.leave()
@@ -155,17 +156,9 @@ class Serving:
             delay = limits.drain_delay if delay is None else delay
             self.tenure.drain(deadline)
             closing = partial(self.tenure.let_go, [*self.estate.server])
-            self.drain_under_way = Draining(self.server, deadline, delay, closing, self._end, self.occupied)
+            late = partial(self.cancel_attempt, DeadlinePassed("the time of the drain is over"))
+            self.drain_under_way = Draining(self.server, deadline, delay, closing, self._end, self.occupied, late)
         return self.drain_under_way
-
-    @property
-    def afterwards(self) -> Afterwards:
-        """What a process whose container must not end does now that this is over."""
-        if self._told:
-            return "ends"
-        if self.succession.leaving:  # a hook's order: the signal is to come
-            return "waits"
-        return "stands by" if self.gave_away else "ends"
 
     @property
     def drain_seconds(self) -> float:
@@ -207,16 +200,15 @@ class Serving:
         try:
             awaited = self.succession.under_way is not None and bool(self.succession.under_way.successor.token)
             facts = {"draining": self._past_return, "spawned": upgrade is not None and awaited, "awaited": awaited}
+            self.succession.refuse_late(hello)
             chosen = judge(hello, self.server, self.chain, listeners=len(self.estate.server), **facts)
         except HotswapError as refusal:
             os.close(pidfd)
             if not self.draining:
                 self.tenure.claim()  # a supervisor that started the caller takes that for the main process
+            if upgrade is not None and not isinstance(refusal, Superseded):  # an old one that came back is no answer
+                upgrade.attempt = attempt
             attempt.refuse(refusal)
-            if upgrade is not None and not isinstance(
-                refusal, Superseded
-            ):  # an old one that was restarted is no answer
-                upgrade.fail(refusal)
             return
         if upgrade is not None:
             upgrade.attempt = attempt
@@ -279,11 +271,13 @@ class Serving:
         self.tenure.succeeded_by(self._successor)
         if self.server.values():
             self.server.sharing(False)  # the destination lives, and holds no copy of what was kept
-        else:
+        elif not self._returns:
             # Tidying up after thousands of connections must not compete with the owner's first ticks.
             with contextlib.suppress(OSError):
                 os.nice(10)
-        self._farewell_until = time.monotonic() + (self._limits.drain if self._told else self._limits.farewell)
+        self._farewell_until = time.monotonic() + (
+            self._limits.drain if self.succession.told_by_signal else self._limits.farewell
+        )
         self._end_when_idle()
 
     @property
@@ -341,14 +335,14 @@ class Serving:
     def take_listeners(self) -> None:
         """See `Holder`."""
         self.gave_away = False
-        if self.drain_under_way is not None and self.drain_under_way.closed:
-            return  # the listeners are closed already
         if self.succession.baking is not None:
             self.succession.baked("ended without a verdict: the generation that got everything died at once")
         self.server.abandon()
         for spec in self.server.wanted():
             listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
         self.open(crashed=True)
+        if self.drain_under_way is not None:
+            self.drain_under_way.resumed()
 
     def end_destination(self) -> None:
         """See `Holder`."""

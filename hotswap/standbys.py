@@ -12,24 +12,26 @@ one. If it ends, and nobody listens any more, and nobody said so, the owner died
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from hotswap.errors import Busy
 from hotswap.http import EventStream
 
 LIMIT: Final = 16
+Word = Annotated[str, Meta(max_length=256)]
 
 
 class Standby(msgspec.Struct, frozen=True):
     """The body of POST /standby: who it was, or would be."""
 
     generation: int = 0  # that it had; 0: it never owned
-    version: str = ""
-    build: str = ""
+    version: Word = ""
+    build: Word = ""
     revision: int = -1
-    place: str = ""  # see `hotswap.place`
+    place: Word = ""  # see `hotswap.place`
 
 
 class Standbys:
@@ -53,10 +55,12 @@ class Standbys:
         return [standby for standby, _ in self._streams]
 
     def of(self, generation: int, build: str) -> Standby | None:
-        """The one that was that generation; if its container was started again meanwhile, one of the same build."""
-        present = self.present()
-        was = [one for one in present if one.generation == generation]
-        return next(iter(was or [one for one in present if one.build == build]), None)
+        """One of that build: the one that was that generation, or whose container was started again meanwhile.
+
+        The number alone says nothing: after a crash they begin anew.
+        """
+        present = [one for one in self.present() if one.build == build]
+        return next((one for one in present if one.generation == generation), next(iter(present), None))
 
     def latest(self) -> Standby | None:
         """The one to hand over to, if it must be anyone: who served last, else who came last."""

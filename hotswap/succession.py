@@ -10,12 +10,13 @@ A successor comes in one of three ways, and one attempt at a time:
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
 
 from hotswap import news, preflight
 from hotswap.bake import Baking
 from hotswap.elsewhere import Elsewhere
-from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, error_of
+from hotswap.errors import AttemptFailed, Busy, HotswapError, Refused, Superseded, error_of
 from hotswap.log import fields
 from hotswap.orders import GaveUp, Order
 from hotswap.place import here
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hotswap")
 
+Afterwards = Literal["ends", "waits", "stands by"]
+LAPSED = 64  # tokens of upgrades that are over
 LEAVING_SECONDS = 10.0
 """For a successor to take over from one that was told to end, and half of the time of a drain at most."""
 
@@ -46,7 +49,10 @@ class Succession:
         self.standbys = Standbys()
         self.leaving = False
         """It was told to end, and somebody may take over before."""
+        self.told_by_signal = False
         self.began_to_leave = 0.0
+        self._patient_until = 0.0
+        self._lapsed: deque[str] = deque(maxlen=LAPSED)
         self.baking = None if bake is None else Baking(bake, serving.server, self._take_back, self.baked)
 
     # -- upgrades ---------------------------------------------------------------------------------
@@ -86,10 +92,20 @@ class Succession:
         """The upgrade under way, if this caller is the one it waits for."""
         return self.under_way if self.under_way is not None and hello.token == self.under_way.successor.token else None
 
+    def refuse_late(self, hello: wire.Hello) -> None:
+        """One that was told to come, and did when its upgrade had failed already. Raises `Superseded`.
+
+        Nobody here can end it, as one that was started here. To an owner that leaves it is welcome all the same.
+        """
+        if hello.token in self._lapsed and not self.leaving:
+            raise Superseded("the upgrade that told this generation to come is over: it came too late")
+
     def _over(self, figures: dict[str, Any]) -> None:
-        serving = self._serving
+        serving, upgrade = self._serving, self.under_way
         if not figures["ok"]:
-            news.kept_on(serving.server, self.under_way)
+            news.kept_on(serving.server, upgrade)
+            if upgrade is not None and upgrade.successor.token:
+                self._lapsed.append(upgrade.successor.token)
         self.under_way = None
         serving.chain.intent = None
         self.last = figures
@@ -110,30 +126,37 @@ class Succession:
 
     def leave(self) -> None:
         """End: hand over to whoever takes over already or stands by, else drain. A second time: drain at once."""
-        serving, again = self._serving, self.leaving
-        self.leaving, self.began_to_leave = True, self.began_to_leave or serving.loop.time()
+        serving, upgrade, again = self._serving, self.under_way, self.leaving
+        self.told_to_leave()
         patience = min(LEAVING_SECONDS, serving.drain_seconds / 2)
         told = AttemptFailed("the serving generation was told to end")
-        if again or (self.under_way is not None and isinstance(self.under_way.successor, Spawned)):
+        if again or (upgrade is not None and isinstance(upgrade.successor, Spawned)):
+            self._patient_until = 0.0
             self.cancel(told)
             serving.drain()
-        elif serving.occupied():
+            return
+        self._patient_until = self.began_to_leave + patience
+        if serving.occupied() or (upgrade is not None and upgrade.successor.token):
             log.info("told to end: as soon as the handover under way is over", extra=fields(patience=f"{patience:g}s"))
             serving.loop.call_later(patience, self._lose_patience, told)
+        elif upgrade is not None:  # for somebody who has not come
+            upgrade.cancel(told)
         else:
-            self.cancel(told)
-            self._hand_over(patience)
+            self.go_on_leaving()
+
+    def told_to_leave(self) -> None:
+        """From now on the time of a drain counts, whatever comes before it."""
+        self.leaving, self.began_to_leave = True, self.began_to_leave or self._serving.loop.time()
 
     def _hand_over(self, patience: float) -> None:
         try:
             self.upgrade(Order(hand_over=True, timeout=patience, why="the generation before was told to end"))
         except HotswapError as error:
-            if self.standbys.present():
-                log.warning("cannot hand over, so it drains: %s", error)
+            log.warning("cannot hand over, so it drains: %s", error)
             self._serving.drain()
 
     def _lose_patience(self, told: AttemptFailed) -> None:
-        if not self._serving.gave_away:
+        if not (self._serving.gave_away or self._serving.draining):
             self.cancel(told)
 
     def cancel(self, why: HotswapError) -> None:
@@ -144,10 +167,24 @@ class Succession:
             self._serving.cancel_attempt(why)
 
     def go_on_leaving(self) -> None:
-        """What was under way is over: without a successor it drains now."""
+        """Nothing is under way, or any more: call whoever stands by, as long as there is patience, else drain."""
         serving = self._serving
-        if self.leaving and not (serving.gave_away or serving.draining or serving.in_handover):
+        if not self.leaving or serving.gave_away or serving.draining or serving.in_handover:
+            return
+        left = self._patient_until - serving.loop.time()
+        if left > 0 and self.standbys.present():
+            self._hand_over(left)
+        else:
             serving.drain()
+
+    @property
+    def afterwards(self) -> Afterwards:
+        """What a process whose container must not end does when all of this is over."""
+        if self.told_by_signal:
+            return "ends"
+        if self.leaving:  # a hook's order: the signal is to come
+            return "waits"
+        return "stands by" if self._serving.gave_away else "ends"
 
     # -- baking -----------------------------------------------------------------------------------
 

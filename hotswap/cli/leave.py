@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ import click
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, only_name, runtime_dir_option
 from hotswap.cli.output import count, print_json
 from hotswap.cli.progress import Line
-from hotswap.errors import DeadlinePassed, HotswapError, NotRunning
+from hotswap.control_client import AnswerLost
+from hotswap.errors import Busy, DeadlinePassed, HotswapError, NotRunning
 from hotswap.place import here
 
 LOOK_SECONDS: Final = 0.1
@@ -39,7 +41,8 @@ def leave(name: str | None, timeout: float, runtime_dir: Path, *, as_json: bool)
     if before.get("place") not in {None, "", here()}:
         _say(name, {"left": False, "why": "another container serves it"}, as_json=as_json)
         return
-    client.post("/leave", {})
+    with suppress(Busy, NotRunning, AnswerLost):  # it left by itself just now, or was about to: see below
+        client.post("/leave", {"life": str(before.get("life", ""))})
     line, until = Line(), time.monotonic() + timeout
     while time.monotonic() < until:
         try:

@@ -82,6 +82,7 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
 if os.getpid() == 1:  # which has no default actions, pid_namespaces(7): a container that is told to end early must not
     for _number in (signal.SIGTERM, signal.SIGINT):  # wait for SIGKILL
         signal.signal(_number, lambda number, _frame: os._exit(128 + number))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # see `hotswap.idle.ENDING`
 
 
 @click.group(

@@ -130,9 +130,9 @@ def run(
     except HotswapError as error:
         # Whoever spawned this generation hears of it, or whoever serves meanwhile.
         spawn.report(spawn.inherited_report(), error)
-        if takeover != "never":
-            where = runtime_dir or default_runtime_dir()
-            tell_owner(where, name_in(path), error, version=hotswap.__version__, token=spawn.inherited_token())
+        token = spawn.inherited_token()
+        if token or (takeover or usual_takeover()) != "never":
+            tell_owner(runtime_dir, name_in(path), error, version=hotswap.__version__, token=token)
         log_failure(error)
         sys.exit(error.exit_code)
     try:

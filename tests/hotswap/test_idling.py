@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from hotswap import idle, spawn
+from hotswap.control import EventStream, Request
+from tests.hotswap.serving import Serving, unix_listener
 from tests.kit.companion import ROOT
 from tests.kit.waiting import eventually
 
@@ -64,6 +67,50 @@ def test_a_signal_before_it_can_take_it_is_not_lost() -> None:
     program = f"{blocked}; os.kill(os.getpid(), signal.SIGTERM); idling.become(None, None)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=PATIENCE, check=False)
     assert done.returncode == 0
+
+
+def test_a_signal_while_it_becomes_a_server_again_waits_for_that_one(tmp_path: Path) -> None:
+    async def summon(_request: Request) -> EventStream:
+        stream = EventStream()
+        stream.send({"event": "take_over", "token": "t"})
+        stream.end()
+        return stream
+
+    control = tmp_path / "control.sock"
+    program = "import os, signal; print(os.environ['HOTSWAP_TOKEN'], signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    told = {
+        "control": str(control),
+        "facts": {},
+        "bereft": False,
+        "cwd": "/",
+        "command": [sys.executable, "-c", program],
+    }
+    with Serving(unix_listener(control), {("POST", "/standby"): summon}):
+        done = subprocess.run(
+            [sys.executable, idle.__file__, json.dumps(told)],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+            text=True,
+        )
+    assert done.stdout.split(" ", 1)[0] == "t"
+    assert {name for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in done.stdout} == {"SIGTERM", "SIGINT"}
+
+
+def test_the_program_lets_signals_in_again_that_waited() -> None:
+    program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); import hotswap.cli.main; signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_who_was_not_the_fastest_after_a_death_tries_again_if_the_fastest_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "LONGEST", 0.1)
+    standing = idle.Standing(str(tmp_path / "nobody"), {}, bereft=True)
+    standing.wait()
+    assert standing.token == ""
 
 
 def test_its_names_are_those_of_the_package() -> None:

@@ -253,5 +253,7 @@ def test_one_keeper_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not keeper.wanted(asked=False)
     monkeypatch.setenv(keeper.VARIABLE, "123")
     assert not keeper.wanted(asked=True)
+    monkeypatch.setenv(keeper.VARIABLE, str(os.getpid()))  # it stood by since it said so
+    assert keeper.wanted(asked=True)
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert keeper.wanted(asked=False)

@@ -27,9 +27,17 @@ def test_anyone_means_who_served_last() -> None:
     standbys = Standbys()
     assert standbys.latest() is None
     for generation in (3, 5, 0):
-        standbys.join(Standby(generation))
-    assert standbys.latest() == Standby(5)
-    assert standbys.of(3, "x") == Standby(3)
+        standbys.join(Standby(generation, build="x"))
+    assert standbys.latest() == Standby(5, build="x")
+    assert standbys.of(3, "x") == Standby(3, build="x")
+
+
+def test_the_number_of_another_chain_is_not_that_generation() -> None:
+    standbys = Standbys()
+    standbys.join(Standby(1, build="of before the crash"))
+    standbys.join(Standby(1, build="b"))
+    assert standbys.of(1, "b") == Standby(1, build="b")
+    assert standbys.of(1, "c") is None
 
 
 def test_a_container_that_was_started_again_is_known_by_its_build() -> None:

@@ -103,6 +103,8 @@ class FakeServer:
     async def _leave(self, request: Request) -> Response:
         self.orders.append(request.json(dict[str, Any]))
         self.status = {**self.status, **self.after}
+        if self.failure is not None:
+            raise self.failure
         return Response.json({"leaving": True})
 
     async def _upgrade(self, request: Request) -> EventStream:

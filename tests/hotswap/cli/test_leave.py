@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hotswap.errors import DeadlinePassed
+from hotswap.errors import Busy, DeadlinePassed
 from hotswap.place import here
 from tests.hotswap.cli.server import FakeServer, run
 
@@ -23,7 +23,7 @@ def test_it_waits_until_another_one_took_over(edge: FakeServer) -> None:
     edge.after = {"life": "b", "generation": 4}
     done = edge.run("leave")
     assert (done.exit_code, done.stdout) == (0, "edge: left: generation 4 took over\n")
-    assert edge.orders == [{}]
+    assert edge.orders == [{"life": "a"}]
 
 
 def test_what_another_container_serves_is_left_alone(edge: FakeServer) -> None:
@@ -35,6 +35,13 @@ def test_what_another_container_serves_is_left_alone(edge: FakeServer) -> None:
 
 def test_where_nobody_serves_there_is_nothing_to_leave(tmp_path: Path) -> None:
     assert run("leave", "edge", runtime_dir=tmp_path).exit_code == 0
+
+
+def test_one_that_leaves_at_the_same_moment_has_left(edge: FakeServer) -> None:
+    edge.after = {"life": "b", "generation": 4}
+    edge.failure = Busy("another generation took over meanwhile")
+    done = edge.run("leave")
+    assert (done.exit_code, done.stdout) == (0, "edge: left: generation 4 took over\n")
 
 
 def test_one_that_does_not_leave_is_told_of(edge: FakeServer) -> None:

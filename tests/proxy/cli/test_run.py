@@ -172,3 +172,13 @@ def test_the_file_says_where_to_a_user_without_a_usual_place(tmp_path: Path, mon
     result = CliRunner().invoke(module.run, ["-c", str(path)])
     assert result.exit_code == 0, result.output
     assert Generation.made.options["runtime_dir"] == Path("/run/from-config")
+
+
+def test_a_config_error_is_the_last_word_of_a_user_without_a_usual_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    path = tmp_path / "edge.yaml"
+    path.write_text("name: edge\nlisteners: 5\n")
+    assert CliRunner().invoke(module.run, ["-c", str(path)]).exit_code == 3
