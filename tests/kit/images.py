@@ -21,6 +21,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from tests.kit.companion import ROOT
@@ -38,50 +39,60 @@ MERGED = ("bin", "sbin", "lib", "lib64")
 LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|site-packages|dist-packages|tests?|idlelib|ensurepip|turtledemo|tkinter|config-\d[^/]*)(/|$)"
 )
-PARTS = ("hotswap", "proxy", "shm_metrics", "vm_agent")
 SOURCES = (
-    "pyproject.toml",
-    "README.md",
-    ".containerignore",
-    "containers",
+    *("pyproject.toml", "README.md", ".containerignore", "containers"),
     *("hotswap", "proxy", "shm_metrics", "vm_agent"),
 )
 SUFFIXES = frozenset({".py", ".pyi", ".c", ".h", ".toml", ".md", ""})
 PATIENCE = 600.0
 NAME = "localhost/hotswap-test"
+EMPTY = "-empty"
 
 
 def project_image(*, empty: bool = False) -> str:
     """The name of the project's image, or of the empty one; built if `STORE` has none of these sources."""
-    tag = _tag()
-    with _alone() as folder, Podman(folder, store=STORE) as podman:
-        if podman.attempt("image", "exists", f"{NAME}:{tag}-empty").returncode:
-            _build(podman, tag, folder)
-    return f"{NAME}:{tag}{'-empty' if empty else ''}"
+    return f"{NAME}:{_built()}{EMPTY if empty else ''}"
 
 
 def base_image() -> str:
     """The name of the image that the project's is built upon: Python, a shell, a few tools."""
-    return project_image().replace(NAME, f"{NAME}-base")
+    return f"{NAME}-base:{_built()}"
+
+
+def build(podman: Podman, name: str, base: str, *options: str, target: str = "hotswap") -> None:
+    """Build the project's image upon this base, with packages that this machine's pip has fetched."""
+    podman(
+        "build", "--quiet", "--layers", "--pull=never", f"--target={target}", f"--tag={name}",
+        f"--file={ROOT}/containers/Containerfile", f"--build-arg=BASE={base}",
+        "--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/packages", f"--volume={_packages()}:/packages:ro",
+        *options, str(ROOT), within=PATIENCE,
+    )  # fmt: skip
+
+
+@cache
+def _built() -> str:
+    """The tag of the images, which are there."""
+    tag = _tag()
+    with _alone() as folder, Podman(folder, store=STORE) as podman:
+        if podman.attempt("image", "exists", f"{NAME}:{tag}{EMPTY}").returncode:
+            podman("image", "prune", "--all", "--force", "--filter=until=1h")
+            _build(podman, tag, folder)
+            podman("image", "prune", "--force")  # what the build itself ran in
+    return tag
 
 
 def _build(podman: Podman, tag: str, folder: Path) -> None:
-    for old in podman("images", "--all", "--quiet", "--no-trunc").split():
-        podman("rmi", "--force", old, check=False)
     base, bare = f"{NAME}-base:{tag}", f"{NAME}-bare:{tag}"
     # As the first container of a pod it is there and does nothing, which is all that is asked of one.
     path = "--change=ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
     _import(podman, base, _base(), folder, path, '--change=CMD ["sleep", "infinity"]')
     # There the interpreter is in another place than it was made for, until the Containerfile makes an environment.
     _import(podman, bare, [], folder, "--change=ENV LD_LIBRARY_PATH=/usr/local/lib")
-    for target, suffix in (("hotswap", ""), ("empty", "-empty")):
-        podman(
-            "build", "--quiet", "--layers", "--pull=never", "--network=none",
-            f"--target={target}", f"--tag={NAME}:{tag}{suffix}", f"--file={ROOT}/containers/Containerfile",
-            f"--build-arg=BASE={base}", f"--build-arg=BUILD_BASE={bare}",
-            "--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/packages", *_mounts(_packages()), str(ROOT),
-            within=PATIENCE,
-        )  # fmt: skip
+    machine = [f"--build-arg=BUILD_BASE={bare}", "--network=none", "--volume=/usr:/usr:ro"]
+    if sys.base_prefix != "/usr":
+        machine.append(f"--volume={sys.base_prefix}:/usr/local:ro")
+    build(podman, f"{NAME}:{tag}", base, *machine)
+    build(podman, f"{NAME}:{tag}{EMPTY}", base, *machine, target="empty")
 
 
 def _packages() -> Path:
@@ -95,14 +106,6 @@ def _packages() -> Path:
             _run(*download, str(ROOT), "setuptools>=77", "wheel")
             shutil.copytree(folder, place)
     return place
-
-
-def _mounts(wheels: Path) -> Iterator[str]:
-    """What the commands of a build see of this machine."""
-    yield "--volume=/usr:/usr:ro"
-    if sys.base_prefix != "/usr":
-        yield f"--volume={sys.base_prefix}:/usr/local:ro"
-    yield f"--volume={wheels}:/packages:ro"
 
 
 def _import(podman: Podman, name: str, members: Iterable[tuple[str, Path]], folder: Path, *options: str) -> None:

@@ -58,8 +58,10 @@ class Podman:
         for folder in (directory, self._store):
             folder.mkdir(parents=True, exist_ok=True)
         _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, processes = resource.getrlimit(resource.RLIMIT_NPROC)
+        processes = min(processes, MOST_PROCESSES) if processes > 0 else MOST_PROCESSES
         # Its defaults are higher limits than a machine may allow, and are refused then.
-        limits = [f"nofile={files}:{files}", f"nproc={MOST_PROCESSES}:{MOST_PROCESSES}"]
+        limits = [f"nofile={files}:{files}", f"nproc={processes}:{processes}"]
         (directory / "containers.conf").write_text(
             f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n"
             f'[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n'

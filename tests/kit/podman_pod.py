@@ -82,7 +82,10 @@ class PodmanPod(Pod):
     def __init__(self) -> None:
         needed()
         self.image = project_image()
+        """What the next container is started from."""
         super().__init__()
+        os.chown(self.volume, USER, USER)  # as a volume of podman's gets the owner that the image says
+        self.volume.chmod(0o755)
 
     def _network(self) -> Path:
         self.podman = Podman(self.directory / "podman", images=STORE, infra=base_image())
