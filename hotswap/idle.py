@@ -101,7 +101,7 @@ def main(argument: str) -> NoReturn:
     if not told["control"]:
         while True:
             signal.pause()
-    standing = Standing(told["control"], told["facts"], bereft=told["bereft"])
+    standing = Standing(told["control"], told["facts"], bereft=told.get("bereft", False))
     standing.wait()
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):

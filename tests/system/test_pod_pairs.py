@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def test_a_pair_of_native_sidecars(pod: Pod) -> None:
     for container in (b, a):
         container.terminate()
         assert container.status(within=PATIENCE) == 0
+
+
+@pytest.mark.all
+def test_a_pod_is_deleted_and_the_idle_one_hears_of_it_just_after_it_was_called(pod: Pod) -> None:
+    """Before it is a server again: PID 1 has no default action then, and would lose the signal."""
+    Edge(pod, pod.upstreams())
+    a = pod.run("a", *NATIVE, "--grace-period=6s", config=image(pod, 1))
+    pod.wait_served_by(a)
+    b = pod.run("b", *NATIVE, "--grace-period=6s", config=image(pod, 1))
+    stands_by(pod, b)
+    name = Path(f"/proc/{b.pid}/comm")
+    a.terminate()
+    eventually(lambda: name.read_text() != "hotswap-idle\n", within=PATIENCE, what="b was called")
+    b.terminate()
+    assert b.status(within=PATIENCE) in {0, 128 + signal.SIGTERM}
+    assert a.status(within=PATIENCE) == 0
 
 
 def test_an_idle_container_is_small_and_holds_nothing(pod: Pod) -> None:
