@@ -30,13 +30,14 @@ def leave(name: str | None, timeout: float, runtime_dir: Path, *, as_json: bool)
     Waits until it has left. Does nothing if NAME is served by another container, or by nobody. Without NAME it is the
     only one there is.
     """
-    name = name or only_name(runtime_dir)
-    client = client_of(runtime_dir, name)
-    client.timeout = min(client.timeout, timeout)
     try:
+        name = name or only_name(runtime_dir)
+        client = client_of(runtime_dir, name)
+        client.timeout = min(client.timeout, timeout)
         before = client.get("/status?brief=1")
     except NotRunning:
-        _say(name, {"left": False, "why": "nobody serves it"}, as_json=as_json)
+        why = f"nobody serves {'it' if name else 'anything'} in {runtime_dir}"
+        _say(name or "hotswap", {"left": False, "why": why}, as_json=as_json)
         return
     if before.get("place") not in {None, "", here()}:
         _say(name, {"left": False, "why": "another container serves it"}, as_json=as_json)

@@ -64,7 +64,7 @@ def optional_runtime_dir_option(command: F) -> F:
 def _runtime_dir(command: F, default: Callable[[], Path] | None) -> F:
     return click.option(
         "--runtime-dir",
-        type=click.Path(path_type=Path),
+        type=click.Path(readable=False, path_type=Path),  # who may not read it is told so with an exit code of its own
         envvar=VARIABLE,
         default=default,
         help="Where the names have their sockets.  [env: HOTSWAP_RUNTIME_DIR; default: /run/hotswap for root, "

@@ -92,7 +92,8 @@ def described(event: Mapping[str, Any]) -> str:
     if kind == "waiting":
         return f"waiting up to {span(event.get('timeout') or 0.0)} for a new generation that somebody else starts"
     if kind == "summoned":
-        return f"told generation {event.get('generation')}, which stands by, to take over"
+        who = f"generation {event['generation']}" if event.get("generation") else "a container"  # 0: it has not served
+        return f"told {who}, which stands by, to take over"
     if kind == "freezing":
         return "freezing for the last pass"
     if kind == "owned":

@@ -34,7 +34,13 @@ def test_what_another_container_serves_is_left_alone(edge: FakeServer) -> None:
 
 
 def test_where_nobody_serves_there_is_nothing_to_leave(tmp_path: Path) -> None:
-    assert run("leave", "edge", runtime_dir=tmp_path).exit_code == 0
+    done = run("leave", "edge", runtime_dir=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, f"edge: nothing to leave: nobody serves it in {tmp_path}\n")
+
+
+def test_nor_is_there_without_a_name(tmp_path: Path) -> None:
+    done = run("leave", runtime_dir=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, f"hotswap: nothing to leave: nobody serves anything in {tmp_path}\n")
 
 
 def test_one_that_leaves_at_the_same_moment_has_left(edge: FakeServer) -> None:

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from hotswap.cli import output
+from hotswap.errors import PermissionDenied
 from tests.hotswap.cli.server import FakeServer, run
+from tests.kit.users import User, needs_users
 
 
 def test_status_tells_who_serves(edge: FakeServer) -> None:
@@ -35,6 +37,16 @@ def test_status_tells_who_serves(edge: FakeServer) -> None:
 def test_status_tells_of_the_last_upgrade(edge: FakeServer, last: dict[str, object], words: str) -> None:
     edge.status["last_upgrade"] = last
     assert f"  last upgrade  {words}\n" in edge.run("status", "edge").stdout
+
+
+@needs_users
+def test_a_runtime_directory_of_somebody_else_is_no_mistake_in_the_arguments(edge: FakeServer) -> None:
+    def asked() -> str:
+        done = run("status", "edge", runtime_dir=edge.runtime_dir)
+        return f"{done.exit_code} {done.exception!r}"
+
+    edge.runtime_dir.chmod(0o700)
+    assert User(1001).run(asked).startswith(f"{PermissionDenied.exit_code} "), User(1001).run(asked)
 
 
 def test_status_of_a_server_that_tells_little(edge: FakeServer) -> None:

@@ -47,6 +47,12 @@ def test_progress_goes_to_standard_error(edge: FakeServer) -> None:
     ]
 
 
+@pytest.mark.parametrize(("generation", "who"), [(3, "generation 3"), (0, "a container")])
+def test_who_is_called_is_named_if_it_has_served(edge: FakeServer, generation: int, who: str) -> None:
+    edge.events = [{"event": "summoned", "generation": generation}, DONE]
+    assert edge.run("rollback", "edge").stderr == f"edge: told {who}, which stands by, to take over\n"
+
+
 def test_events_of_later_versions_are_shown_as_they_are(edge: FakeServer) -> None:
     edge.events = [{"event": "simmering", "seconds": 3, "why": "\x1b[31m"}, DONE]
     assert edge.run("upgrade", "edge").stderr == "edge: simmering seconds=3 why=\\x1b[31m\n"
