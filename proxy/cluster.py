@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
+from proxy.amqp.login import Login
 from proxy.balance import BALANCES
 from proxy.dns.endpoints import expanded, hosts
 from proxy.encryption.status import described
@@ -46,6 +47,7 @@ class Cluster:
         "handshakes",
         "healing",
         "limits",
+        "login",
         "meters",
         "name",
         "personal",
@@ -91,6 +93,8 @@ class Cluster:
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
         """None if it has none."""
+        self.login = None if config.broker is None else Login(config.broker)
+        """How connections log in that change their broker (amqp); None: none does."""
         self._heal()
 
     def _made(self, address: Address, config: EndpointConfig, *, weighted: bool) -> Endpoint:
@@ -184,6 +188,7 @@ class Cluster:
         self.config, self.answers = config, fresh.answers
         self.announces, self.tls = config.proxy_protocol, fresh.tls
         self.personal = fresh.personal
+        self.login = fresh.login
         self.limits = (self.limits or Limits(self)) if Limits.wanted(config) else None
         self._pick = fresh._pick
         self.endpoints = self._used = tuple(endpoints)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.amqp.downstream import AmqpDownstream
+from proxy.amqp.upstream import AmqpUpstream
 from proxy.bolt.downstream import BoltDownstream
 from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection
@@ -32,6 +34,7 @@ DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
     "http1": Http1Downstream,
     "bolt": BoltDownstream,
+    "amqp": AmqpDownstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
 
@@ -44,6 +47,8 @@ KINDS: dict[str, type[Connection]] = {
         Http1Upstream,
         BoltDownstream,
         BoltUpstream,
+        AmqpDownstream,
+        AmqpUpstream,
         Probe,
         Entry,
         Mirror,

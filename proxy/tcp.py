@@ -62,6 +62,8 @@ class TcpDownstream(Counted, Downstream):
 
     kind: ClassVar[str] = "tcp.downstream"
     schema: ClassVar[Schema] = Schema(1, 1)
+    protocol: ClassVar[str] = "tcp"
+    """What its listener speaks."""
 
     cluster: Cluster
 
@@ -220,7 +222,7 @@ class TcpDownstream(Counted, Downstream):
     def load(self, state: bytes, now: float, places: Places) -> None:
         """The counterpart of `save`."""
         saved = _decode_downstream(state)
-        self.listener = places.listener(saved.listener, saved.address, "tcp")
+        self.listener = places.listener(saved.listener, saved.address, self.protocol)
         self.cluster = places.cluster(saved.cluster)
         self.load_transport(saved.transport, now, places)
         self.remote = saved.remote

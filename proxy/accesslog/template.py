@@ -76,8 +76,8 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
         lambda record, _: _status(record),
         "The status of the response, of bolt 0 for success; none if there was none.",
     ),
-    "received": (lambda record, _: record.received, "Bytes of the request body; tcp and tunnels: all of the client's."),
-    "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp and tunnels: all of the upstream's."),
+    "received": (lambda record, _: record.received, "Bytes of the request body; tcp, amqp, tunnels: all of the client's."),
+    "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp, amqp, tunnels: all of the upstream's."),
     "duration": (lambda _, end: round(end.duration * 1000, 3), "From the complete head to the end, milliseconds."),
     "cluster": (lambda record, _: record.cluster or None, "Where it went."),
     "endpoint": (lambda record, _: record.endpoint or None, "The upstream that answered, or was asked last."),
@@ -98,6 +98,7 @@ USUAL: Final = {
         "{cluster} {endpoint} {outcome} {request_id}"
     ),
     "tcp": "{time} {listener} {client} {received} {sent} {duration} {cluster} {endpoint} {outcome}",
+    "amqp": "{time} {listener} {client} {received} {sent} {duration} {cluster} {endpoint} {outcome}",
     "bolt": (
         "{time} {listener} {client} {kind} {service} {method} {status} {received} {sent} {duration} "
         "{cluster} {endpoint} {outcome} {request_id}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
-from hotswap.settings.kinds import Choice, Count, Duration, Flag, Name
+from hotswap.settings.kinds import Choice, Count, Duration, Flag, Name, Text
 from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model
 from proxy.config.hosts import EndpointAddress
 from proxy.config.kinds import HeaderValues, RequestPath
 from proxy.config.tls_keys import ANNOUNCES, CLUSTER_TLS, ENCRYPTION, WANTED
+from proxy.config.tls_kinds import FILE
 
+USER = Text("user", re.compile(r"[^\0-\x1f\x7f]{1,255}"), "the name of a user")
 LABELS = HeaderValues("mapping of label to value")
 
 OUTLIER = Section(
@@ -111,6 +114,34 @@ RETRY_BUDGET = Section(
     (
         Key("percent", Count(0, 100), "Of the requests under way on the cluster."),
         Key("at_least", Count(0, 10_000), "So many are always allowed."),
+    ),
+)
+
+BROKER = Section(
+    "broker",
+    model.BrokerConfig,
+    "What becomes of connections of AMQP whose broker is no longer among the endpoints. See [amqp](amqp.md).",
+    (
+        Key(
+            "when_gone",
+            Choice(get_args(model.WhenGone)),
+            "`stay`: they go on as long as both sides want. `move`: they change to another broker, if the client "
+            "logged in as `username`, else stay. `end`: they end once what was delivered is acked.",
+        ),
+        Key(
+            "username",
+            USER,
+            "Who logs in at the next broker. Only connections of the same user, with the same password, move.",
+            example="app",
+            absent="none moves",
+        ),
+        Key(
+            "password_file",
+            FILE,
+            "The file with the password; a line end behind it does not count.",
+            example="/etc/edge/broker.password",
+            absent="none moves",
+        ),
     ),
 )
 
@@ -255,6 +286,7 @@ CLUSTER = Section(
             example="v2",
             absent="no header",
         ),
+        Key("broker", BROKER, "How AMQP follows a change of endpoints.", absent="connections stay"),
         Key("tls", CLUSTER_TLS, "Connections to the endpoints speak TLS, see below.", absent="plaintext"),
         Key(
             "encryption",

@@ -12,7 +12,7 @@ from typing import get_args
 from hotswap.settings.kinds import DIRECTORY, Choice, Count, Duration, Name, Names, SocketAddress
 from hotswap.settings.sections import Form, Items, Key, Section
 from proxy.config import model
-from proxy.config.cluster_keys import CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
+from proxy.config.cluster_keys import BROKER, CLUSTER, ENDPOINT, HEALTH_CHECK, LIMITS, OUTLIER, RETRY_BUDGET, SHARE
 from proxy.config.dns_keys import DNS
 from proxy.config.elsewhere import ELSEWHERE
 from proxy.config.filter_keys import FILTER
@@ -140,6 +140,7 @@ SECTIONS = (
     HEALTH_CHECK,
     LIMITS,
     RETRY_BUDGET,
+    BROKER,
     SHARE,
     UPGRADE,
     APP,

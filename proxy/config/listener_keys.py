@@ -10,7 +10,7 @@ from proxy.config import model, tls_model
 from proxy.config.filter_keys import FILTER
 from proxy.config.kinds import LOG_TARGET, LogTemplate
 from proxy.config.networks import Networks
-from proxy.config.route_keys import BOLT, HTTP1, LOGGED, ROUTE, ROUTED
+from proxy.config.route_keys import AMQP, FRAMED, HTTP1, LOGGED, ROUTE, ROUTED
 from proxy.config.tls_keys import LISTENER_TLS
 
 ACCESS_LOG = Section(
@@ -79,7 +79,7 @@ LISTENER = Section(
             "protocol",
             Choice(get_args(model.Protocol)),
             "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0, `bolt` routes calls of SOFABolt, "
-            "versions 1 and 2 ([bolt](bolt.md)).",
+            "versions 1 and 2 ([bolt](bolt.md)), `amqp` relays AMQP 0-9-1 to a broker ([amqp](amqp.md)).",
             required=True,
             example="http1",
         ),
@@ -145,8 +145,25 @@ LISTENER = Section(
         Key(
             "max_frame",
             Size(128 << 10, 16 << 20),
-            "Bytes of a frame of either side. A longer request or response is dropped, and its call gets status 9.",
-            only=BOLT,
+            "Bytes of a frame of either side. Bolt: a longer request or response is dropped, its call gets status 9. "
+            "Amqp: no more than this is agreed on; a longer one ends its connection.",
+            only=FRAMED,
+        ),
+        Key("max_channels", Count(1, 65535), "Channels of a connection; no more are agreed on.", only=AMQP),
+        Key("max_consumers", Count(1, 1_000_000), "Consumers of a connection. One more ends it (506).", only=AMQP),
+        Key(
+            "handover",
+            Choice(get_args(model.Handover)),
+            "How connections move in an upgrade. `value`: as they are, nothing stops. `quiet`: deliveries are stopped "
+            "by basic.cancel before, and resumed by basic.consume after it. See [amqp](amqp.md).",
+            only=AMQP,
+        ),
+        Key(
+            "settle_timeout",
+            Duration(),
+            "How long clients may take to ack what was delivered, once deliveries are stopped: for a drain, or a "
+            "change of broker. Then the broker delivers it again.",
+            only=AMQP,
         ),
         Key("access_log", ACCESS_LOG, "A line for each request, call or connection.", absent="none", only=LOGGED),
         Key(

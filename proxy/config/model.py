@@ -18,13 +18,15 @@ from hotswap.address import Address
 from proxy.config.tls_model import Announced, ClusterTlsConfig, EncryptionConfig, ListenerTlsConfig, TlsMode, Wanted
 from proxy.dns.host import HostName
 
-Protocol = Literal["tcp", "http1", "bolt"]
+Protocol = Literal["tcp", "http1", "bolt", "amqp"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 LogFormat = Literal["text", "json"]
 AppCheck = Literal["tcp", "http", "bolt"]
 Family = Literal["any", "ipv4", "ipv6"]
 ProxyVersion = Literal["v1", "v2"]
 Others = Literal["refuse", "direct"]
+Handover = Literal["value", "quiet"]
+WhenGone = Literal["stay", "move", "end"]
 WhenDead = Literal["announce", "close", "reset"]
 OriginalDst = Literal["redirect", "tproxy"]
 
@@ -90,6 +92,14 @@ class RetryBudgetConfig(msgspec.Struct, frozen=True, kw_only=True):
     at_least: int = 3
 
 
+class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """AMQP: what becomes of connections to a broker that is no longer an endpoint, and how we log in at another."""
+
+    when_gone: WhenGone = "stay"
+    username: str | None = None
+    password_file: str | None = None
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Equivalent upstreams, and how to talk to them.
 
@@ -126,6 +136,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     mark: int | None = None
     tls: ClusterTlsConfig | None = None
     encryption: EncryptionConfig | None = None
+    broker: BrokerConfig | None = None
 
     @property
     def original_dst(self) -> bool:
@@ -209,8 +220,9 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     its connections go; or several that match ``sni``, of which the last may match everything.
     From ``header_timeout`` to ``max_body`` the fields concern http1 only: the time for a whole request head, the
     longest silence inside a request body, the wait for the next request, and the limits whose excess is answered by
-    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt only. ``max_connections`` None: no limit but
-    that of open files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port. Their first bytes
+    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt and amqp; from ``max_channels`` to
+    ``settle_timeout`` they concern amqp only, single connections. ``max_connections`` None: no limit but that of open
+    files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port. Their first bytes
     tell, and the host that a route by ``sni`` looks for; these may take ``first_bytes_timeout`` (None: as a header).
     """
 
@@ -227,6 +239,10 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_headers: int = 100
     max_body: int | None = None
     max_frame: int = 16 * 1024 * 1024
+    max_channels: int = 2047
+    max_consumers: int = 10_000
+    handover: Handover = "value"
+    settle_timeout: float = 10.0
     access_log: AccessLogConfig | None = None
     filters: tuple[FilterConfig, ...] = ()
     proxy_protocol: ProxyProtocolConfig | None = None

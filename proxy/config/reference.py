@@ -9,6 +9,7 @@ import sys
 
 from hotswap.settings.reference import table
 from proxy.config.cluster_keys import (
+    BROKER,
     CLUSTER,
     ENDPOINT,
     HEALTH_CHECK,
@@ -85,6 +86,7 @@ TITLES = (
     (HEALTH_CHECK, "clusters: health_check"),
     (LIMITS, "clusters: limits"),
     (RETRY_BUDGET, "clusters: retry_budget"),
+    (BROKER, "clusters: broker"),
     (CLUSTER_TLS, "clusters: tls"),
     (ENCRYPTION, "clusters: encryption"),
     (UPGRADE, "upgrade"),

@@ -12,8 +12,10 @@ from proxy.config.tls_kinds import SNI
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
+AMQP = ("amqp",)
+FRAMED = ("bolt", "amqp")
 TCP = ("tcp",)
-LOGGED = ("tcp", "http1", "bolt")
+LOGGED = ("tcp", "http1", "bolt", "amqp")
 ROUTED = ("http1", "bolt")
 """Protocols with requests."""
 

@@ -153,7 +153,7 @@ class Filter:
     Config: ClassVar[type[Settings]] = Settings
     """What may stand in ``config``."""
 
-    protocols: ClassVar[frozenset[str]] = frozenset({"tcp", "http1", "bolt"})
+    protocols: ClassVar[frozenset[str]] = frozenset({"tcp", "http1", "bolt", "amqp"})
     """Where it may stand, if it has anything to look at there."""
 
     def __init__(self, config: Any) -> None:

@@ -52,8 +52,14 @@ class Families:
         )
         self.failures = one.counter(
             f"{down}_failures_total",
-            "What failed and has no code: responses that the endpoint broke off, tcp connections that got none.",
+            "What failed and has no code: responses that the endpoint broke off, connections (tcp, amqp) without one.",
             ("listener", "reason"),
+        )
+        # ---- messages
+        self.published = one.counter("hotswap_amqp_published_total", "Messages from clients (amqp).", listener)
+        self.delivered = one.counter("hotswap_amqp_delivered_total", "Messages to clients (amqp).", listener)
+        self.acked = one.counter(
+            "hotswap_amqp_acked_total", "Acks, nacks and rejects of clients (amqp); one may be for several.", listener
         )
         # ---- requests
         self.requests = one.counter(

@@ -16,6 +16,8 @@ HONOURED = {"listener.original_dst", "cluster.transparent_source", "cluster.mark
 HONOURED |= {"listener.tls_mode", "listener.first_bytes_timeout", "match.sni"}  # tests/proxy/tls/test_first_bytes.py
 HONOURED |= {"listener.tls", "cluster.tls", "listener tls.handshake_timeout"}  # tests/proxy/tls/test_playbooks.py
 HONOURED |= {"endpoint.encryption", "endpoint.announces", "cluster.encryption"}  # tests/proxy/encryption
+HONOURED |= {f"listener.{key}" for key in ("max_channels", "max_consumers", "handover", "settle_timeout")}
+HONOURED |= {"cluster.broker"}  # tests/proxy/amqp
 HONOURED |= {f"encryption.{key}" for key in ("wanted", "strict", "percent", "ramp", "announcements")}
 HONOURED |= {f"encryption.{key}" for key in ("retry", "max_retry", "retire_timeout")}
 
