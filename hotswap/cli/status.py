@@ -60,7 +60,9 @@ def _details(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
 def _standbys(standbys: Iterable[Any]) -> Iterator[tuple[str, str]]:
     for one in standbys:
         was = f"generation {plain(one.get('generation'))}" if one.get("generation") else "it has not served"
-        yield "stands by", f"version {plain(one.get('version'))} (build {plain(one.get('build'))}), {was}"
+        told = one.get("revision", -1)
+        order = f", revision {told}" if isinstance(told, int) and told >= 0 else ""
+        yield "stands by", f"version {plain(one.get('version'))} (build {plain(one.get('build'))}){order}, {was}"
 
 
 def _last_upgrade(last: Mapping[str, Any], now: float) -> str:

@@ -49,6 +49,15 @@ def test_a_runtime_directory_of_somebody_else_is_no_mistake_in_the_arguments(edg
     assert User(1001).run(asked).startswith(f"{PermissionDenied.exit_code} "), User(1001).run(asked)
 
 
+@pytest.mark.parametrize(
+    ("generation", "revision", "words"),
+    [(2, -1, "generation 2"), (0, -1, "it has not served"), (2, 7, "revision 7, generation 2")],
+)
+def test_status_tells_who_stands_by(edge: FakeServer, generation: int, revision: int, words: str) -> None:
+    edge.status["standbys"] = [{"generation": generation, "version": "1.0.0", "build": "b", "revision": revision}]
+    assert f"  stands by     version 1.0.0 (build b), {words}\n" in edge.run("status", "edge").stdout
+
+
 def test_status_of_a_server_that_tells_little(edge: FakeServer) -> None:
     edge.status = {"name": "edge"}
     assert edge.run("status", "edge").exit_code == 0
