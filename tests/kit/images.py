@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -97,13 +98,14 @@ def _build(podman: Podman, tag: str, folder: Path) -> None:
 
 def _packages() -> Path:
     """A folder with what pip needs to install the project, as pip finds it."""
-    place = CACHE / f"packages-{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()[:12]}"
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*told["build-system"]["requires"], "wheel", *told["project"]["dependencies"]]
+    place = CACHE / f"packages-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]}"
     if not place.exists():
         for old in CACHE.glob("packages-*"):
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder]
-            _run(*download, str(ROOT), "setuptools>=77", "wheel")
+            _run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *wanted)
             shutil.copytree(folder, place)
     return place
 
