@@ -194,6 +194,8 @@ class ProxyServer(Homes, Staying, Telling):
             self._let_go()
             self.reactor.tls.stay()
             self.ticker.replan()
+        elif not shared:
+            self._foresee(handover=False)
 
     def _go_beside(self) -> None:
         """What the control plane does for this server, as long as it owns and ticks."""

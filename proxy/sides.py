@@ -54,6 +54,9 @@ class Downstream(Connection):
             self.listener.meters.resets.inc()
         self.failed(errno)
 
+    def foresee(self, *, handover: bool) -> None:
+        """A handover is to come. Or not any more: it was taken back, or is over."""
+
     def describe(self) -> dict[str, Any]:
         """With where it came from."""
         return {**super().describe(), "listener": self.listener.name, "remote": self.remote}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from proxy.listener import Listener
     from proxy.reactor import Reactor
+    from proxy.ticker import Ticker
 
 TLS = "tls"
 """What a destination must know to be given encrypted connections, and the name of the key that comes with them."""
@@ -24,6 +25,7 @@ class Staying:
 
     listeners: dict[str, Listener]
     reactor: Reactor
+    ticker: Ticker
 
     def __init__(self) -> None:
         self.unknown_tls = False
@@ -42,6 +44,17 @@ class Staying:
             if listener.address not in wanted
         }
         self._kept = {}
+        self._foresee(handover=True)
+
+    def _foresee(self, *, handover: bool) -> None:
+        """Tell those that prepare for a handover that one is to come, or that it is over. Not while frozen."""
+        if not any(listener.config.handover == "quiet" for listener in self.listeners.values()):
+            return
+        for connection in list(self.reactor.connections.values()):
+            if isinstance(connection, Downstream):
+                connection.foresee(handover=handover)
+        self.reactor.settle()
+        self.ticker.replan()
 
     def staying(self) -> Mapping[int, str]:
         """Connections of listeners that the destination lacks, what it refused, and their other sides."""

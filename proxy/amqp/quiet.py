@@ -54,15 +54,14 @@ class Quiet(Client):
 
     # ---- what it is for ----
 
-    def foresee(self) -> None:
-        """A handover is coming."""
-        if self.listener.config.handover == "quiet" and self.session.purpose == NO_PURPOSE:
+    def foresee(self, *, handover: bool) -> None:
+        """See `Downstream`. It is not waited for: what is not stopped by then is stopped by the next generation."""
+        session = self.session
+        if not handover:
+            if session.purpose == HANDOVER:
+                self.go_on()
+        elif self.listener.config.handover == "quiet" and session.purpose == NO_PURPOSE and session.stage == OPENED:
             self.stop(HANDOVER)
-
-    def reprieve(self) -> None:
-        """It did not come."""
-        if self.session.purpose == HANDOVER:
-            self.go_on()
 
     def drain(self) -> None:
         """End once what was delivered is acked."""
@@ -180,7 +179,7 @@ class Quiet(Client):
         self.look_at = inf
         session = self.session
         came, self.came = self.came, False
-        if came and session.purpose == HANDOVER:
+        if session.purpose == HANDOVER and (came or self.settle_by <= now):
             self.go_on()
         elif session.purpose == DRAIN and self.settle_by <= now and not self.ending:
             self.wind_up()
