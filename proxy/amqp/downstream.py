@@ -35,7 +35,7 @@ from proxy.amqp.frame import (
     UNEXPECTED_FRAME,
     BadFrame,
 )
-from proxy.amqp.moving import FENCE, Moving
+from proxy.amqp.moving import FENCED, Moving
 from proxy.amqp.session import CLOSING, OPENED, Channel, Session
 from proxy.amqp.session import GREETING as HANDSHAKE
 from proxy.amqp.state import AmqpDownstreamState
@@ -101,7 +101,7 @@ class AmqpDownstream(Moving):
         session = self.session
         channels = session.channels
         limit = session.frame_max
-        fencing = session.moving == FENCE
+        attentive = session.purpose or session.resuming
         size = len(buffer)
         at = begun = 0
         if session.stage == HANDSHAKE and not self.greeted:
@@ -169,8 +169,13 @@ class AmqpDownstream(Moving):
             elif kind != HEARTBEAT:
                 raise BadFrame(FRAME_ERROR, f"{kind} is no type of frame")
             at = end
-            if fencing and not session.in_content:
-                break
+            if attentive and channel is not None and not channel.up and peer is not None:
+                if at > begun:  # what was said goes first
+                    peer.pass_on(buffer[begun:at])
+                    begun = at
+                self.between(number, channel)
+                if session.moving >= FENCED:
+                    break
         if peer is not None and at > begun:
             peer.pass_on(buffer if at == size and not begun else buffer[begun:at])
         if at < size:

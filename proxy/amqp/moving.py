@@ -20,11 +20,12 @@ from proxy.amqp import frame
 from proxy.amqp.frame import U64, BadFrame, method
 from proxy.amqp.heir import Heir
 from proxy.amqp.quiet import Quiet
-from proxy.amqp.session import DIRECT_REPLY, DRAIN, MOVE, NO_PURPOSE, OPENED, STOPPED, Asked
+from proxy.amqp.session import DIRECT_REPLY, DRAIN, HANDOVER, MOVE, NO_PURPOSE, OPENED, STOPPED, Asked
 from proxy.proxy_protocol.sending import announcement
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
+    from proxy.amqp.session import Channel
     from proxy.amqp.state import AmqpDownstreamState
     from proxy.connection import Connection
     from proxy.plane import Places, Plane
@@ -51,7 +52,7 @@ class Moving(Quiet):
         self.avoided: tuple[str, ...] = ()
         """Endpoints that could not be changed to."""
         self.stays = ""
-        """Why it does not change its broker, although it should. Derived."""
+        """Why it does not change its broker, although it should."""
 
     def opened(self) -> None:
         """From here on it may have to change."""
@@ -134,6 +135,13 @@ class Moving(Quiet):
             self.settled()
         else:
             super().advance()
+
+    def between(self, number: int, channel: Channel) -> None:
+        """See `Quiet`."""
+        if self.session.moving < FENCE:
+            super().between(number, channel)
+        elif self.session.moving == FENCE:
+            self.fence()
 
     def unclogged(self) -> None:
         """The broker takes more."""
@@ -309,7 +317,7 @@ class Moving(Quiet):
         if isinstance(other, Heir):
             self.heir = other
 
-    def save_moving(self, now: float) -> tuple[float | None, float | None, int, float | None, tuple[str, ...]]:
+    def save_moving(self, now: float) -> tuple[float | None, float | None, int, float | None, tuple[str, ...], str]:
         """The last fields of the state."""
         return (
             remaining(self.settle_by, now),
@@ -317,6 +325,7 @@ class Moving(Quiet):
             0 if self.heir is None else self.heir.serial,
             remaining(self.heir_by, now),
             self.avoided,
+            self.stays,
         )
 
     def load_moving(self, saved: AmqpDownstreamState, now: float, places: Places) -> None:
@@ -324,12 +333,12 @@ class Moving(Quiet):
         self.settle_by = deadline(saved.settle_left, now)
         self.look_at = deadline(saved.look_left, now)
         self.heir_by = deadline(saved.heir_left, now)
-        self.avoided = saved.tried
+        self.avoided, self.stays = saved.tried, saved.stays
         self.heir = None
         for other in places.expect(self, (saved.heir,) if saved.heir else ()).values():
             self.met(other)
         self.came = True
-        if self.session.stage == OPENED and self.session.purpose != DRAIN:
+        if self.session.stage == OPENED and self.session.purpose in (NO_PURPOSE, HANDOVER) and not self.stays:
             self.look_at = min(self.look_at, now)  # its broker may not be in this configuration, a handover is over
 
     def describe_moving(self) -> dict[str, Any]:

@@ -117,6 +117,16 @@ class Quiet(Client):
         elif not unsettled:
             self.settled()
 
+    def between(self, number: int, channel: Channel) -> None:
+        """The client is between two contents of this channel, and perhaps only for this moment."""
+        session = self.session
+        if self.ending or channel.closing or session.stage != OPENED:
+            return
+        if session.purpose != NO_PURPOSE:
+            self._stop(number, channel)
+        elif session.resuming:
+            self._resume(number, channel)
+
     def _stop(self, number: int, channel: Channel) -> bool:
         """True while it is not as quiet as it can be."""
         waiting = False

@@ -28,6 +28,8 @@ class AmqpDownstreamState(msgspec.Struct, array_like=True, frozen=True):
     heir_left: float | None = None
     tried: tuple[str, ...] = ()
     """Brokers that it could not change to."""
+    stays: str = ""
+    """Why it does not change."""
 
 
 class AmqpUpstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -50,9 +50,8 @@ class Conversation:
         self._reader = Reader()
         self._out = GREETING
 
-    @property
-    def closed(self) -> int:
-        """The code of the broker's close; 0: it did not close."""
+    def code(self) -> int:
+        """That of the broker's close; 0: it did not close."""
         return self._closed
 
     @property
