@@ -30,10 +30,13 @@ class Takeover(NamedTuple):
 
 
 class InPod(Scraper):
-    """A scraper in the network of a pod."""
+    """A scraper in the network of a pod. Who is being answered by a container that is removed has to ask again.
+
+    Connections to the admin address are not moved: whoever gives away finishes its answers, if it lives so long.
+    """
 
     def __init__(self, pod: Pod, address: str, interval: float = 0.1) -> None:
-        super().__init__(address, interval)
+        super().__init__(address, interval, forgiving=True)
         self._pod = pod
 
     def once(self) -> None:
@@ -116,8 +119,9 @@ def take_turns(pod: Pod, edge: Edge, plan: Plan, takeovers: int) -> tuple[Report
         report = load.finish()
         scraper.wait(1)
     scraper.once()
-    assert scraper.problems == []
-    assert report.failures == []
+    assert not scraper.problems, scraper.problems
+    assert scraper.missed <= takeovers
+    assert not report.failures, report.failures
     assert all(report.exchanges.values())
     seen = edge.upstreams.record()
     assert seen.wrong == []
