@@ -102,8 +102,9 @@ class Generation:
         self._report = spawn.inherited_report()
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
-        self._bereft = idling.bereft()
-        self._takeover = "require" if self._token else "never" if self._bereft >= 0 else takeover
+        self._stood = idling.stood_by()  # as which generation, -1: it did not
+        self._bereft = self._stood >= 0 and not self._token
+        self._takeover = "require" if self._token else "never" if self._bereft else takeover
         self._container = container or Container()
         self._runtime = Runtime(runtime_dir or default_runtime_dir(), name, peers)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
@@ -127,16 +128,16 @@ class Generation:
         if self._keeper is not None and self._serving is not None and self._serving.successor_spawned:
             self._keeper.become()
         if self._afterwards == "stands by":
-            self._stand_by(self._number)
+            self._stand_by(self._number, bereft=True)
         if self._afterwards == "waits":
             idling.become(None, None)
         return code
 
-    def _stand_by(self, generation: int, *, bereft: bool = False) -> NoReturn:
+    def _stand_by(self, generation: int, *, bereft: bool = False, rest: bool = False) -> NoReturn:
         identity = self._identity
         revision, place = self._container.revision, here()
         standby = Standby(generation, identity.version, identity.build, revision, place)
-        idling.become(self._runtime.control_path, standby, bereft=bereft)
+        idling.become(self._runtime.control_path, standby, bereft=bereft, rest=rest)
 
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
@@ -182,8 +183,8 @@ class Generation:
                     return
                 self._start_first(lock)
                 return
-            if self._bereft >= 0:  # somebody else was faster, and may fail all the same
-                self._stand_by(self._bereft, bereft=True)
+            if self._bereft:  # somebody else was faster, and may fail all the same
+                self._stand_by(self._stood, bereft=True, rest=True)
             if self._takeover == "never":
                 raise AlreadyRunning(
                     f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
@@ -302,7 +303,8 @@ class Generation:
     def start_cold(self) -> None:
         """See `Taker`."""
         if not self._adopted:
-            self.leave(AttemptFailed("the source died, and this generation could not bind its listeners"))
+            failure = AttemptFailed("the source died, and this generation could not bind its listeners")
+            self.leave(failure, settled=False)
         self._how = "crash"
         if not self._chain.records:  # the source died before it told its history
             lineage.read(self._runtime.path, self._chain, f"{self._identity.build}/{self._identity.config_id}")
@@ -317,7 +319,7 @@ class Generation:
             record.connections, record.in_flight = figures.connections, figures.in_flight
         news.took_over(self._server, figures, lost)
 
-    def leave(self, failure: HotswapError | None) -> None:
+    def leave(self, failure: HotswapError | None, *, settled: bool) -> None:
         """See `Taker`. It returns if there will be another attempt."""
         failure = failure or AttemptFailed("the serving generation took the attempt back and serves on")
         waits = self._container.if_busy == "wait" and not self._token and self._estate is None
@@ -326,9 +328,13 @@ class Generation:
                 log.info("waiting for its turn", extra=fields(reason=str(failure)))
             self._waits = self._waited = True
             return
-        if isinstance(failure, Superseded) and self._container.after_handover == "idle":
+        idles = self._container.after_handover == "idle" and settled
+        if idles and isinstance(failure, Superseded):
+            log.info("not taking over: %s", failure)
+            self._stand_by(max(self._stood, 0))
+        if idles and self._stood >= 0:  # it was told to come, and is not needed, or cannot
             log.warning("not taking over: %s", failure)
-            self._stand_by(0)
+            self._stand_by(self._stood, bereft=True, rest=True)
         log.error("not taking over: %s", failure)
         spawn.report(self._report, failure)
         logging.shutdown()

@@ -21,8 +21,8 @@ import time
 from typing import Any, NoReturn
 
 TOKEN_VARIABLE = "HOTSWAP_TOKEN"  # noqa: S105  a name, no secret; as in hotswap.spawn
-BEREFT_VARIABLE = "HOTSWAP_BEREFT"
-"""The owner died: start cold, or go on standing by as that generation if somebody else was faster."""
+STOOD_VARIABLE = "HOTSWAP_STOOD_BY"
+"""The generation as which it stood by. Without a token the owner died: start cold, or go on standing by."""
 NAME = "hotswap-idle"
 SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two calls to a control socket where nobody wants to hear them."""
@@ -34,13 +34,13 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 class Standing:
     """By one owner after the other. `token` is that of who says to take over; empty: the owner died."""
 
-    def __init__(self, control: str, facts: dict[str, Any], *, bereft: bool = False) -> None:
+    def __init__(self, control: str, facts: dict[str, Any], *, bereft: bool = False, rest: bool = False) -> None:
         self._control = control
         self._body = json.dumps(facts).encode()
         self._pause = SHORTEST
         self._bereft = bereft  # of an owner that did not say that it would end
         # Somebody holds the lock, and does not listen yet: starting again would only be in its way.
-        self._rest_until = time.monotonic() + LONGEST if bereft else 0.0
+        self._rest_until = time.monotonic() + LONGEST if rest else 0.0
         self.token = ""
 
     def wait(self) -> None:
@@ -101,15 +101,15 @@ def main(argument: str) -> NoReturn:
     if not told["control"]:
         while True:
             signal.pause()
-    standing = Standing(told["control"], told["facts"], bereft=told.get("bereft", False))
+    bereft, rest = told.get("bereft", False), told.get("rest", False)
+    standing = Standing(told["control"], told["facts"], bereft=bereft, rest=rest)
     standing.wait()
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)  # what is ignored stays so through exec, signal(7)
     if standing.token:
         os.environ[TOKEN_VARIABLE] = standing.token
-    else:
-        os.environ[BEREFT_VARIABLE] = str(told["facts"].get("generation", 0))
+    os.environ[STOOD_VARIABLE] = str(told["facts"].get("generation", 0))
     os.chdir(told["cwd"])
     os.execv(told["command"][0], told["command"])  # noqa: S606  its own command line
 

@@ -23,7 +23,7 @@ from hotswap.chain import Bake, Chain
 from hotswap.control import Route
 from hotswap.doors import Doors
 from hotswap.draining import Draining
-from hotswap.errors import DeadlinePassed, HotswapError, Superseded
+from hotswap.errors import Busy, DeadlinePassed, HotswapError, Superseded
 from hotswap.estate import Estate, Identity
 from hotswap.faults import Faults
 from hotswap.handover import wire
@@ -79,6 +79,7 @@ class Serving:
         self.gave_away = False
         self._leaving = False
         self._farewell_until = 0.0
+        self._failed_place = ""
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self.runtime = runtime
         self._limits, self._returns = limits, returns
@@ -242,8 +243,8 @@ class Serving:
         self.succession.go_on_leaving()
 
     def _kept_on(self, attempt: SourceAttempt, upgrade: Upgrade | None) -> None:
-        if isinstance(attempt.failure, Superseded):  # an old container that was started again: no attempt at anything
-            log.info("not given to an older one: %s", attempt.failure, extra=fields(version=attempt.hello.version))
+        if isinstance(attempt.failure, Superseded | Busy):  # started again, or too soon: no attempt
+            log.info("a caller was refused: %s", attempt.failure, extra=fields(version=attempt.hello.version))
             return
         why = str(attempt.failure or "the new generation hung up before it took over")
         log.error("a handover failed, serving on: %s", why)
@@ -257,9 +258,15 @@ class Serving:
 
     def _watch_copies(self, attempt: SourceAttempt) -> None:
         """Descriptors stay shared until the failed destination is proven dead."""
+        self._failed_place = attempt.hello.place
         pidfd = attempt.detach_pidfd()
         if pidfd >= 0:
             spawn.on_death(self.loop, pidfd, self._copies_gone)
+
+    def stands_by(self, place: str) -> None:
+        """One came to stand by. A failed destination that does instead of ending holds no copies any more."""
+        if place and place == self._failed_place:
+            self._copies_gone()
 
     def _copies_gone(self) -> None:
         if self._attempt is None:

@@ -8,9 +8,7 @@ error of that command only.
 from __future__ import annotations
 
 import gc
-import os
 import platform
-import signal
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -77,12 +75,6 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
     return click.Command(
         point.name, callback=complain, context_settings=settings, short_help="(cannot be loaded)", add_help_option=False
     )
-
-
-if os.getpid() == 1:  # which has no default actions, pid_namespaces(7): a container that is told to end early must not
-    for _number in (signal.SIGTERM, signal.SIGINT):  # wait for SIGKILL
-        signal.signal(_number, lambda number, _frame: os._exit(128 + number))
-signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # see `hotswap.idle.ENDING`
 
 
 @click.group(

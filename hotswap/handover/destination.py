@@ -57,6 +57,7 @@ class DestinationAttempt(Machine):
         self._restored = 0
         self._wanted: list[str] = []
         self._said_owned = False
+        self._refused = self._aborted = False
         self._lost = 0  # stragglers
 
     def begin(self, hello: wire.Hello) -> None:
@@ -102,6 +103,7 @@ class DestinationAttempt(Machine):
     def _on_refused(self, message: wire.Refused, _fds: list[int]) -> None:
         if self.failure is None:
             self.failure = error_of(message.code, message.reason)
+        self._refused = self.state is Destination.CALLING
         self.fire(Event.REFUSED)
 
     def _on_listeners(self, message: wire.Listeners, fds: list[int]) -> None:
@@ -244,6 +246,7 @@ class DestinationAttempt(Machine):
             self.answer(Event.EMPTY)
             return
         answer = self._pipe.take()
+        self._aborted = answer is Event.GOT_A
         if answer is Event.EMPTY and not self._peer_dead:
             self._watch(self._pipe.read_end, self._on_readable)
         else:
@@ -283,7 +286,7 @@ class DestinationAttempt(Machine):
         self._pipe.close()
 
     def _leave(self) -> None:
-        self._taker.leave(self.failure)
+        self._taker.leave(self.failure, settled=self._refused or self._aborted)
 
     def finish(self) -> None:
         """See `Machine`. What came from a source that died too early is of no use, and no straggler comes any more."""

@@ -90,5 +90,8 @@ class Taker(Protocol):
     def told(self, figures: wire.Bye, lost: int) -> None:
         """The source says goodbye with what it measured; so many stragglers came and could not be restored."""
 
-    def leave(self, failure: HotswapError | None) -> None:
-        """Say why and end this process at once."""
+    def leave(self, failure: HotswapError | None, *, settled: bool) -> None:
+        """Say why and end this process at once.
+
+        `settled`: the source serves on, and waits for nothing. Else it may wait for the death of this process.
+        """

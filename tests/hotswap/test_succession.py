@@ -103,6 +103,26 @@ def test_a_bake_that_fails_calls_who_stands_by(echo: Echo) -> None:
     assert [record["how"] for record in echo.history()] == ["cold", "takeover", "rollback"]
 
 
+def test_when_the_owner_dies_at_once_the_one_before_serves_though_nobody_knew_it_yet(echo: Echo) -> None:
+    """It did not even have the time to stand by."""
+    first = echo.start(build="1", container=IDLE)
+    second = echo.start(build="2", container=IDLE)
+    echo.kill(second)
+    echo.wait_served_by(first)
+
+
+def test_a_rehearsed_rollback_leaves_who_stands_by_standing_by(echo: Echo) -> None:
+    first, second, client = pair(echo)
+    result = echo.upgrade(rollback=True, dry_run=True, timeout=15.0)
+    assert (result["ok"], result["dry_run"]) == (True, True)
+    standbys(echo, 1)
+    assert echo.status()["pid"] == second
+    client.say(b"two")
+    assert echo.upgrade(rollback=True, timeout=15.0)["ok"]
+    echo.wait_served_by(first)
+    client.say(b"three")
+
+
 def test_when_the_owner_dies_who_stands_by_serves(echo: Echo) -> None:
     first, second, client = pair(echo)
     client.close()

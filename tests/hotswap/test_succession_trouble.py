@@ -116,7 +116,7 @@ def test_who_was_told_to_come_and_comes_too_late_stands_by_again(echo: Echo) -> 
     result = echo.upgrade(rollback=True, timeout=0.3)
     assert result["exit_code"] == DeadlinePassed.exit_code
     kill(first, signal.SIGCONT)
-    [one] = standbys(echo, 0)
+    [one] = standbys(echo, 1)
     assert one["build"] == "1"
     assert echo.status()["pid"] == second
     client.say(b"two")

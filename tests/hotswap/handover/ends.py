@@ -122,7 +122,7 @@ class Heir:
     def told(self, figures: wire.Bye, lost: int) -> None:
         self.figures, self.lost = figures, lost
 
-    def leave(self, failure: HotswapError | None) -> None:
+    def leave(self, failure: HotswapError | None, *, settled: bool) -> None:
         self.calls.append("leave")
         self.failure = failure
 
