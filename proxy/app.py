@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from proxy.bolt.frame import frames, heartbeat
-from proxy.multiplexed.wire import BadFrame
+from proxy.bolt.wire import BOLT
+from proxy.dubbo.wire import DUBBO
+from proxy.multiplexed.wire import BadFrame, Wire
 from proxy.state import AppState
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 UNKNOWN, ALIVE, DEAD = "unknown", "alive", "dead"
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
+_WIRES: Final[dict[str, Wire]] = {"bolt": BOLT, "dubbo": DUBBO}
 _LONGEST_STATUS: Final = 64
 _LONGEST_ANSWER: Final = 4096
 
@@ -158,7 +160,8 @@ def question(config: AppConfig) -> bytes:
         host = "localhost" if str(config.address).startswith("unix:") else str(config.address)
         lines = (f"GET {config.path} HTTP/1.1", f"Host: {host}", "User-Agent: hotswap", "Connection: close", "", "")
         return "\r\n".join(lines).encode()
-    return heartbeat(1, 1) if config.check == "bolt" else b""
+    wire = _WIRES.get(config.check)
+    return b"" if wire is None else wire.heartbeat(1, 1)
 
 
 def answer(config: AppConfig, data: bytes, *, ended: bool) -> str | None:
@@ -172,10 +175,10 @@ def answer(config: AppConfig, data: bytes, *, ended: bool) -> str | None:
             verdict = "it does not speak HTTP"
     else:
         try:
-            if any(not head.type for head, _ in frames(data)):
+            if any(head.answers for head, _ in _WIRES[config.check].frames(data)):
                 verdict = ""
         except BadFrame as error:
-            verdict = f"it does not speak bolt: {error}"
+            verdict = f"it does not speak {config.check}: {error}"
         if verdict is None and len(data) >= _LONGEST_ANSWER:
             verdict = "it does not answer a heartbeat"
     if verdict is None and ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.bolt.routes import ServiceTable
+from proxy.dubbo.routes import InvocationTable
 from proxy.filters.chain import Chain
 from proxy.metrics.meters import ListenerMeters
 from proxy.proxy_protocol.receiving import Gate
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
     from proxy.metrics.families import Families
+    from proxy.multiplexed.routes import CallTable
     from proxy.sides import Downstream
 
 
+CALLS = frozenset({"bolt", "dubbo"})
+"""Protocols whose calls share connections, see `proxy.multiplexed`."""
 _OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
 """What a listener is, not how it is configured."""
 
@@ -92,14 +96,15 @@ class Listener:
         self.splits = Splits(config.routes)
         self.routes = RouteTable(config.routes if config.protocol == "http1" else (), self.splits, self.meters.route)
         """Which of them serves a request (http1)."""
-        self.services = ServiceTable(config.routes, self.splits)
-        """Which of them serves a call (bolt)."""
-        for one in self.services.routes if config.protocol == "bolt" else ():
+        table = InvocationTable if config.protocol == "dubbo" else ServiceTable
+        self.services: CallTable[Any] = table(config.routes, self.splits)
+        """Which of them serves a call (bolt, dubbo)."""
+        for one in self.services.routes if config.protocol in CALLS else ():
             self.meters.route(one.label)  # defined here, not when the first call comes
         chain = self.filters
         looking = chain is not None and (chain.requests or chain.responses)
         self.attended = looking or self.access_log is not None or not self.services.plain
-        """Its calls (bolt) are looked at one by one."""
+        """Its calls (bolt, dubbo) are looked at one by one."""
         self.downstream = downstream
         """The class of its connections."""
         self.fd = -1

@@ -13,6 +13,8 @@ from proxy.amqp.upstream import AmqpUpstream
 from proxy.bolt.downstream import BoltDownstream
 from proxy.bolt.upstream import BoltUpstream
 from proxy.connection import Connection
+from proxy.dubbo.downstream import DubboDownstream
+from proxy.dubbo.upstream import DubboUpstream
 from proxy.entry import Entry
 from proxy.filtered import FilteredDownstream, FilteredUpstream
 from proxy.filters.registry import looks_at_bytes
@@ -34,6 +36,7 @@ DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
     "http1": Http1Downstream,
     "bolt": BoltDownstream,
+    "dubbo": DubboDownstream,
     "amqp": AmqpDownstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
@@ -47,6 +50,8 @@ KINDS: dict[str, type[Connection]] = {
         Http1Upstream,
         BoltDownstream,
         BoltUpstream,
+        DubboDownstream,
+        DubboUpstream,
         AmqpDownstream,
         AmqpUpstream,
         Probe,

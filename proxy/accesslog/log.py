@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.accesslog.record import Record, of_call, of_request
+from proxy.accesslog.record import Record, of_call, of_invocation, of_request
 from proxy.accesslog.template import USUAL, End, Template
 
 if TYPE_CHECKING:
@@ -77,6 +77,29 @@ class AccessLog:
     def call(self, headers: Mapping[bytes, bytes], kind: str, size: int, now: float) -> Record:
         """A bolt call begins."""
         return of_call(headers, kind, size, self._headers, now)
+
+    @property
+    def asks_headers(self) -> bool:
+        """The template has fields of the request."""
+        return bool(self._headers)
+
+    def invocation(
+        self,
+        interface: bytes,
+        version: bytes,
+        method: bytes,
+        attachments: Mapping[bytes, bytes],
+        kind: str,
+        size: int,
+        now: float,
+    ) -> Record:
+        """A Dubbo call begins."""
+        record = of_invocation(interface, version, method, kind, size, now)
+        if self._headers:
+            named = {name.lower(): value for name, value in attachments.items()}
+            there = {name: named.get(name.encode()) for name in self._headers}
+            record.headers = {name: text.decode("utf-8", "replace") for name, text in there.items() if text is not None}
+        return record
 
     def write(self, record: Record, client: Downstream, outcome: str, now: float) -> None:
         """The request is over."""

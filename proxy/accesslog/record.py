@@ -38,7 +38,7 @@ class Record(msgspec.Struct, array_like=True):
     sent: int = 0
     """The same for the response."""
     kind: str = ""
-    """``call``, ``oneway`` or ``push`` (a server asks its client); empty where no bolt is spoken."""
+    """``call``, ``oneway`` or ``push`` (a server asks its client); empty where there are no calls (bolt, dubbo)."""
     service: str = ""
 
 
@@ -77,6 +77,19 @@ def of_call(headers: Mapping[bytes, bytes], kind: str, size: int, names: Collect
         received=size,
         kind=kind,
         service=texts.get("service") or texts.get("sofa_head_target_service", ""),
+    )
+
+
+def of_invocation(interface: bytes, version: bytes, method: bytes, kind: str, size: int, now: float) -> Record:
+    """A Dubbo call of ``size`` bytes that begins. Its service is the interface, and the version where it has one."""
+    service = interface if version in {b"", b"0.0.0"} else b"%s:%s" % (interface, version)
+    return Record(
+        now,
+        method.decode("utf-8", "replace"),
+        status=-1,
+        received=size,
+        kind=kind,
+        service=service.decode("utf-8", "replace"),
     )
 
 

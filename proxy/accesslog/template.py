@@ -54,7 +54,7 @@ def _tls(end: End, name: str) -> str | None:
 
 
 def _status(record: Record) -> int | None:
-    if record.kind:  # of bolt, where 0 is success
+    if record.kind:  # of a call: 0 is bolt's success
         return record.status if record.status >= 0 else None
     return record.status or None
 
@@ -74,15 +74,21 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
     ),
     "status": (
         lambda record, _: _status(record),
-        "The status of the response, of bolt 0 for success; none if there was none.",
+        "The status of the response, of bolt 0 for success, of dubbo 20; none if there was none.",
     ),
     "received": (lambda record, _: record.received, "Bytes of the request body; tcp, amqp, tunnels: all of the client's."),
     "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp, amqp, tunnels: all of the upstream's."),
     "duration": (lambda _, end: round(end.duration * 1000, 3), "From the complete head to the end, milliseconds."),
     "cluster": (lambda record, _: record.cluster or None, "Where it went."),
     "endpoint": (lambda record, _: record.endpoint or None, "The upstream that answered, or was asked last."),
-    "kind": (lambda record, _: record.kind or None, "Bolt: `call`, `oneway`, or `push` where the server asks."),
-    "service": (lambda record, _: record.service or None, "Bolt: the service."),
+    "kind": (
+        lambda record, _: record.kind or None,
+        "Bolt and dubbo: `call`, `oneway`, or `push` where the server asks.",
+    ),
+    "service": (
+        lambda record, _: record.service or None,
+        "Bolt: the service. Dubbo: the interface, with its version if there is one.",
+    ),
     "tls_version": (lambda _, end: _tls(end, "version"), "The client's TLS, `1.2` or `1.3`; plaintext has none."),
     "tls_cipher": (lambda _, end: _tls(end, "cipher"), "Its cipher suite, by OpenSSL's name."),
     "tls_sni": (lambda _, end: _tls(end, "sni"), "The server name that the client asked for."),
@@ -102,6 +108,10 @@ USUAL: Final = {
     "bolt": (
         "{time} {listener} {client} {kind} {service} {method} {status} {received} {sent} {duration} "
         "{cluster} {endpoint} {outcome} {request_id}"
+    ),
+    "dubbo": (
+        "{time} {listener} {client} {kind} {service} {method} {status} {received} {sent} {duration} "
+        "{cluster} {endpoint} {outcome}"
     ),
 }
 """Protocol -> the template where none is configured."""

@@ -119,6 +119,11 @@ class Head(NamedTuple):
         return self.command == CALL and self.type != RESPONSE
 
     @property
+    def answers(self) -> bool:
+        """It is a response."""
+        return self.type == RESPONSE
+
+    @property
     def wants_answer(self) -> bool:
         """It is a request."""
         return self.type == REQUEST

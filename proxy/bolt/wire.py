@@ -30,6 +30,7 @@ class BoltWire(Wire):
     busy: ClassVar[int] = bolt.BUSY
     closed: ClassVar[int] = bolt.CLOSED
     unreadable: ClassVar[int] = bolt.CODEC
+    bad_answer: ClassVar[int] = bolt.CODEC
     refused: ClassVar[int] = ERROR
 
     def verdict(self, status: int) -> int:

@@ -59,8 +59,8 @@ HEALTH_CHECK = Section(
         Key(
             "check",
             Choice(get_args(model.AppCheck)),
-            "What counts as an answer: `tcp`, a connection; `http`, a status below 400 to a GET; `bolt`, the answer to "
-            "a heartbeat.",
+            "What counts as an answer: `tcp`, a connection; `http`, a status below 400 to a GET; `bolt` and "
+            "`dubbo`, the answer to a heartbeat.",
         ),
         Key("path", RequestPath(), "What `http` asks for."),
         Key("interval", Duration(), "From the beginning of a check to that of the next."),
@@ -80,7 +80,8 @@ LIMITS = Section(
     "limits",
     model.LimitsConfig,
     "How much of a cluster is used at a time. What exceeds it is refused at once: http1 by 503 with a reason, bolt by "
-    "status 4, tcp by a reset. Bolt knows `max_requests` only; calls that come in one read count together.",
+    "status 4, dubbo by 100, tcp by a reset. Bolt and dubbo know `max_requests` only; calls that come in one read "
+    "count together.",
     (
         Key(
             "max_connections",
@@ -236,8 +237,8 @@ CLUSTER = Section(
             "retries",
             Count(0, 10),
             "How often an idempotent request is sent again when its upstream connection ended before a byte of the "
-            "response: kept-alive connections are closed by the upstream at any time. Of bolt: only calls of which not "
-            "a byte left.",
+            "response: kept-alive connections are closed by the upstream at any time. Of bolt and dubbo: only "
+            "calls of which not a byte left.",
         ),
         Key(
             "max_idle",
@@ -253,7 +254,7 @@ CLUSTER = Section(
         Key(
             "shared_connections",
             Count(1, 1024),
-            "Connections per endpoint that the calls of all clients share (bolt), for version 1 and 2 each.",
+            "Connections per endpoint that the calls of all clients share: bolt, for version 1 and 2 each, and dubbo.",
         ),
         Key(
             "heartbeat_interval",

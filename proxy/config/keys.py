@@ -62,7 +62,7 @@ APP = Section(
         Key(
             "check",
             Choice(get_args(model.AppCheck)),
-            "`tcp` connects, `http` gets `path` and wants a status below 400, `bolt` sends a heartbeat.",
+            "`tcp` connects, `http` gets `path` and wants a status below 400, `bolt` and `dubbo` send a heartbeat.",
         ),
         Key("path", RequestPath(), "What `check: http` asks for."),
         Key("interval", Duration(), "From one check to the next."),

@@ -48,6 +48,7 @@ LOG_TARGET = Text(
     "stdout, journald or an absolute path such as /var/log/edge.log",
 )
 SERVICE = Text("service", re.compile(r"[!-~]{1,256}"), "a service such as com.acme.Orders:1.0 or com.acme.*")
+PATTERN = Text("pattern", re.compile(r"[!-~]{1,256}"), "a name, or a pattern such as get*")
 HOST = Text("host", _HOST, "a host name without scheme and port, such as api.example.com or *.example.com", lower=True)
 
 

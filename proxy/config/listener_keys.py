@@ -16,7 +16,7 @@ from proxy.config.tls_keys import LISTENER_TLS
 ACCESS_LOG = Section(
     "access log",
     model.AccessLogConfig,
-    "One line for each request of http1, call of bolt, connection of tcp, written at its end; see "
+    "One line for each request of http1, call of bolt and dubbo, connection of tcp, written at its end; see "
     "[the access log](access-log.md). A plain value is short for `to`.",
     (
         Key(
@@ -79,7 +79,8 @@ LISTENER = Section(
             "protocol",
             Choice(get_args(model.Protocol)),
             "`tcp` relays bytes, `http1` routes requests of HTTP/1.1 and HTTP/1.0, `bolt` routes calls of SOFABolt, "
-            "versions 1 and 2 ([bolt](bolt.md)), `amqp` relays AMQP 0-9-1 to a broker ([amqp](amqp.md)).",
+            "versions 1 and 2 ([bolt](bolt.md)), `dubbo` those of Dubbo ([dubbo](dubbo.md)), `amqp` relays AMQP 0-9-1 "
+            "to a broker ([amqp](amqp.md)).",
             required=True,
             example="http1",
         ),
@@ -119,7 +120,8 @@ LISTENER = Section(
         Key(
             "keepalive_timeout",
             Duration(),
-            "Wait for the next request on a connection. Then it is closed. Clients of bolt send heartbeats within it.",
+            "Wait for the next request on a connection. Then it is closed. Clients of bolt and dubbo send heartbeats "
+            "within it.",
             only=ROUTED,
         ),
         Key(
@@ -145,7 +147,8 @@ LISTENER = Section(
         Key(
             "max_frame",
             Size(128 << 10, 16 << 20),
-            "Bytes of a frame of either side. Bolt: a longer request or response is dropped, its call gets status 9. "
+            "Bytes of a frame of either side. Bolt and dubbo: a longer request or response is dropped, its call gets "
+            "status 9, or 40 and 50. "
             "Amqp: no more than this is agreed on; a longer one ends its connection.",
             only=FRAMED,
         ),

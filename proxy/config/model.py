@@ -18,10 +18,10 @@ from hotswap.address import Address
 from proxy.config.tls_model import Announced, ClusterTlsConfig, EncryptionConfig, ListenerTlsConfig, TlsMode, Wanted
 from proxy.dns.host import HostName
 
-Protocol = Literal["tcp", "http1", "bolt", "amqp"]
+Protocol = Literal["tcp", "http1", "bolt", "amqp", "dubbo"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 LogFormat = Literal["text", "json"]
-AppCheck = Literal["tcp", "http", "bolt"]
+AppCheck = Literal["tcp", "http", "bolt", "dubbo"]
 Family = Literal["any", "ipv4", "ipv6"]
 ProxyVersion = Literal["v1", "v2"]
 Others = Literal["refuse", "direct"]
@@ -107,7 +107,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``idle_timeout`` is the longest silence on a stream or a tunnel; ``max_duration`` limits a stream
     or a tunnel as a whole (None: no limit). ``retries`` counts further attempts of a request of
     which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
-    next request, each ``keepalive_timeout`` at most. The calls of bolt clients share ``shared_connections`` per
+    next request, each ``keepalive_timeout`` at most. The calls of bolt and dubbo share ``shared_connections`` per
     endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
     No ``endpoints`` at all: wherever the client wanted to go (``endpoints: original_dst``). With
     ``transparent_source`` dials come from the client's address; ``mark`` is that of their packets (None: the default).
@@ -150,7 +150,8 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``host`` is in lower case, without a port; ``*.example.com`` takes every name below example.com.
     ``path`` compares the whole path (without the query), ``prefix`` its beginning; at most one of both is there.
     ``headers`` are (name in lower case, exact value). ``service`` is a pattern for bolt, which knows neither hosts
-    nor paths. ``sni`` is the host that a client of tcp names in its TLS handshake; the same form as ``host``.
+    nor paths; ``interface``, ``method``, ``version`` and ``group`` are patterns for dubbo, whose ``headers`` are
+    attachments. ``sni`` is the host that a client of tcp names in its TLS handshake; the same form as ``host``.
     """
 
     host: str | None = None
@@ -159,6 +160,10 @@ class MatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     service: str | None = None
     sni: str | None = None
+    interface: str | None = None
+    method: str | None = None
+    version: str | None = None
+    group: str | None = None
 
 
 class ShareConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +225,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     its connections go; or several that match ``sni``, of which the last may match everything.
     From ``header_timeout`` to ``max_body`` the fields concern http1 only: the time for a whole request head, the
     longest silence inside a request body, the wait for the next request, and the limits whose excess is answered by
-    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt and amqp; from ``max_channels`` to
+    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt, dubbo and amqp; from ``max_channels`` to
     ``settle_timeout`` they concern amqp only, single connections. ``max_connections`` None: no limit but that of open
     files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port. Their first bytes
     tell, and the host that a route by ``sni`` looks for; these may take ``first_bytes_timeout`` (None: as a header).

@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from hotswap import privileges
+from proxy.config.route_keys import BOLT, DUBBO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,11 +55,13 @@ def named(listener: Part) -> Iterator[tuple[Part, str]]:
 
 def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems: Problems) -> None:
     place, name, there = part.place(key), cluster.value("name"), listener.value("name")
-    bolt = listener.value("protocol") == "bolt"
+    protocol = listener.value("protocol")
+    shares = protocol in BOLT + DUBBO
     if _goes_anywhere(cluster):
-        if bolt:
+        if shares:
             problems.error(
-                *place, f"calls of bolt share connections, so {name} cannot go where each client wanted; list endpoints"
+                *place,
+                f"calls of {protocol} share connections, so {name} cannot go where each client wanted; list endpoints",
             )
         elif "original_dst" not in listener.fields:
             problems.error(
@@ -71,8 +74,8 @@ def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems
     if not cluster.value("transparent_source"):
         return
     address = listener.value("address")
-    if bolt:
-        problems.error(*place, f"calls of bolt share connections, which cannot come from each client; see {name}")
+    if shares:
+        problems.error(*place, f"calls of {protocol} share connections, which cannot come from each client; see {name}")
     elif address is not None:
         for endpoint in cluster.parts("endpoints") or [listener]:
             target = endpoint.value("address")

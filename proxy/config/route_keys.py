@@ -7,16 +7,17 @@ from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model
 from proxy.config.cluster_keys import LABELS, SHARE
 from proxy.config.filter_keys import FILTER
-from proxy.config.kinds import HOST, SERVICE, HeaderValues, RequestPath
+from proxy.config.kinds import HOST, PATTERN, SERVICE, HeaderValues, RequestPath
 from proxy.config.tls_kinds import SNI
 
 HTTP1 = ("http1",)
 BOLT = ("bolt",)
+DUBBO = ("dubbo",)
 AMQP = ("amqp",)
-FRAMED = ("bolt", "amqp")
+FRAMED = ("bolt", "dubbo", "amqp")
 TCP = ("tcp",)
-LOGGED = ("tcp", "http1", "bolt", "amqp")
-ROUTED = ("http1", "bolt")
+LOGGED = ("tcp", "http1", "bolt", "dubbo", "amqp")
+ROUTED = ("http1", "bolt", "dubbo")
 """Protocols with requests."""
 
 MATCH = Section(
@@ -52,7 +53,7 @@ MATCH = Section(
         Key(
             "headers",
             HeaderValues(),
-            "Header fields that must be there with exactly this value; the names in any case.",
+            "Header fields that must be there with exactly this value; the names in any case. Of dubbo attachments.",
             example="{x-version: beta}",
             absent="any headers",
             only=ROUTED,
@@ -65,6 +66,32 @@ MATCH = Section(
             example="com.acme.Orders:1.0",
             absent="any service",
             only=BOLT,
+        ),
+        Key(
+            "interface",
+            SERVICE,
+            "The interface that is called. `*` stands for any characters, `?` for one; also in the three keys below.",
+            example="com.acme.Orders",
+            absent="any interface",
+            only=DUBBO,
+        ),
+        Key("method", PATTERN, "The method that is called.", example="get*", absent="any method", only=DUBBO),
+        Key(
+            "version",
+            PATTERN,
+            "The version of the service; one without is called as `0.0.0` by most clients.",
+            example="1.0.0",
+            absent="any version",
+            only=DUBBO,
+        ),
+        Key(
+            "group",
+            PATTERN,
+            "The group of the service. It stands behind the arguments of a call: a listener with a route that names "
+            "one, or `headers`, walks through these.",
+            example="blue",
+            absent="any group, or none",
+            only=DUBBO,
         ),
         Key(
             "sni",
@@ -81,7 +108,8 @@ MATCH = Section(
 ROUTE = Section(
     "route",
     model.RouteConfig,
-    "The first route that matches decides; without a match the answer is 404, for bolt status 6, for tcp a reset.",
+    "The first route that matches decides; without a match the answer is 404, for bolt status 6, for dubbo 60, for tcp "
+    "a reset.",
     (
         Key("match", MATCH, "Which requests go this way.", absent="every request"),
         Key(

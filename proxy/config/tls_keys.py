@@ -153,8 +153,8 @@ ENCRYPTION = Section(
         Key(
             "retire_timeout",
             Duration(),
-            "A connection that was replaced is closed by the endpoint, which hears no heartbeats any more (bolt); or "
-            "after so long by us, once nothing is under way on it.",
+            "A connection that was replaced is closed by the endpoint, which hears no heartbeats any more (bolt, "
+            "dubbo); or after so long by us, once nothing is under way on it.",
         ),
         Key(
             "announcements",

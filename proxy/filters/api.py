@@ -44,7 +44,7 @@ class Abort(NamedTuple):
 Verdict = Answer | Delay | Abort | None
 """None: go on."""
 
-REQUESTS: Final = frozenset({"http1", "bolt"})
+REQUESTS: Final = frozenset({"http1", "bolt", "dubbo"})
 """Protocols whose requests filters see; of the others they see connections."""
 
 FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
@@ -153,7 +153,7 @@ class Filter:
     Config: ClassVar[type[Settings]] = Settings
     """What may stand in ``config``."""
 
-    protocols: ClassVar[frozenset[str]] = frozenset({"tcp", "http1", "bolt", "amqp"})
+    protocols: ClassVar[frozenset[str]] = frozenset({"tcp", "http1", "bolt", "dubbo", "amqp"})
     """Where it may stand, if it has anything to look at there."""
 
     def __init__(self, config: Any) -> None:
@@ -180,11 +180,11 @@ class Filter:
         raise NotImplementedError
 
     def request(self, request: Request, now: float) -> Verdict:
-        """A request's head is there, before a route is chosen. http1 and bolt."""
+        """A request's head is there, before a route is chosen. http1, bolt and dubbo."""
         raise NotImplementedError
 
     def response(self, response: Response, now: float) -> None:
-        """The upstream's final response to such a request. Fields can be edited. http1 and bolt."""
+        """The upstream's final response to such a request. Fields can be edited. http1, bolt and dubbo."""
         raise NotImplementedError
 
     def save(self, now: float) -> Any:

@@ -50,7 +50,7 @@ class RouteMeters:
         if protocol == "http1":
             self.codes = [families.requests.labels(listener, name, code) for code in CLASSES]
             self.durations = families.durations.labels(listener, name)
-        elif protocol == "bolt":
+        elif protocol in {"bolt", "dubbo"}:
             self.oks = families.requests.labels(listener, name, OK)
             self.errors = families.requests.labels(listener, name, ERROR)
         else:

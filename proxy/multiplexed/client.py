@@ -60,6 +60,7 @@ class Client(Framed, Downstream):
         "inbox",
         "last_id",
         "leaving",
+        "linger",
         "pushes",
         "route",
         "skip",
@@ -85,6 +86,8 @@ class Client(Framed, Downstream):
         """No push's deadline is earlier. Derived."""
         self.leaving = False
         """It ends after the last answer."""
+        self.linger = inf
+        """But not before this moment; inf: there is no such."""
         self.awaited: dict[int, list[int]] = {}
         """While being restored: upstreams, by serial, that are still to come, with their pushes."""
 
@@ -242,7 +245,10 @@ class Client(Framed, Downstream):
 
     def _leave(self) -> None:
         """End if nothing is under way any more."""
-        if not self.busy and not self.inbox and not self.skip:
+        if self.linger <= self.plane.now:
+            self.linger = inf
+            self.changes += 1
+        if self.linger == inf and not self.busy and not self.inbox and not self.skip:
             self.shut()
 
     @property
@@ -299,6 +305,7 @@ class Client(Framed, Downstream):
                     for one in self.held
                 ),
                 self.introduced,
+                remaining(self.linger, now),
             )
         )
 
@@ -313,6 +320,7 @@ class Client(Framed, Downstream):
         self.skip = saved.skip
         self.last_id = saved.last_id
         self.leaving = saved.leaving
+        self.linger = deadline(saved.linger, now)
         self.introduced, self.destination, self.server_name = saved.introduced, "", ""
         self.awaited = {}
         self.pushes = {}

@@ -108,6 +108,7 @@ class MultiplexedDownstream(Attended):
 
     def ended(self) -> None:
         """The client's FIN: it gets the answers it waits for."""
+        self.linger = inf
         self.leaving = True
         self._leave()
 
@@ -135,7 +136,7 @@ class MultiplexedDownstream(Attended):
 
     def due(self) -> float:
         """The earliest deadline of a server's request, or the end of idleness."""
-        due = min(self.active + self.listener.config.keepalive_timeout, self.soonest)
+        due = min(self.active + self.listener.config.keepalive_timeout, self.soonest, self.linger)
         return min(due, *(min(one.when, one.until) for one in self.held)) if self.held else due
 
     def expired(self, now: float) -> None:
@@ -148,6 +149,8 @@ class MultiplexedDownstream(Attended):
                 if upstream is not None and not upstream.closed:
                     upstream.send(self.wire.error(theirs, codec, ver1, self.wire.timeout))
             self.soonest = min((push[2] for push in self.pushes.values()), default=inf)
+        if self.linger <= now:
+            self._leave()
         if self.held:
             self.release(now)
             self.go_on()

@@ -80,6 +80,8 @@ class DownstreamState(msgspec.Struct, array_like=True, frozen=True):
     leaving: bool
     held: tuple[HeldState, ...] = ()
     introduced: Pair | None = None
+    linger: float | None = None
+    """It is leaving: the seconds for which it does not end yet."""
 
 
 class UpstreamState(msgspec.Struct, array_like=True, frozen=True):

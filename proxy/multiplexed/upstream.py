@@ -78,7 +78,7 @@ class MultiplexedUpstream(Living):
         if call is not None:
             self.ended_calls(1)
             if call[0] is not None:
-                call[0].fail(call, self.wire.unreadable)
+                call[0].fail(call, self.wire.bad_answer)
 
     def pushed(self, frame: bytearray, head: Head) -> None:
         """A request of the server."""

@@ -49,6 +49,10 @@ class Head(Protocol):
         """It is a call that goes on, with an answer or without."""
 
     @property
+    def answers(self) -> bool:
+        """It is an answer, to a call or to anything else."""
+
+    @property
     def wants_answer(self) -> bool:
         """It is a request that somebody waits for. What is no request, and not this, is never answered."""
 
@@ -84,6 +88,8 @@ class Wire:
     """The connection to the server ended before its answer came."""
     unreadable: ClassVar[int]
     """The frame is too long, or what is to be known of it cannot be read."""
+    bad_answer: ClassVar[int]
+    """The answer is too long."""
     refused: ClassVar[int]
     """A filter failed."""
 

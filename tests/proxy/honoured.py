@@ -18,6 +18,7 @@ HONOURED |= {"listener.tls", "cluster.tls", "listener tls.handshake_timeout"}  #
 HONOURED |= {"endpoint.encryption", "endpoint.announces", "cluster.encryption"}  # tests/proxy/encryption
 HONOURED |= {f"listener.{key}" for key in ("max_channels", "max_consumers", "handover", "settle_timeout")}
 HONOURED |= {"cluster.broker"}  # tests/proxy/amqp
+HONOURED |= {"match.interface", "match.method", "match.version", "match.group"}  # tests/proxy/dubbo/test_config.py
 HONOURED |= {f"encryption.{key}" for key in ("wanted", "strict", "percent", "ramp", "announcements")}
 HONOURED |= {f"encryption.{key}" for key in ("retry", "max_retry", "retire_timeout")}
 

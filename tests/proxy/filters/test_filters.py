@@ -384,7 +384,7 @@ def test_headers_are_removed_set_and_added(proxy: Build) -> None:
         ("{name: rate_limit, config: {rate: 1, brust: 2}}", "http1", "unknown field `brust`"),
         ("{name: rate_limit, config: {rate: 0}}", "http1", "rate is above 0"),
         ("{name: headers, config: {request: {set: {content-length: '1'}}}}", "http1", "not for filters to change"),
-        ("headers", "tcp", "headers looks at http1 or bolt, not at tcp"),
+        ("headers", "tcp", "headers looks at http1 or bolt or dubbo, not at tcp"),
         ("{name: rbac, config: {rules: [{action: deny, source: [nowhere]}]}}", "http1", "nowhere"),
     ],
 )
