@@ -173,6 +173,11 @@ class HttpServer:
         await self._settle(LINGER_SECONDS)
 
     @property
+    def answering(self) -> bool:
+        """A client has not got all of its answer."""
+        return any(client.phase is not _Phase.LINGERING for client in self._clients)
+
+    @property
     def clients(self) -> int:
         """Connections open now."""
         return len(self._clients)

@@ -52,6 +52,11 @@ class Doors:
             self._greeter.stop()
             self._greeter = None
 
+    @property
+    def answering(self) -> bool:
+        """Somebody waits for an answer at the admin address, or is about to ask."""
+        return self._admin.answering
+
     async def finish(self) -> None:
         """Let answers under way reach their readers."""
         self.close()

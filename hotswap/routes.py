@@ -153,7 +153,7 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
         standby = request.json(Standby)
         if serving.gave_away or serving.draining:
             raise Busy("this generation is on its way out; ask the next one")
-        serving.stands_by(standby.place)
+        serving.copies.stands_by(standby.place)
         return serving.succession.standbys.join(standby)
 
     async def post_gave_up(request: Request) -> Response:

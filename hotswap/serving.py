@@ -17,10 +17,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hotswap import lineage, listeners, news, spawn
+from hotswap import lineage, listeners, news
 from hotswap.admission import failed, judge
 from hotswap.chain import Bake, Chain
 from hotswap.control import Route
+from hotswap.copies import Copies
 from hotswap.doors import Doors
 from hotswap.draining import Draining
 from hotswap.errors import Busy, DeadlinePassed, HotswapError, Superseded
@@ -79,7 +80,7 @@ class Serving:
         self.gave_away = False
         self._leaving = False
         self._farewell_until = 0.0
-        self._failed_place = ""
+        self.copies = Copies(server, self.loop, self.occupied)
         self.successor_spawned = False  # by this process: a keeper has somebody to wait for
         self.runtime = runtime
         self._limits, self._returns = limits, returns
@@ -225,7 +226,7 @@ class Serving:
         if attempt.peer_dead:
             self.server.sharing(False)
         elif state is not Source.GONE:
-            self._watch_copies(attempt)
+            self.copies.left(attempt)
         if state is Source.GONE and self.gave_away:
             self.loop.call_soon(self._farewell)
         elif state is Source.GONE:  # a bug kept it from retiring: frozen, and owner of nothing all the same
@@ -255,22 +256,6 @@ class Serving:
         """Take the attempt under way back, if there is one and the other does not own yet."""
         if self._attempt is not None:
             self._attempt.cancel(why)
-
-    def _watch_copies(self, attempt: SourceAttempt) -> None:
-        """Descriptors stay shared until the failed destination is proven dead."""
-        self._failed_place = attempt.hello.place
-        pidfd = attempt.detach_pidfd()
-        if pidfd >= 0:
-            spawn.on_death(self.loop, pidfd, self._copies_gone)
-
-    def stands_by(self, place: str) -> None:
-        """One came to stand by. A failed destination that does instead of ending holds no copies any more."""
-        if place and place == self._failed_place:
-            self._copies_gone()
-
-    def _copies_gone(self) -> None:
-        if self._attempt is None:
-            self.server.sharing(False)
 
     def _farewell(self) -> None:
         """Everything is given away; what was kept drains, then this process ends."""
@@ -338,6 +323,10 @@ class Serving:
         removed = {names[address]: fd for address, fd in self.estate.server.items() if address not in wanted}
         self.tenure.let_go([address for address in self.estate.server if address not in wanted])
         self.server.retire(kept, removed)
+
+    def answering(self) -> bool:
+        """See `Holder`."""
+        return self._doors.answering
 
     def take_listeners(self) -> None:
         """See `Holder`."""

@@ -8,3 +8,4 @@ import signal
 if os.getpid() == 1:
     for _number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(_number, lambda number, _frame: os._exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # `hotswap.idle` had them wait

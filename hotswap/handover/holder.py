@@ -32,6 +32,9 @@ class Holder(Protocol):
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """The destination owns; go on with what was kept and with the listeners it does not want."""
 
+    def answering(self) -> bool:
+        """Somebody is being answered who asked at the admin address."""
+
     def take_listeners(self) -> None:
         """The destination died as owner: serve on, without the connections."""
 

@@ -32,6 +32,7 @@ _LATE: dict[State, str] = {
     Source.OFFERED: "the new generation did not take over in time after the freeze",
     Source.WAITING: "the new generation took the byte and went silent",
 }
+_ANSWERS = 2.0  # seconds that BYE waits for answers to others than this channel
 _AFTER_OWNED = frozenset({Source.RETIRED, Source.LEAVING, Source.ALONE, Source.GONE})
 
 Report = Callable[[dict[str, Any]], None]
@@ -333,7 +334,9 @@ class SourceAttempt(Machine):
             if serial in values and serial not in staying:
                 self._send_straggler(values[serial])
         self._stragglers = waiting
-        if not waiting or time.monotonic() - self._at["owned"] > self._limits.stragglers:
+        since = time.monotonic() - self._at["owned"]
+        answering = since < _ANSWERS and self._holder.answering()  # after BYE this process may be killed
+        if (not waiting and not answering) or since > self._limits.stragglers:
             self.fire(Event.FLUSHED)
         else:
             self.set_deadline(0.01, self._send_stragglers)

@@ -72,6 +72,9 @@ class Owner:
         self.kept, self.wanted = kept, wanted
         self.server.retire(kept, {})
 
+    def answering(self) -> bool:
+        return False
+
     def take_listeners(self) -> None:
         self.calls.append("take_listeners")
         self.server.abandon()
