@@ -187,7 +187,7 @@ class Generation:
                 self._stand_by(self._stood, bereft=True, rest=True)
             if self._takeover == "never":
                 raise AlreadyRunning(
-                    f"{self._identity.name} is running; `hotswap upgrade {self._identity.name}` replaces it, "
+                    f"it is running already; `hotswap upgrade {self._identity.name}` replaces it, "
                     "or start with --takeover=auto"
                 )
             if self._waits:  # whoever holds the lock has answered

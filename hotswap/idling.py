@@ -47,7 +47,10 @@ def become(
         "cwd": str(Path.cwd()),
     }
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    log.info("idle", extra=fields(stands_by=control is not None))
+    if log.hasHandlers():
+        log.info("idle", extra=fields(stands_by=control is not None))
+    else:  # an empty container, before anything was set up
+        sys.stderr.write("hotswap: an empty container: idle\n")
     sys.stdout.flush()
     sys.stderr.flush()
     text = json.dumps(told)

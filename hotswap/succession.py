@@ -79,7 +79,7 @@ class Succession:
         if plan.standby is not None:
             summoned = Elsewhere.summoned()
             self.standbys.summon(plan.standby, summoned.token)
-            log.info("told one that stands by to take over", extra=fields(generation=plan.standby.generation))
+            log.info("told one that stands by to take over", extra=fields(version=plan.standby.version))
             return summoned, plan.intent, {"event": "summoned", "generation": plan.standby.generation}
         if order.external:
             return Elsewhere(), plan.intent, {"event": "waiting", "timeout": order.timeout}

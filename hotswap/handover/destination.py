@@ -302,7 +302,7 @@ class DestinationAttempt(Machine):
 
     def _late(self) -> None:
         if self.state is Destination.CALLING:
-            self.fail(SourceHung("the serving generation accepted the call and does not answer"))
+            self.fail(SourceHung("the serving generation took the call and does not answer; see `hotswap doctor`"))
         else:
             self.fail(DeadlinePassed("the handover did not come to an end in time"))
 

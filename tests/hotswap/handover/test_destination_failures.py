@@ -70,7 +70,7 @@ async def test_the_end_of_the_channel_is_no_death() -> None:
 async def test_a_source_that_never_answers_is_hung() -> None:
     async with taking(attempt=0.05) as case:
         await case.called()
-        await case.left(SourceHung, "accepted the call and does not answer")
+        await case.left(SourceHung, "took the call and does not answer")
 
 
 @scenario
