@@ -90,14 +90,12 @@ class Client(Framed, TcpDownstream):
             return
         stage, self.session.stage = self.session.stage, CLOSING
         if self.closing_by == inf:
-            if stage != CLOSING:
-                self.send(close(code, reason))
+            if stage < CLOSING:
+                self.tell(close(code, reason))
             self.closing_by = self.plane.now + GOODBYE
             self.wake(self.closing_by)
         if stage != OPENED or self.ending:
             self.shut()
-        self.inbox = bytearray()
-        self.wanted = 0
         self.touch()
         self.resume()
 

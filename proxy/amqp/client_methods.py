@@ -5,6 +5,7 @@ What is not listed passes unseen. A client that asks for what it may not have is
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from proxy.amqp import frame
@@ -77,9 +78,12 @@ def opening(client: Client, number: int, channel: Channel, data: bytearray, at: 
 
 
 def closing(client: Client, number: int, channel: Channel, data: bytearray, at: int, end: int) -> bool:
-    """connection.close: it goes on."""
-    client.session.stage = CLOSING
+    """connection.close: it goes on, unless the broker has been left already."""
     client.give_up_moving()
+    if client.closing_by != inf:
+        client.tell(frame.method(0, frame.CLOSE_OK))
+        return client.agreed_to_end()
+    client.session.stage = CLOSING
     return False
 
 

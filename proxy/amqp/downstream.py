@@ -36,7 +36,7 @@ from proxy.amqp.frame import (
     BadFrame,
 )
 from proxy.amqp.moving import FENCED, Moving
-from proxy.amqp.session import CLOSING, OPENED, Channel, Session
+from proxy.amqp.session import BROKEN, CLOSING, OPENED, Channel, Session
 from proxy.amqp.session import GREETING as HANDSHAKE
 from proxy.amqp.state import AmqpDownstreamState
 from proxy.amqp.stream import too_long
@@ -99,6 +99,8 @@ class AmqpDownstream(Moving):
         """Follow frames, and pass them on in runs."""
         peer = self.peer
         session = self.session
+        if session.stage == BROKEN:
+            return
         channels = session.channels
         limit = session.frame_max
         attentive = session.purpose or session.resuming
@@ -188,11 +190,13 @@ class AmqpDownstream(Moving):
 
     def give_up(self, code: int, reason: str) -> None:
         """See `Framed.give_up`."""
-        if self.closing_by != inf:
-            self.close()
-            return
-        self.listener.failed += 1
-        self.end(code, reason)
+        if self.closing_by == inf:
+            self.listener.failed += 1
+            self.give_up_moving()
+            self.end(code, reason)
+        self.let_go()
+        self.session.stage = BROKEN
+        self.shut()
 
     # ---- the end ----
 
@@ -224,6 +228,8 @@ class AmqpDownstream(Moving):
         """The earliest of all: see `expired`."""
         if self.closing_by != inf:
             return self.closing_by
+        if self.came:
+            return 0.0
         due = super().due()
         upstream = self.peer
         interval = self.session.heartbeat
@@ -268,7 +274,7 @@ class AmqpDownstream(Moving):
                         one.beat(now)
                     else:
                         one.spoke = now
-        if self.look_at <= now:
+        if self.came or self.look_at <= now:
             self.look(now)
 
     def drained(self) -> None:
@@ -312,7 +318,7 @@ class AmqpDownstream(Moving):
     def describe(self) -> dict[str, Any]:
         """With what is under way."""
         session = self.session
-        stage = {HANDSHAKE: "handshake", OPENED: "in use", CLOSING: "closing"}[session.stage]
+        stage = {HANDSHAKE: "handshake", OPENED: "in use", CLOSING: "closing", BROKEN: "closing"}[session.stage]
         return {
             **super().describe(),
             "stage": "ending" if self.ending else stage,

@@ -297,11 +297,11 @@ class Moving(Quiet):
             edges = channel.unconfirmed.edges
             for first, last in zip(edges[::2], edges[1::2], strict=True):
                 for tag in (first,) if first == last else range(first, last + 1):
-                    self.send(method(number, frame.NACK, U64.pack(tag) + bytes((0,))))
+                    self.tell(method(number, frame.NACK, U64.pack(tag) + bytes((0,))))
             channel.unconfirmed.clear()
         if session.blocked:
             session.blocked = False
-            self.send(method(0, frame.UNBLOCKED))
+            self.tell(method(0, frame.UNBLOCKED))
         self.touch()
         self.advance()
         self.read_on()
@@ -337,9 +337,10 @@ class Moving(Quiet):
         self.heir = None
         for other in places.expect(self, (saved.heir,) if saved.heir else ()).values():
             self.met(other)
-        self.came = True
-        if self.session.stage == OPENED and self.session.purpose in (NO_PURPOSE, HANDOVER) and not self.stays:
-            self.look_at = min(self.look_at, now)  # its broker may not be in this configuration, a handover is over
+        # Its broker may not be in this configuration, or the handover is over for which deliveries were stopped.
+        purpose = self.session.purpose
+        again = purpose == HANDOVER or (purpose == NO_PURPOSE and self.watches and not self.stays)
+        self.came = self.session.stage == OPENED and again
 
     def describe_moving(self) -> dict[str, Any]:
         """For people."""

@@ -50,7 +50,7 @@ class Quiet(Client):
         self.look_at = inf
         """When to look how far it is."""
         self.came = False
-        """It was restored and did not tick yet. Derived."""
+        """It was restored, and has to look at once what that means. Derived."""
 
     # ---- what it is for ----
 
@@ -167,7 +167,7 @@ class Quiet(Client):
 
     def _tell(self, channel: Channel, asked: Asked, request: bytes) -> None:
         channel.asked.append(asked)
-        self.peer.send(request)
+        self.peer.tell(request)
         self.peer.spoke = self.plane.now
         self.changes += 1
 
@@ -178,8 +178,10 @@ class Quiet(Client):
 
     def wind_up(self) -> None:
         """Tell the client to close. What it has sent by then still reaches the broker."""
+        if self.session.stage != OPENED or self.ending:
+            return
         self.ending = True
-        self.send(frame.close(FORCED, "the proxy is going away, connect again"))
+        self.tell(frame.close(FORCED, "the proxy is going away, connect again"))
         self.closing_by = self.plane.now + GOODBYE
         self.touch()
         self.wake(self.closing_by)
@@ -191,7 +193,7 @@ class Quiet(Client):
         came, self.came = self.came, False
         if session.purpose == HANDOVER and (came or self.settle_by <= now):
             self.go_on()
-        elif session.purpose == DRAIN and self.settle_by <= now and not self.ending:
+        elif session.purpose == DRAIN and self.settle_by <= now:
             self.wind_up()
         if self.settle_by > now:
             self.look_by(self.settle_by)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-MAX_EDGES: Final = 32768
+MAX_EDGES: Final = 2048
 """Above this the oldest are no longer known one by one."""
 
 

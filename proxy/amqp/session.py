@@ -12,8 +12,8 @@ import msgspec
 
 from proxy.amqp.runs import Runs
 
-GREETING, OPENED, CLOSING = 0, 1, 2
-"""Stages of a connection: its handshake, in use, connection.close went by."""
+GREETING, OPENED, CLOSING, BROKEN = 0, 1, 2, 3
+"""Stages of a connection: its handshake, in use, connection.close went by, what the client sends cannot be read."""
 
 RUNNING, STOPPING, STOPPED, RESUMING = 0, 1, 2, 3
 """Stages of a consumer: deliveries come; basic.cancel of ours is under way; none come; basic.consume is under way."""
@@ -21,11 +21,11 @@ RUNNING, STOPPING, STOPPED, RESUMING = 0, 1, 2, 3
 NO_PURPOSE, HANDOVER, DRAIN, MOVE = 0, 1, 2, 3
 """Why deliveries are stopped: a handover is coming, the connection is to end, it is to change its broker."""
 
-MAX_KEPT: Final = 2048
+MAX_KEPT: Final = 1024
 """Bytes of the arguments of a consumer that are kept, so that it can be resumed."""
 MAX_NAMES: Final = 4096
 """Exclusive and auto-delete queues that are known by name."""
-MAX_ASKED: Final = 65536
+MAX_ASKED: Final = 8192
 """Requests under way on a channel."""
 DIRECT_REPLY: Final = b"amq.rabbitmq.reply-to"
 """A queue that is not one: cancelling its consumer makes the addresses invalid that others were given."""

@@ -79,6 +79,8 @@ class Framed(Connection):
         """Append frames to the outbox."""
         self.spoke = self.plane.now
         out = self.outbox
+        if self.shutting:
+            return
         if not out:  # `send` spelled out for the common case
             if self.fd >= 0:
                 self.outbox = run
@@ -86,12 +88,17 @@ class Framed(Connection):
         else:
             self.send(bytes(run))
 
+    def tell(self, words: bytes) -> None:
+        """A frame of our own; nothing, once a FIN follows what was sent."""
+        if not self.shutting:
+            self.send(words)
+
     def beat(self, now: float) -> None:
         """Nothing was sent for a while: show that there is somebody. What waits in the outbox does so, too."""
         self.spoke = now
         self.changes += 1
         if not self.outbox:
-            self.send(BEAT)
+            self.tell(BEAT)
 
 
 def too_long(length: int, limit: int) -> BadFrame:

@@ -201,6 +201,9 @@ class AmqpUpstream(Heir):
         """See `Upstream`."""
         if self.client is None:
             super().give_time(when)
+        else:
+            self.client.heir_by = when + self.client.listener.config.settle_timeout
+            self.client.touch()
 
     def leave(self, *, opened: bool) -> None:
         """The client is gone: say goodbye to the broker, as it is usual."""
@@ -209,7 +212,7 @@ class AmqpUpstream(Heir):
         if not opened or self.connecting:
             self.close()
             return
-        self.send(close(REPLY_SUCCESS, "the client is gone"))
+        self.tell(close(REPLY_SUCCESS, "the client is gone"))
         self.shut()
         self.closing_by = self.plane.now + GOODBYE
         self.inbox = bytearray()
