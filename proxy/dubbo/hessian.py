@@ -164,7 +164,7 @@ class Reader:
         """So many UTF-16 units of text in UTF-8."""
         body, at = self.body, self.at
         left = length
-        while left:
+        while left > 0:
             piece = body[at : at + left]
             if not piece:
                 raise ValueError("a text is cut")
