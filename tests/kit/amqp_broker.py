@@ -14,6 +14,12 @@ from tests.kit.frames import Corrupt
 
 PLAIN = b"\0guest\0guest"
 """The login that it takes."""
+ABILITIES = (
+    short(b"capabilities")
+    + b"F"
+    + long(b"".join(short(one) + b"t\1" for one in (b"publisher_confirms", b"basic.nack", b"consumer_cancel_notify")))
+)
+"""What it says of itself."""
 
 
 class Message(NamedTuple):
@@ -103,7 +109,7 @@ class Session:
                 return
             if self._greeted != GREETING:
                 raise Corrupt(f"{self._greeted!r} is no greeting")
-            self._say(0, 10, 10, b"\0\x09" + long(b"") + long(b"PLAIN AMQPLAIN") + long(b"en_US"))
+            self._say(0, 10, 10, b"\0\x09" + long(ABILITIES) + long(b"PLAIN AMQPLAIN") + long(b"en_US"))
         for frame in self._reader.feed(data):
             self._follow(frame)
         self.broker.pump()
