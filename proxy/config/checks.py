@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hotswap.settings.reader import Found, Part
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+PATTERNS = ("service", "interface", "method", "version", "group")
+"""Conditions that are texts with * and ?."""
 MOST_ROUTES_COMPARED = 1000
 LONGEST_SOCKET_NAME = len("/handover.sock")
 
@@ -179,7 +181,9 @@ def covers(one: MatchConfig, other: MatchConfig) -> bool:
         inside = (other.path or other.prefix or "") + "/"
         if not inside.startswith(one.prefix.removesuffix("/") + "/"):
             return False
-    if one.service not in (None, "*", other.service) or not _below(one.sni, other.sni):
+    if any(getattr(one, name) not in (None, "*", getattr(other, name)) for name in PATTERNS):
+        return False
+    if not _below(one.sni, other.sni):
         return False
     return set(one.headers) <= set(other.headers)
 

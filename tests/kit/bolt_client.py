@@ -40,10 +40,16 @@ class Bolt(Client):
     @property
     def hold(self) -> float:
         """Milliseconds that the upstream keeps a call, in the mean."""
-        return 1000 * self.plan.bolt * self.plan.bolt_calls / self.plan.bolt_rate
+        together: float = getattr(self.plan, self.kind) / getattr(self.plan, f"{self.kind}_rate")
+        return 1000 * together * self.depth
+
+    @property
+    def depth(self) -> int:
+        """Calls under way at a time."""
+        return int(getattr(self.plan, f"{self.kind}_calls"))
 
     async def exchange(self) -> None:
-        while len(self.waiting) < self.plan.bolt_calls:
+        while len(self.waiting) < self.depth:
             self.call()
         await self.answers(1)
 
@@ -55,8 +61,11 @@ class Bolt(Client):
             data = await self.reader.read(http.PIECE)
             if not data:
                 raise http.Closed(f"ended with {len(self.waiting)} calls under way")
-            for frame in self.frames.feed(data):
-                self.take(frame)
+            self.arrived(data)
+
+    def arrived(self, data: bytes) -> None:
+        for frame in self.frames.feed(data):
+            self.take(frame)
 
     def call(self) -> None:
         """One more; now and then something else beside it."""
@@ -68,7 +77,7 @@ class Bolt(Client):
         if self.sent % HEARTBEATS == 0:
             number = self.fresh()
             self.waiting[number] = (None, asyncio.get_running_loop().time())
-            self.writer.write(bolt.heartbeat(self.dialect, number))
+            self.writer.write(self.heartbeat(number))
             self.called["heartbeat"] += 1
 
     def begin(self, wish: Wish) -> None:
@@ -82,6 +91,9 @@ class Bolt(Client):
         self.writer.write(bolt.call(self.dialect, number, content, oneway=oneway, trace=trace))
         self.called["oneway" if oneway else "call"] += 1
 
+    def heartbeat(self, number: int) -> bytes:
+        return bolt.heartbeat(self.dialect, number)
+
     def fresh(self) -> int:
         self.last_id = (self.last_id + 1) & 0x7FFFFFFF
         return self.last_id
@@ -93,15 +105,20 @@ class Bolt(Client):
             if frame.type == bolt.REQUEST:
                 self.writer.write(bolt.answer(self.dialect, frame.id, frame.content))
             return
-        expected = self.waiting.pop(frame.id, None)
+        beat = frame.command == bolt.HEARTBEAT
+        self.answered(frame.id, frame.timeout, None if beat and not frame.content else frame.content)
+
+    def answered(self, number: int, error: int, content: bytes | None) -> None:
+        """An answer; None is that to a heartbeat, `error` the status of what failed."""
+        expected = self.waiting.pop(number, None)
         if expected is None:
-            raise Corrupt(f"an answer to {frame.id} came, which is not under way")
-        content, since = expected
-        if frame.timeout:
-            raise BadStatus(f"status {frame.timeout} for a call that began {self.age(since):.2f} s ago")
-        if (frame.command == bolt.HEARTBEAT) != (content is None) or frame.content != (content or b""):
-            raise Corrupt(f"call {frame.id} got another call's answer")
-        self.beat(self.age(since) if content is None else 0.0)
+            raise Corrupt(f"an answer to {number} came, which is not under way")
+        sent, since = expected
+        if error:
+            raise BadStatus(f"status {error} for a call that began {self.age(since):.2f} s ago")
+        if sent != content:
+            raise Corrupt(f"call {number} got another call's answer")
+        self.beat(self.age(since) if sent is None else 0.0)
 
     def age(self, since: float) -> float:
         return asyncio.get_running_loop().time() - since
@@ -117,8 +134,7 @@ class Bolt(Client):
         try:
             async with asyncio.timeout(LISTEN):
                 while data := await self.reader.read(http.PIECE):
-                    for frame in self.frames.feed(data):
-                        self.take(frame)
+                    self.arrived(data)
         except TimeoutError:
             return
         raise http.Closed("ended by the other side")

@@ -11,6 +11,7 @@ with the time, the connection and what it was doing. What the connections do:
     raw           TCP with CRC-chained frames both ways
     fresh         a connection for each request, together `fresh_rate` a second
     bolt          `bolt_calls` calls under way each, together `bolt_rate` a second, in all dialects
+    dubbo         the same of Dubbo
 
 With `tls`, the file of an authority, all of them speak TLS and require a certificate of it for `edge.test`: half of
 each kind TLS 1.2, half 1.3.
@@ -37,6 +38,7 @@ class Plan(msgspec.Struct, kw_only=True):
     http: str = ""
     tcp: str = ""
     bolt_address: str = ""
+    dubbo_address: str = ""
     busy: int = 0
     idle: int = 0
     streams: int = 0
@@ -44,12 +46,15 @@ class Plan(msgspec.Struct, kw_only=True):
     websockets: int = 0
     raw: int = 0
     bolt: int = 0
+    dubbo: int = 0
     fresh: int = 0
     rate: float = 400.0
     raw_rate: float = 250.0
     bolt_rate: float = 500.0
+    dubbo_rate: float = 500.0
     fresh_rate: float = 50.0
     bolt_calls: int = 16
+    dubbo_calls: int = 16
     stream_seconds: float = 10.0
     upload_bytes: int = 100_000
     upload_pause: float = 3.0
@@ -60,7 +65,9 @@ class Plan(msgspec.Struct, kw_only=True):
     def scaled(self, share: float) -> Plan:
         """The same mixture with fewer connections, at least one of each kind there is."""
         counts = {kind: max(1, round(getattr(self, kind) * share)) for kind in KINDS if getattr(self, kind)}
-        rates = {name: getattr(self, name) * share for name in ("rate", "raw_rate", "bolt_rate", "fresh_rate")}
+        rates = {
+            name: getattr(self, name) * share for name in ("rate", "raw_rate", "bolt_rate", "dubbo_rate", "fresh_rate")
+        }
         return msgspec.structs.replace(self, **counts, **rates)
 
     def only(self, *kinds: str) -> Plan:
@@ -68,7 +75,7 @@ class Plan(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, **dict.fromkeys(set(KINDS) - set(kinds), 0))
 
 
-KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw", "bolt", "fresh")
+KINDS = ("busy", "idle", "streams", "uploads", "websockets", "raw", "bolt", "dubbo", "fresh")
 
 
 class Failure(msgspec.Struct):
@@ -86,7 +93,7 @@ class Report(msgspec.Struct):
     """What the clients saw. `exchanges`, `connected` and `longest_gap` (in seconds) are by kind.
 
     The gap of a busy connection is the longest time from a request to its complete response, that of a
-    stream the longest silence in it. `calls` is what the bolt clients sent: `call`, `oneway`, `heartbeat`.
+    stream the longest silence in it. `calls` is what the bolt and dubbo clients sent: `call`, `oneway`, `heartbeat`.
     """
 
     seconds: float

@@ -14,6 +14,7 @@ import msgspec
 from tests.kit import http
 from tests.kit.bolt_client import Bolt
 from tests.kit.companion import converse, say
+from tests.kit.dubbo_client import Dubbo
 from tests.kit.frames import Corrupt
 from tests.kit.load import KINDS, Cause, Failure, Plan, Report
 from tests.kit.load_clients import ALL, BadStatus, Client
@@ -41,7 +42,7 @@ class Crowd:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.finishing = asyncio.Event()
-        kinds: tuple[type[Client], ...] = (*ALL, Bolt)
+        kinds: tuple[type[Client], ...] = (*ALL, Bolt, Dubbo)
         self.clients: list[Client] = [
             kind(plan, index, self.finishing) for kind in kinds for index in range(getattr(plan, kind.kind))
         ]

@@ -14,6 +14,7 @@ import msgspec
 from tests.kit import http, websocket
 from tests.kit.bolt_upstream import BoltServer
 from tests.kit.companion import converse, say
+from tests.kit.dubbo_upstream import DubboServer
 from tests.kit.frames import HEADER, Corrupt, FrameReader, FrameWriter
 from tests.kit.tls import server_context
 from tests.kit.upstreams import Ended, Kind, Listening, Place, Record, Spec
@@ -63,7 +64,8 @@ class Peer:
         if secure := self.writer.get_extra_info("ssl_object"):
             record.versions[secure.version()] = record.versions.get(secure.version(), 0) + 1
         try:
-            await {"http": self.requests, "tcp": self.frames, "raw": self.echo, "bolt": self.calls}[self.kind]()
+            kinds = {"http": self.requests, "tcp": self.frames, "raw": self.echo}
+            await kinds.get(self.kind, self.calls)()
         except (http.Closed, ConnectionError) as error:
             self.busy = self.busy or repr(error)
         except (Corrupt, LookupError, ValueError) as error:
@@ -78,7 +80,8 @@ class Peer:
             await self.writer.drain()
 
     async def calls(self) -> None:
-        server = BoltServer(self.upstream.record, self.reader, self.writer)
+        kind = DubboServer if self.kind == "dubbo" else BoltServer
+        server = kind(self.upstream.record, self.reader, self.writer)
         try:
             await server.serve()
         finally:

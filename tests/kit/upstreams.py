@@ -15,7 +15,7 @@ An `http` upstream answers (query parameters in brackets, bodies of requests are
 
 `Expect: 100-continue` is answered on every path. A `tcp` upstream checks CRC-chained frames and sends each
 payload back in a chain of its own; a `raw` one echoes bytes as they are, half-close included. A `bolt` one is described
-in `tests.kit.bolt_upstream`. Any of them may speak TLS.
+in `tests.kit.bolt_upstream`, a `dubbo` one in `tests.kit.dubbo_upstream`. Any of them may speak TLS.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.kit.certificates import Pair
 from tests.kit.companion import Companion
 from tests.kit.tls import Version
 
-Kind = Literal["http", "tcp", "raw", "bolt"]
+Kind = Literal["http", "tcp", "raw", "bolt", "dubbo"]
 
 
 class Secure(msgspec.Struct):

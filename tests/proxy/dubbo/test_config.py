@@ -119,6 +119,30 @@ def test_mistakes_are_told(listener: str, words: str) -> None:
         rpc(listener, moving=False)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "covered"),
+    [
+        ("interface: a.*", "group: b", False),
+        ("interface: a.*", "interface: a.*, method: c", True),
+        ("version: '*'", "group: b", True),
+        ("group: b", "group: c", False),
+        ("method: c, group: b", "method: c", False),
+    ],
+)
+def test_a_route_that_is_never_reached_is_a_warning(first: str, second: str, covered: bool) -> None:
+    text = f"""\
+name: edge
+listeners:
+  - name: rpc
+    address: 127.0.0.1:80
+    protocol: dubbo
+    routes: [{{match: {{{first}}}, cluster: app}}, {{match: {{{second}}}, cluster: app}}]
+clusters:
+  - {{name: app, endpoints: [127.0.0.1:9000]}}
+"""
+    assert any("never reached" in str(one) for one in loads(text).warnings) == covered
+
+
 @pytest.mark.parametrize("key", ["interface", "method", "version", "group"])
 def test_conditions_of_dubbo_fit_no_other_protocol(key: str) -> None:
     text = f"""\
