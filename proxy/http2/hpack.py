@@ -22,7 +22,19 @@ import msgspec
 
 from proxy.http2 import huffman
 from proxy.http2.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, Broken, Oversized
-from proxy.http2.literals import ENTERS, NAMES, NEVER, NEVER_ENTERS, PLAIN, UNINDEXED, integer, literal, secret, string
+from proxy.http2.literals import (
+    ENTERS,
+    FIXED,
+    NAMES,
+    NEVER,
+    NEVER_ENTERS,
+    PLAIN,
+    UNINDEXED,
+    integer,
+    literal,
+    secret,
+    string,
+)
 from proxy.http2.static_table import STATIC
 
 if TYPE_CHECKING:
@@ -43,7 +55,6 @@ SECRETS: Final = 16
 """The same for strings that are never indexed: in each connection, so that none outlives it."""
 
 _STATIC: Final = tuple((field, len(field[0]) + len(field[1]) + ENTRY) for field in STATIC)
-_INDEXED: Final = {field: bytes((0x80 | index,)) for index, field in reversed(list(enumerate(STATIC))) if index}
 
 
 class Never(Field):
@@ -140,8 +151,28 @@ class Decoder:
                     at = self._resize(block, at, octet)
                     continue
                 else:
-                    field, at = self._literal(block, at, octet)
-                    size = len(field[0]) + len(field[1]) + ENTRY
+                    mask = 0x3F if octet & 0x40 else 0x0F
+                    index = octet & mask
+                    if not index or index == mask:
+                        name, at = self._name(block, at, index)
+                    else:
+                        name = STATIC[index][0] if index < 62 else entries[index - 62][0][0]
+                    length = block[at]
+                    at += 1
+                    if octet & 0xF0 == 0x10:
+                        value, at = self._string(block, at, length, never=True)
+                        field = Never(name, value)
+                    elif length & 0x7F == 0x7F:
+                        value, at = self._string(block, at, length, never=False)
+                        field = (name, value)
+                    else:  # as in `_string`: the common case, a short value
+                        start = at
+                        at += length & 0x7F
+                        if at > end:
+                            raise Broken(COMPRESSION_ERROR, "a string is cut off")
+                        value = block[start:at]
+                        field = (name, _plain(value, _strings, MEMO) if length & 0x80 else value)
+                    size = len(name) + len(field[1]) + ENTRY
                     if octet & 0x40:
                         self._insert(field, size)
                 total += size
@@ -167,22 +198,15 @@ class Decoder:
         self._evict(size)
         return at
 
-    def _literal(self, block: bytes, at: int, octet: int) -> tuple[Field, int]:
-        mask = 0x3F if octet & 0x40 else 0x0F
-        never = octet & 0xF0 == 0x10
-        index = octet & mask
-        if index:
-            if index == mask:
-                index, at = _integer(block, at, mask)
-            name = STATIC[index][0] if index < 62 else self.entries[index - 62][0][0]
-        else:
-            name, at = self._string(block, at, never=False)
-        value, at = self._string(block, at, never=never)
-        return (Never(name, value) if never else (name, value)), at
+    def _name(self, block: bytes, at: int, index: int) -> tuple[bytes, int]:
+        """The name of a literal whose index is 0, or does not fit into its bits."""
+        if not index:
+            return self._string(block, at + 1, block[at], never=False)
+        index, at = _integer(block, at, index)
+        return (STATIC[index][0] if index < 62 else self.entries[index - 62][0][0]), at
 
-    def _string(self, block: bytes, at: int, *, never: bool) -> tuple[bytes, int]:
-        octet = block[at]
-        at += 1
+    def _string(self, block: bytes, at: int, octet: int, *, never: bool) -> tuple[bytes, int]:
+        """A string, behind its first byte."""
         length = octet & 0x7F
         if length == 0x7F:
             length, at = _integer(block, at, 0x7F)
@@ -266,7 +290,7 @@ class Encoder:
     def encode(self, fields: Iterable[Field]) -> bytes:
         """The block. Names have to be in lower case."""
         known = self.known
-        indexed = _INDEXED
+        fixed = FIXED
         out = bytearray()
         for size in self.pending:
             out += integer(size, 5, 0x20)
@@ -281,7 +305,7 @@ class Encoder:
                     else:
                         out += integer(index, 7, 0x80)
                     continue
-                one = indexed.get(field)
+                one = fixed.get(field)
                 if one is not None:
                     out += one
                     continue

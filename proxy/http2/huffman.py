@@ -81,41 +81,51 @@ def _tree() -> tuple[list[tuple[int, int]], frozenset[int]]:
 _NODES, _ENDS = _tree()
 
 
-class _Steps(dict[int, tuple[int, bytes]]):
-    """What a byte does in a node: ``steps[node << 8 | byte]`` is (next node << 8, the symbols that it completes).
+class _Steps(dict[int, "tuple[_Steps, bytes]"]):
+    """What bytes do in a node: ``steps[byte]`` is (the steps of the next node, the symbols that the byte completes).
 
     Filled in as bytes are met: traffic knows some 3,000 of the 65,536 steps, and all of them would take 5 MB.
     """
 
-    def __missing__(self, key: int) -> tuple[int, bytes]:
-        node = key >> 8
+    __slots__ = ("_node",)
+
+    def __init__(self, node: int) -> None:
+        super().__init__()
+        self._node = node
+
+    def __missing__(self, octet: int) -> tuple[_Steps, bytes]:
+        node = self._node
         symbols = bytearray()
         for shift in range(7, -1, -1):
-            node = _NODES[node][key >> shift & 1]
+            node = _NODES[node][octet >> shift & 1]
             if node < 0:
                 if node == -1 - EOS:
                     raise BadCode("EOS in a string")
                 symbols.append(-1 - node)
                 node = 0
-        step = self[key] = (node << 8, bytes(symbols))
+        step = self[octet] = (_STEPS[node], bytes(symbols))
         return step
 
+    @property
+    def ends(self) -> bool:
+        """A string may end here."""
+        return self._node in _ENDS
 
-_STEPS: Final = _Steps()
+
+_STEPS: Final = [_Steps(node) for node in range(len(_NODES))]
 
 
 def decode(coded: bytes) -> bytes:
     """The string. 8 codes are 5 bytes at least, so it has at most 8/5 of the length. Raises `BadCode`.
 
-    A byte at a time: 0.06 us each, a tenth of what bit by bit takes.
+    A byte at a time: 0.05 us each, a tenth of what bit by bit takes.
     """
-    steps = _STEPS
-    node = 0
+    steps = _STEPS[0]
     parts = []
     for octet in coded:
-        node, symbols = steps[node | octet]
+        steps, symbols = steps[octet]
         parts.append(symbols)
-    if node >> 8 not in _ENDS:
+    if not steps.ends:
         raise BadCode("the padding is not that of EOS")
     return b"".join(parts)
 

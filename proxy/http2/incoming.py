@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MEMO: Final = 64
 """Header blocks whose meaning is remembered, each of at most `MEMO_LENGTH` bytes."""
 MEMO_LENGTH: Final = 1024
+_PARTIAL: Final = END_HEADERS | PADDED | WITH_PRIORITY
 _REFUSAL: Final = {
     431: [(b":status", b"431"), (b"content-length", b"0")],
 }
@@ -97,6 +98,8 @@ class Incoming(Controls):
                 self._expected(kind, flags, stream_id)
             if kind == frame.DATA:
                 self._body(stream_id, flags, data[start:end])
+            elif kind == frame.HEADERS and flags & _PARTIAL == END_HEADERS and stream_id:
+                self._block(stream_id, data[start:end], end=flags & END_STREAM == END_STREAM)  # the common case
             elif kind == frame.HEADERS:
                 self._headers(stream_id, flags, data[start:end])
             elif kind == frame.CONTINUATION:

@@ -56,7 +56,10 @@ MEMO: Final = 1024
 """Literals that are remembered as they are written, and strings; each of at most `MEMO_LENGTH` bytes."""
 MEMO_LENGTH: Final = 128
 
-_literals: dict[tuple[bytes, bytes], bytes] = {}
+_STATIC: Final = {field: bytes((0x80 | index,)) for index, field in reversed(list(enumerate(STATIC))) if index}
+
+FIXED: Final = _STATIC.copy()
+"""Fields whose representation depends on no table of ours: those of the static one, and literals that enter none."""
 _strings: dict[bytes, bytes] = {}
 
 
@@ -96,13 +99,11 @@ def string(text: bytes, *, memo: bool) -> bytes:
 
 
 def literal(field: tuple[bytes, bytes]) -> bytes:
-    """A literal that does not enter the table, with a name of the static one: it depends on nothing else."""
-    known = _literals.get(field)
-    if known is not None:
-        return known
+    """A literal that does not enter the table, with a name of the static one. See `FIXED`."""
     out = integer(NAMES[field[0]], 4, PLAIN) + string(field[1], memo=True)
     if len(field[1]) <= MEMO_LENGTH:
-        if len(_literals) >= MEMO:
-            _literals.clear()
-        _literals[field] = out
+        if len(FIXED) >= MEMO:
+            FIXED.clear()
+            FIXED.update(_STATIC)
+        FIXED[field] = out
     return out

@@ -234,7 +234,7 @@ def test_secret_is_never_indexed(field: Field) -> None:
     block = encoder.encode([field])
     assert block[0] & 0xF0 == 0x10
     assert not encoder.entries
-    assert field not in literals._literals
+    assert field not in literals.FIXED
     assert field[1] not in literals._strings
 
 
@@ -324,7 +324,7 @@ def test_memories_of_strings_are_bounded() -> None:
         assert decoder.decode(encoder.encode(fields), MOST) == fields
     from proxy.http2 import hpack as ours
 
-    for memory in (literals._literals, literals._strings, ours._strings):
+    for memory in (literals.FIXED, literals._strings, ours._strings):
         assert 0 < len(memory) <= 1024
 
 
