@@ -8,13 +8,17 @@ error of that command only.
 from __future__ import annotations
 
 import gc
+import os
 import platform
+import sys
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 import click
 
 from hotswap import __version__
 from hotswap.cli.lazy import Commands, command
+from hotswap.container import is_empty
 from hotswap.errors import HotswapError
 
 GROUP = "hotswap.commands"
@@ -46,6 +50,8 @@ class AllCommands(Commands):
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
+        if cmd_name == "run" and is_empty(None, os.environ) and not {"-h", "--help"}.intersection(sys.argv):
+            import_module("hotswap.idling").become(None, None)  # without all that it takes to serve
         for point in entry_points(group=GROUP, name=cmd_name):
             return _foreign(point)
         return None
