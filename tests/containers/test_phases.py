@@ -80,9 +80,10 @@ def sidecar(manifest: str, pod: Pod, config: Config) -> Sidecar:
 
 
 def hears(container: Container) -> bool:
-    """PID 1 gets no signal before it has said what it does with it, pid_namespaces(7); an empty one, before it idles."""
+    """PID 1 gets no signal before it has said what it does with it, pid_namespaces(7). An empty one has to idle."""
     status = Path(f"/proc/{container.pid}/status").read_text()
-    if b"HOTSWAP_EMPTY=1" in Path(f"/proc/{container.pid}/environ").read_bytes() and "hotswap-idle" not in status:
+    environ = Path(f"/proc/{container.pid}/environ").read_bytes().split(b"\0")
+    if not {b"HOTSWAP_EMPTY=1", b"SIDECARSET_VERSION=0"}.isdisjoint(environ) and "hotswap-idle" not in status:
         return False
     masks = re.findall(r"Sig(?:Blk|Cgt):\s+(\w+)", status)
     return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks)
