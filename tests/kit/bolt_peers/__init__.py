@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,14 +38,14 @@ class Report(msgspec.Struct):
     idle: int = 0
 
 
-def node() -> list[str]:
-    """The command line of node, with the package where it finds it. Raises `Absent`."""
+def node(packages: Sequence[str] = (NODE_PACKAGE,), last: str = "sofa-rpc-node") -> list[str]:
+    """The command line of node, with packages where it finds them; `last` is one of them. Raises `Absent`."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         raise Absent("node and npm are not installed")
     folder = CACHE / "node"
-    if not (folder / "node_modules" / "sofa-rpc-node").exists():
-        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), NODE_PACKAGE], folder)
+    if not (folder / "node_modules" / last).exists():
+        install([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), *packages], folder)
     return [program]
 
 
@@ -52,11 +53,12 @@ def anthunder() -> list[str]:
     """The command line of the Python that has it. Raises `Absent`."""
     folder = CACHE / "python"
     if not (folder / "anthunder").exists():
-        _install([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), PYTHON_PACKAGE], folder)
+        install([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), PYTHON_PACKAGE], folder)
     return [sys.executable]
 
 
-def _install(argv: list[str], folder: Path) -> None:
+def install(argv: list[str], folder: Path) -> None:
+    """Run the installer. Raises `Absent`."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
@@ -64,7 +66,10 @@ def _install(argv: list[str], folder: Path) -> None:
 
 
 class Peer:
-    """A running peer: it says when it is ready, and ends at the end of its stdin. A context manager."""
+    """A running peer: it says when it is ready, and ends at the end of its stdin. A context manager.
+
+    `script` is a file of this folder, or a path.
+    """
 
     def __init__(self, program: list[str], script: str, *arguments: object) -> None:
         paths = {"NODE_PATH": str(CACHE / "node" / "node_modules"), "PYTHONPATH": str(CACHE / "python")}
