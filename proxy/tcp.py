@@ -167,11 +167,16 @@ class TcpDownstream(Counted, Downstream):
     def over(self) -> None:
         """One line for the whole connection."""
         self.count_sent()
+        record = self.record
+        if record is not None:
+            self.log("own" if not record.endpoint else "ok" if self.eof and self.fin_sent else "aborted")
+
+    def log(self, outcome: str) -> None:
+        """Write that line; there is none after it."""
         record, self.record = self.record, None
         log = self.listener.access_log
         if record is not None and log is not None:
             record.received = self.passed
-            outcome = "own" if not record.endpoint else "ok" if self.eof and self.fin_sent else "aborted"
             log.write(record, self, outcome, self.plane.now)
 
     def due(self) -> float:

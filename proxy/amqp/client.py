@@ -88,6 +88,7 @@ class Client(Framed, TcpDownstream):
         """Tell the client that it is over. There is no broker any more."""
         if self.closed:
             return
+        self.log("own")
         stage, self.session.stage = self.session.stage, CLOSING
         if self.closing_by == inf:
             if stage < CLOSING:

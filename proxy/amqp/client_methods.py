@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Follow = Callable[["Client", int, Channel, bytearray, int, int], bool]
 
 
+SINGLE, STREAM = 256, 512
+"""Beside the bits of queue.declare: of its arguments, which are searched for these words and not parsed."""
+
+
 def ask(channel: Channel, asked: Asked) -> None:
     """Note that an answer is awaited. Raises `BadFrame` if there are too many."""
     if len(channel.asked) >= MAX_ASKED:
@@ -131,6 +135,9 @@ def declare(client: Client, number: int, channel: Channel, data: bytearray, at: 
     name, at = read_short(data, at + 2, end)
     need(at, 1, end)
     bits = data[at]
+    if b"x-" in data[at:end]:
+        bits |= SINGLE if b"x-single-active-consumer" in data[at:end] else 0
+        bits |= STREAM if b"x-queue-type" in data[at:end] and b"stream" in data[at:end] else 0
     if bits & frame.DECLARE_NOWAIT:
         channel.queue = name or channel.queue
         note_queue(client, name, bits)
@@ -142,15 +149,17 @@ def declare(client: Client, number: int, channel: Channel, data: bytearray, at: 
 def note_queue(client: Client, name: bytes, bits: int) -> None:
     """It is there."""
     session = client.session
-    if bits & frame.PASSIVE or not bits & (frame.QUEUE_EXCLUSIVE | frame.AUTO_DELETE):
+    if bits & frame.PASSIVE or not bits & (frame.QUEUE_EXCLUSIVE | frame.AUTO_DELETE | SINGLE | STREAM):
         return
-    if len(session.exclusive) + len(session.fleeting) >= MAX_NAMES:
+    if len(session.exclusive) + len(session.fleeting) + len(session.streams) >= MAX_NAMES:
         session.countless = True
         return
     if bits & frame.QUEUE_EXCLUSIVE:
         session.exclusive.add(name)
-    if bits & frame.AUTO_DELETE:
+    if bits & (frame.AUTO_DELETE | SINGLE):
         session.fleeting.add(name)
+    if bits & STREAM:
+        session.streams.add(name)
 
 
 def delete(client: Client, number: int, channel: Channel, data: bytearray, at: int, end: int) -> bool:
@@ -158,6 +167,7 @@ def delete(client: Client, number: int, channel: Channel, data: bytearray, at: i
     name, _ = read_short(data, at + 2, end)
     client.session.exclusive.discard(name)
     client.session.fleeting.discard(name)
+    client.session.streams.discard(name)
     return False
 
 

@@ -191,7 +191,6 @@ class AmqpDownstream(Moving):
     def give_up(self, code: int, reason: str) -> None:
         """See `Framed.give_up`."""
         if self.closing_by == inf:
-            self.listener.failed += 1
             self.give_up_moving()
             self.end(code, reason)
         self.let_go()

@@ -20,7 +20,7 @@ from proxy.amqp import frame
 from proxy.amqp.frame import U64, BadFrame, method
 from proxy.amqp.heir import Heir
 from proxy.amqp.quiet import Quiet
-from proxy.amqp.session import DIRECT_REPLY, DRAIN, HANDOVER, MOVE, NO_PURPOSE, OPENED, STOPPED, Asked
+from proxy.amqp.session import DRAIN, HANDOVER, MOVE, NO_PURPOSE, OPENED, STOPPED, Asked
 from proxy.proxy_protocol.sending import announcement
 from proxy.timers import deadline, remaining
 
@@ -115,8 +115,8 @@ class Moving(Quiet):
             if channel.stopped_flow:
                 return "its broker stopped the flow of a channel"
             for consumer in channel.consumers.values():
-                if consumer.queue == DIRECT_REPLY:
-                    return "it waits for direct replies"
+                if session.bound(consumer):
+                    return "it waits for direct replies, or reads a stream"
                 if not session.stoppable(consumer):
                     return "a consumer is exclusive, its queue ends with it, or its arguments are too long"
         return ""

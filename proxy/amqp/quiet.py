@@ -138,7 +138,7 @@ class Quiet(Client):
                     )
                     consumer.stage = STOPPING
                     waiting = True
-                elif not (channel.throttled or consumer.bits & frame.NO_ACK):
+                elif not (channel.throttled or consumer.bits & frame.NO_ACK or self.session.bound(consumer)):
                     channel.throttled = True
                     self._tell(channel, Asked(frame.QOS_OK, own=True), frame.qos(number, ONE, whole=True))
             elif consumer.stage != STOPPED:

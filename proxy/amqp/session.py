@@ -127,7 +127,7 @@ class Session(msgspec.Struct, array_like=True):
     exclusive: set[bytes] = set()
     """Queues that end with this connection."""
     fleeting: set[bytes] = set()
-    """Queues that end with their last consumer."""
+    """Queues that end with their last consumer, or give its place to another one."""
     countless: bool = False
     """There are more of them than `MAX_NAMES`."""
     consumers: int = 0
@@ -138,12 +138,17 @@ class Session(msgspec.Struct, array_like=True):
     """They are not any more, but not all run yet."""
     moving: int = 0
     """How far a change of broker is, see `proxy.amqp.moving`."""
+    streams: set[bytes] = set()
+    """Queues that are logs, which consumers read from a place of their own."""
 
     def stoppable(self, consumer: Consumer) -> bool:
         """Its deliveries can be stopped by basic.cancel, and resumed by basic.consume, and nobody notices."""
-        return bool(
-            consumer.arguments and consumer.queue and consumer.queue != DIRECT_REPLY and not self.delicate(consumer)
-        )
+        return bool(consumer.arguments and consumer.queue and not self.bound(consumer) and not self.delicate(consumer))
+
+    def bound(self, consumer: Consumer) -> bool:
+        """It cannot begin once more where it was: addresses for replies depend on it, or it reads a log."""
+        queue = consumer.queue
+        return queue == DIRECT_REPLY or queue in self.streams or b"x-stream-offset" in consumer.arguments
 
     def delicate(self, consumer: Consumer) -> bool:
         """By basic.cancel its queue would vanish, or its place could be taken."""

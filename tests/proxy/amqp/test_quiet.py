@@ -160,16 +160,42 @@ def test_what_cancelling_would_harm_is_held_to_one_message(bits: int, queue_bits
     assert len(pair.client.deliveries) == 3
 
 
-@pytest.mark.parametrize(("queue", "bits"), [(b"amq.rabbitmq.reply-to", NO_ACK)])
-def test_direct_replies_are_left_alone(queue: bytes, bits: int) -> None:
+def table(name: bytes, kind: bytes, value: bytes) -> bytes:
+    """Arguments: one of them."""
+    return amqp.long(amqp.short(name) + kind + value)
+
+
+@pytest.mark.parametrize(
+    ("queue", "declared", "arguments"),
+    [
+        (b"amq.rabbitmq.reply-to", b"", amqp.long(b"")),
+        (b"log", table(b"x-queue-type", b"S", amqp.long(b"stream")), amqp.long(b"")),
+        (b"log", b"", table(b"x-stream-offset", b"S", amqp.long(b"first"))),
+    ],
+)
+def test_what_cannot_begin_once_more_is_left_alone(queue: bytes, declared: bytes, arguments: bytes) -> None:
     pair = Pair(quiet())
     pair.open(1)
-    pair.client.consume(1, queue, b"tag", bits)
+    if declared:
+        pair.client.say(1, 50, 10, bytes(2) + amqp.short(queue) + b"\2" + declared)
+    pair.client.say(1, 60, 20, bytes(2) + amqp.short(queue) + b"\3tag" + b"\0" + arguments)
     pair.run()
     said(pair)
     foresee(pair.world)
     pair.run()
     assert said(pair) == []
+
+
+def test_a_single_active_consumer_keeps_its_place() -> None:
+    pair = Pair(quiet())
+    pair.open(1)
+    pair.client.say(1, 50, 10, bytes(2) + b"\1q" + b"\0" + table(b"x-single-active-consumer", b"t", b"\1"))
+    pair.client.consume(1, b"q", b"tag")
+    pair.run()
+    said(pair)
+    foresee(pair.world)
+    pair.run()
+    assert said(pair) == [QOS]
 
 
 def test_a_handover_stops_and_resumes() -> None:

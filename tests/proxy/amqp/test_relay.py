@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from proxy.config.model import Config
+from proxy.config.model import AccessLogConfig, Config
 from tests.kit import amqp
 from tests.kit.amqp import encode, frames, method, short
 from tests.kit.amqp_broker import Broker
@@ -258,6 +258,39 @@ def test_a_removed_endpoint_is_used_on_unless_said_otherwise(moving: bool, drain
         world.proxy.drain(world.kernel.clock() + 100)
     pair.run()
     assert pair.client.code() == (320 if draining else 0)
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("closes", "ok"), ("breaks", "own"), ("resets", "aborted")])
+def test_the_access_log_has_a_line_for_a_connection(moving: bool, how: str, outcome: str) -> None:
+    log = AccessLogConfig(to="/var/log/mq.log", template="{protocol} {endpoint} {outcome}")
+    pair = Pair(World(relayed(listener={"access_log": log}), moving=moving))
+    pair.open(1)
+    if how == "closes":
+        pair.client.say(0, 10, 50, struct.pack(">H", 200) + short(b"bye") + bytes(4))
+        pair.run()
+        pair.near.fin()
+        pair.far.fin()
+    elif how == "breaks":
+        pair.near.send(encode(amqp.BODY, 1, b"unasked"))
+        pair.run()
+    else:
+        pair.near.rst()
+    pair.world.proxy.sinks.flush()
+    assert pair.world.lines["/var/log/mq.log"] == [f"amqp 127.0.0.1:9000 {outcome}"]
+
+
+def test_who_is_not_read_is_still_heard_by_the_other_side(moving: bool) -> None:
+    pair = Pair(World(relayed(), moving=moving), heartbeat=4)
+    pair.open(1)
+    pair.far.accept_bytes(0)
+    for _ in range(2):
+        pair.near.send(amqp.method(1, 60, 40, bytes(5) + b"\0") + amqp.content(1, bytes(60_000)))
+    for _ in range(10):
+        pair.world.wait(3.5)
+        pair.far.send(amqp.HEARTBEAT)
+        pair.client.feed(pair.near.take())
+    assert pair.client.beats >= 10
+    assert not pair.client.code()
 
 
 def test_two_brokers_share_clients(moving: bool) -> None:
