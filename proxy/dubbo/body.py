@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from proxy.dubbo.hessian import Reader
+from proxy.dubbo.hessian import MAX_ENTRIES, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_INTRODUCTION: Final = 8192
 """Bytes of the five texts."""
-MAX_ATTACHMENTS: Final = 1000
 MAX_ARGUMENTS: Final = 255
 """The JVM's own limit."""
 _TYPE: Final = re.compile(rb"\[*(?:[ZBCSIJFDV]|L[^;]+;)")
@@ -98,20 +97,13 @@ def read_map(reader: Reader) -> Map:
     opened = body[begun : reader.at]
     entries: list[Attachment] = []
     while not reader.closes_map():
-        if len(entries) >= MAX_ATTACHMENTS:
+        if len(entries) >= MAX_ENTRIES:
             raise ValueError("it has too many attachments")
         at = reader.at
-        name = _text_or_skip(reader)
-        value = _text_or_skip(reader)
+        name = reader.text_or_none()
+        value = reader.text_or_none()
         entries.append(Attachment(body[at : reader.at], name, value))
     return Map(begun, opened, entries, reader.at)
-
-
-def _text_or_skip(reader: Reader) -> bytes | None:
-    if reader.is_text:
-        return reader.text()
-    reader.skip()
-    return None
 
 
 def texts(attachments: Map) -> dict[bytes, bytes]:
@@ -129,7 +121,7 @@ def behind_arguments(body: bytes, begun: Introduction) -> Reader:
 def read_call(body: bytes) -> Call:
     """Read all of it. Raises `ValueError`."""
     begun = introduction(body)
-    return call_of(begun, texts(read_map(behind_arguments(body, begun))))
+    return call_of(begun, behind_arguments(body, begun).texts())
 
 
 def call_of(begun: Introduction, attachments: Mapping[bytes, bytes]) -> Call:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.dubbo.body import MAX_INTRODUCTION, call_of, introduction, read_call
+from proxy.dubbo.body import MAX_INTRODUCTION, Introduction, behind_arguments, call_of, introduction
 from proxy.multiplexed.routes import CallRoute, CallTable, Pattern
 
 if TYPE_CHECKING:
@@ -70,30 +70,32 @@ class Route(CallRoute):
 class InvocationTable(CallTable[Route]):
     """The routes of one Dubbo listener."""
 
-    __slots__ = ("_memo",)
+    __slots__ = ("_last", "_memo")
 
     def __init__(self, routes: Sequence[RouteConfig], splits: Splits) -> None:
         super().__init__(routes, splits, Route)
         deep = any(route.asks_attachments for route in self.routes)
         self.reach = None if deep else MAX_INTRODUCTION
-        self._memo: dict[bytes, Route] = {}
+        self._memo: dict[bytes, Route | None] = {}
+        self._last: tuple[bytes, Introduction] = (b"\xff", Introduction(b"", b"", b"", b"", 0))
+        """The beginning of the body before, and what it says. Texts tell where they end, so who begins so says so."""
 
     def route(self, text: bytes) -> Route | None:
         """The route of a call with this body, or with this beginning of one. Raises `ValueError`."""
+        key, begun = self._last
+        if not text.startswith(key):
+            begun = introduction(text)
+            key = text[: begun.end]
+            self._last = key, begun
         if self.reach is None:
-            call = read_call(text)
+            call = call_of(begun, behind_arguments(text, begun).texts())
             return next((route for route in self.routes if route.matches(call)), None)
-        begun = introduction(text)
-        key = text[: begun.end]
-        found = self._memo.get(key)
-        if found is not None:
-            return found
+        if key in self._memo:
+            return self._memo[key]
         call = call_of(begun, {})
-        for route in self.routes:
-            if route.matches(call):
-                if len(key) <= MAX_MEMO_KEY:
-                    if len(self._memo) >= MAX_MEMO:
-                        self._memo.clear()
-                    self._memo[key] = route
-                return route
-        return None
+        found = next((route for route in self.routes if route.matches(call)), None)
+        if len(key) <= MAX_MEMO_KEY:
+            if len(self._memo) >= MAX_MEMO:
+                self._memo.clear()
+            self._memo[key] = found
+        return found

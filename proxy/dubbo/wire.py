@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from proxy.dubbo import frame as dubbo
-from proxy.dubbo.body import behind_arguments, call_of, introduction, read_map, texts
+from proxy.dubbo.body import behind_arguments, call_of, introduction, read_map
 from proxy.dubbo.frame import ID, ID_AT, SIZE, Head
 from proxy.dubbo.messages import AnswerBody, CallBody, dubbo_status
 from proxy.multiplexed.wire import Wire
@@ -90,7 +90,7 @@ class DubboWire(Wire):
             return log.invocation(b"", b"", b"", {}, kind, size, now)
         if log.asks_headers:
             try:
-                attachments = texts(read_map(behind_arguments(text, begun)))
+                attachments = behind_arguments(text, begun).texts()
             except ValueError:
                 pass
         call = call_of(begun, attachments)

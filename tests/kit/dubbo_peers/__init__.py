@@ -16,7 +16,7 @@ __all__ = ["CALLER", "CLIENT", "SERVER", "Absent", "Peer", "Report", "node", "py
 HERE = Path(__file__).parent
 CLIENT, SERVER, CALLER = (str(HERE / name) for name in ("client.js", "server.js", "caller.py"))
 NODE_PACKAGES = (bolt_peers.NODE_PACKAGE, "dubbo-remoting@2.1.4")
-PYTHON_PACKAGES = ("dubbo-python==0.0.4", "kazoo==2.10.0")
+PYTHON_PACKAGES = ("dubbo-python==0.0.4", "kazoo==2.11.0")
 """Without their dependencies: the registries, of which the caller has no need."""
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.dubbo.body import MAX_INTRODUCTION, arguments, introduction, read_call
+from proxy.dubbo.body import (
+    MAX_INTRODUCTION,
+    arguments,
+    behind_arguments,
+    introduction,
+    read_call,
+    read_map,
+    texts,
+)
 from proxy.dubbo.messages import AnswerBody, CallBody, dubbo_status
 from tests.kit import dubbo
 from tests.kit import hessian as kit
@@ -36,8 +44,21 @@ def test_calls_of_real_peers(one: Captured) -> None:
 @given(values=st.lists(kit.VALUES, max_size=4), pairs=PAIRS, form=kit.FORM)
 def test_attachments_are_found_behind_any_arguments(values: list[bytes], pairs: dict[str, str], form: int) -> None:
     head = dubbo.introduction("a.B", "c", "", "Ljava/lang/Object;" * len(values))
-    call = read_call(head + b"".join(values) + kit.attachments(pairs, form))
-    assert {name.decode(): value.decode() for name, value in call.attachments.items()} == pairs
+    body = head + b"".join(values) + kit.attachments(pairs, form)
+    assert {name.decode(): value.decode() for name, value in read_call(body).attachments.items()} == pairs
+    reader = behind_arguments(body, introduction(body))
+    assert texts(read_map(reader)) == read_call(body).attachments, "both ways to read them say the same"
+
+
+@settings(max_examples=40, deadline=None)
+@given(entries=st.lists(kit.VALUES, max_size=6), cut=st.integers(0, 1000))
+def test_entries_that_are_no_texts_are_left_out(entries: list[bytes], cut: int) -> None:
+    body = (
+        dubbo.introduction("a.B", "c", "", "") + b"H\1a\1b" + b"".join(entry + b"N" for entry in entries) + b"\1c\1dZ"
+    )
+    assert read_call(body).attachments == {b"a": b"b", b"c": b"d"}
+    with pytest.raises(ValueError, match=r"."):
+        read_call(body[: len(body) - 1 - cut % 7])
 
 
 @pytest.mark.parametrize(
