@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.kit.bolt_peers import CACHE, Absent, Peer, _install
+from tests.kit.bolt_peers import CACHE, Absent, Peer, install
 
 HERE = Path(__file__).parent
 NODE_PACKAGE = "amqplib@0.10.9"
@@ -49,7 +49,7 @@ def amqplib(address: str, count: int, heartbeat: int = 10, authority: str = "") 
     folder = CACHE / "amqp-node"
     module = folder / "node_modules" / "amqplib"
     if not module.exists():
-        _install([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), NODE_PACKAGE], folder)
+        install([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), NODE_PACKAGE], folder)
     return Peer([program], str(HERE / "with_amqplib.js"), address, count, heartbeat, authority, module)
 
 
