@@ -62,56 +62,58 @@ class BoltUpstream(MultiplexedUpstream):
         observe = self.endpoint.meters.durations.observe
         client: Client | None = None
         route = ""
-        while size - at >= fixed:
-            first, number, codec, status, class_length, header_length, content_length = unpack(buffer, at)
-            ver1 = _known(first)
-            end = at + fixed + class_length + header_length + content_length
-            if ver1 == 2 and codec & 1:
-                end += CRC_SIZE
-            if ver1 is None or end > size or (class_length | header_length) & 0x8000:
-                if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                    client = None
-                begun = self._other(buffer, at)
-                if begun == at:
-                    break
-                at = begun
-                continue
-            if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
-                if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                raise BadFrame("the CRC is wrong")
-            call = pop(number, None)
-            asker = None if call is None else call[0]
-            if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
-                if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                    client = None
-                if call is not None:
-                    answered += 1
-                    wrong += status != 0
-                    observe(now - call[6])
-                    if asker is not None:
-                        asker.reply(buffer[at:end], call)
-                begun = at = end
-                continue
-            if asker is not client or call[7] is not route:
-                if client is not None:
-                    client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                client, route = asker, call[7]
-                begun, before, wrong_before = at, answered, wrong
-            answered += 1
-            wrong += status != 0
-            observe(now - call[6])
-            _pack(buffer, at + id_at, call[1])
-            if ver1 == 2 and codec & 1:
-                write_crc(buffer, at, end)
-            at = end
-        if client is not None:
-            client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-        if at < size:
-            self.inbox = buffer[at:]
-        self.count_answers(answered, wrong)
+        try:
+            while size - at >= fixed:
+                first, number, codec, status, class_length, header_length, content_length = unpack(buffer, at)
+                ver1 = _known(first)
+                end = at + fixed + class_length + header_length + content_length
+                if ver1 == 2 and codec & 1:
+                    end += CRC_SIZE
+                if ver1 is None or end > size or (class_length | header_length) & 0x8000:
+                    if client is not None:
+                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+                        client = None
+                    begun = self._other(buffer, at)
+                    if begun == at:
+                        break
+                    at = begun
+                    continue
+                if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
+                    if client is not None:
+                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+                    raise BadFrame("the CRC is wrong")
+                call = pop(number, None)
+                asker = None if call is None else call[0]
+                if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
+                    if client is not None:
+                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+                        client = None
+                    if call is not None:
+                        answered += 1
+                        wrong += status != 0
+                        observe(now - call[6])
+                        if asker is not None:
+                            asker.reply(buffer[at:end], call)
+                    begun = at = end
+                    continue
+                if asker is not client or call[7] is not route:
+                    if client is not None:
+                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+                    client, route = asker, call[7]
+                    begun, before, wrong_before = at, answered, wrong
+                answered += 1
+                wrong += status != 0
+                observe(now - call[6])
+                _pack(buffer, at + id_at, call[1])
+                if ver1 == 2 and codec & 1:
+                    write_crc(buffer, at, end)
+                at = end
+            if client is not None:
+                client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
+            if at < size:
+                self.inbox = buffer[at:]
+        finally:  # also if what came behind them cannot be followed
+            self.count_answers(answered, wrong)
 
     def _other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than an answer, or one that is not complete. Returns its end, `at` if more must come."""

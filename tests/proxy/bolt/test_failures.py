@@ -153,6 +153,14 @@ def test_a_call_that_never_left_is_sent_again(world: World, dialect: Dialect) ->
     assert there.id
 
 
+def test_answers_before_what_cannot_be_followed_are_counted(world: World) -> None:
+    client, server, there = pair(world)
+    server.send(bolt.answer(V1, there.id, b"x") + b"\xff" * 30)
+    assert statuses(client) == {7: 0}
+    assert server.ended
+    assert [endpoint.in_flight for endpoint in world.proxy.clusters["app"].endpoints] == [0]
+
+
 def test_a_call_is_sent_again_as_often_as_configured(moving: bool) -> None:
     world = World(rpc(retries=1), moving=moving)
     client, server, _ = pair(world)
