@@ -182,7 +182,10 @@ class Outgoing:
         self._block_out(stream, fields, end=end)
 
     def send_body(self, stream_id: int, piece: bytes, end: bool) -> bool:
-        """A piece of a body. False: no more, please, before `Owner.writable`, or at all."""
+        """A piece of a body. True: it is on its way. False: not all of it, and `Owner.writable` tells when.
+
+        Until then no more, please: what is given waits here. False as well for a stream that is gone or has ended.
+        """
         stream = self.streams.get(stream_id)
         if stream is None or stream.flags & (LOCAL_ENDED | ENDING):
             return False
@@ -197,7 +200,7 @@ class Outgoing:
                 self.work += 1
                 if end:
                     self._local_end(stream)
-            return not end
+            return True
         stream.queue += piece
         self.queued += size
         if end:
@@ -206,10 +209,9 @@ class Outgoing:
             self.ready[stream_id] = None
             self._pump()
         if stream.queue:
-            if not end:
-                stream.flags |= WAITING
+            stream.flags |= WAITING
             return False
-        return not end
+        return True
 
     def send_trailers(self, stream_id: int, fields: Sequence[Field]) -> None:
         """The end of a message. They follow what is queued."""
@@ -297,12 +299,14 @@ class Outgoing:
             if queue:
                 if stream.send_window > 0:
                     ready[stream_id] = None
-            elif end:
+                continue
+            waiting = stream.flags & WAITING
+            stream.flags &= ~WAITING
+            if end:
                 self._local_end(stream)
             elif stream.flags & ENDING:
                 self._block_out(stream, stream.trailers or (), end=True)
-            elif stream.flags & WAITING:
-                stream.flags &= ~WAITING
+            if waiting:
                 self.owner.writable(stream_id)
 
     # ---- streams ----

@@ -115,7 +115,7 @@ def test_corpus(kind: int, data: bytes) -> None:
 
 @pytest.mark.all
 @given(st.booleans(), st.lists(FRAMES, max_size=40), DAMAGE, st.integers(1, 1000), st.booleans())
-@settings(max_examples=10000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 def test_very_many_frames(
     kind: int, frames: Sequence[bytes], damage: list[tuple[int, int]], cut: int, moves: bool
 ) -> None:

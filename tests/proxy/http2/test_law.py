@@ -91,7 +91,7 @@ def test_whole_conversation_in_pieces_of_one_size(server: bool, cut: int) -> Non
 @pytest.mark.all
 @pytest.mark.parametrize("server", [True, False], ids=["server", "client"])
 @given(acts=CONVERSATIONS, cuts=CUTS, moves=MOVES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_many_conversations(server: bool, acts: Sequence[Act], cuts: list[int], moves: list[bool]) -> None:
     conversation = Conversation(server=server)
     conversation.run(acts)

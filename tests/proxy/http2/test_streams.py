@@ -17,7 +17,7 @@ def test_request_and_response() -> None:
     assert stage.calls == [("headers", 1, POST, False), ("body", 1, b"hello", False), ("body", 1, b"", True)]
     stage.session.send_headers(1, OK, False)
     assert stage.session.send_body(1, b"world", False) is True
-    assert stage.session.send_body(1, b"", True) is False
+    assert stage.session.send_body(1, b"", True) is True
     (_, _, _, block), *rest = stage.frames()
     assert stage.decoder.decode(block, raw=True) == OK
     assert rest == [(frame.DATA, 0, 1, b"world"), (frame.DATA, 1, 1, b"")]

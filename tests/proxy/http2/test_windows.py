@@ -74,7 +74,7 @@ def test_streams_take_turns_in_the_window_of_the_connection() -> None:
     stage.move()
     stage.say(frame.window_update(0, 10**6))
     assert sent(stage) == {3: 65535 - 16484, 5: 65535 - 16384}
-    assert stage.calls == [("writable", 3)]
+    assert stage.calls == [("writable", 5), ("writable", 3)]
 
 
 def test_stream_without_room_does_not_hold_up_others() -> None:
@@ -103,13 +103,14 @@ def test_end_and_trailers_wait_behind_the_body() -> None:
         (frame.DATA, 1, 1),
     ]
     assert stage.decoder.decode(frames[1][3], raw=True) == [(b"grpc-status", b"0")]
+    assert stage.calls == [("writable", 3), ("writable", 1)]
     assert not stage.session.streams
 
 
 def test_empty_end_needs_no_window() -> None:
     stage = asked(1)
     stage.session.send_body(1, b"x" * WINDOW, False)
-    assert stage.session.send_body(1, b"", True) is False
+    assert stage.session.send_body(1, b"", True) is True
     assert [(kind, flags) for kind, flags, _, _ in stage.frames()][-1] == (frame.DATA, 1)
     assert not stage.session.streams
 

@@ -1,0 +1,115 @@
+"""Sessions between peers that nobody here wrote, moved after every read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit import http2_peers
+from tests.kit.http2_peers import Absent, Peer
+from tests.kit.ports import free_port, refused
+from tests.kit.programs import program
+from tests.kit.waiting import eventually
+from tests.proxy.http2.relay import Relay
+
+pytestmark = pytest.mark.all
+FILE = bytes(range(256)) * 1200
+LONG = 60.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "file").write_bytes(FILE)
+    return tmp_path
+
+
+@contextmanager
+def running(argv: list[str], port: int) -> Iterator[int]:
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: not refused(f"127.0.0.1:{port}"), within=LONG, what=f"{argv[0]} listens")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def nghttpd(folder: Path) -> Iterator[int] | object:
+    port = free_port()
+    return running([program("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", str(folder / "site"), str(port)], port)
+
+
+def nginx(folder: Path) -> object:
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+        events {{ }}
+        http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+          fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+          server {{ listen 127.0.0.1:{port} http2; root {folder}/site; }} }}"""
+    )
+    return running([program("nginx"), "-p", str(folder), "-c", str(config), "-e", f"{folder}/error.log"], port)
+
+
+def peer(make: Callable[..., Peer], *arguments: object) -> Peer:
+    try:
+        return make(*arguments)
+    except Absent as reason:
+        pytest.skip(str(reason))
+
+
+SERVERS = {"nghttpd": nghttpd, "nginx": nginx}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_curl_and_nghttp_fetch_a_file(server: str, folder: Path) -> None:
+    with SERVERS[server](folder) as port, Relay(port, moves=True) as relay:  # type: ignore[attr-defined]
+        url = f"http://127.0.0.1:{relay.port}/file"
+        for argv in ([program("curl"), "-s", "--http2-prior-knowledge"], [program("nghttp")]):
+            done = subprocess.run([*argv, url], capture_output=True, timeout=LONG, check=True)
+            assert done.stdout == FILE
+    assert relay.broke == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("moves", [True, False], ids=["moving", "still"])
+def test_h2load_sees_no_failure(server: str, moves: bool, folder: Path) -> None:
+    with SERVERS[server](folder) as port, Relay(port, moves=moves) as relay:  # type: ignore[attr-defined]
+        argv = [program("h2load"), "-n", "400", "-c", "4", "-m", "20", f"http://127.0.0.1:{relay.port}/file"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=LONG * 2, check=True)
+    assert re.search(r"requests: 400 total, 400 started, 400 done, 400 succeeded, 0 failed, 0 errored", done.stdout)
+    assert relay.broke == []
+
+
+def through(server: Peer, port: int, client: Callable[[int], Peer], count: int) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(server)
+        relay = stack.enter_context(Relay(port, moves=True))
+        caller = stack.enter_context(peer(client, relay.port))
+        eventually(lambda: relay.broke or relay.reads >= count, within=LONG, what="calls")
+        report = caller.finish()
+        behind = server.finish()
+    assert report.failures == []
+    assert behind.failures == []
+    assert report.calls > 0
+    assert behind.calls >= report.calls
+    assert relay.broke == []
+
+
+def test_node_posts_to_node() -> None:
+    port = free_port()
+    server = peer(http2_peers.node_server, port)
+    through(server, port, lambda via: http2_peers.node_client(f"http://127.0.0.1:{via}", 2, 10), 500)
+
+
+def test_grpcio_calls_grpcio() -> None:
+    port = free_port()
+    server = peer(http2_peers.grpc_server, port)
+    through(server, port, lambda via: http2_peers.grpc_client(f"127.0.0.1:{via}", 2, 2, 200), 500)
