@@ -57,6 +57,9 @@ class Heir(Framed, TcpUpstream):
 
     def greet(self) -> None:
         """It is connected."""
+        if self.client is not None and self.client.unfit(self):
+            self.client.heir_failed("it is not encrypted as is wanted")
+            return
         self.step = START
         self.frame_max = max(frame.MIN_FRAME, 1 << 17)
         self.send(GREETING)

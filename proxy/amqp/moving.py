@@ -1,4 +1,4 @@
-"""A client changes its broker: the one it has is no longer in its cluster.
+"""A client changes its broker: the one it has is no longer in its cluster, or TLS to it is wanted, or no longer.
 
     settle   deliveries are stopped, what was delivered is acked, or that takes too long
     fence    the client is not read any more; channel.flow (active) is answered on each channel, so all that it
@@ -21,6 +21,7 @@ from proxy.amqp.frame import U64, BadFrame, method
 from proxy.amqp.heir import Heir
 from proxy.amqp.quiet import Quiet
 from proxy.amqp.session import DRAIN, HANDOVER, MOVE, NO_PURPOSE, OPENED, STOPPED, Asked
+from proxy.encryption.wishes import WHOLE
 from proxy.proxy_protocol.sending import announcement
 from proxy.timers import deadline, remaining
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.amqp.state import AmqpDownstreamState
     from proxy.connection import Connection
     from proxy.plane import Places, Plane
+    from proxy.tcp import TcpUpstream
 
 SETTLE, FENCE, FENCED, DIAL = 1, 2, 3, 4
 """`Session.moving`. FENCE: it is to be done at the end of the contents under way."""
@@ -84,19 +86,27 @@ class Moving(Quiet):
             self.look_by(min(now + LOOK, self.heir_by))
 
     def _leave_broker(self) -> None:
-        """If the broker is no longer one of the cluster's."""
+        """If the broker is no longer one of the cluster's, or is spoken to in another way than is wanted."""
         cluster = self.cluster
         self.stays = ""
         config = cluster.config.broker
-        if config is None or not self.watches or self.peer.endpoint.whole in cluster.endpoints:
+        if config is None or not self.watches:
             return
-        if config.when_gone == "end":
+        gone = self.peer.endpoint.whole not in cluster.endpoints
+        if gone and config.when_gone == "end":
             self.stop(DRAIN)
-        elif config.when_gone == "move":
+        elif config.when_gone == "move" and (gone or self.unfit(self.peer)):
             self.stays = self.why_not()
             if not self.stays:
                 self.session.moving = SETTLE
                 self.stop(MOVE)
+
+    def unfit(self, upstream: TcpUpstream) -> bool:
+        """It is plaintext where TLS is wanted, or the other way round. With a share of less than all, neither is."""
+        wishes, endpoint, now = self.cluster.switch.wishes, upstream.endpoint, self.plane.now
+        if not wishes.wants(endpoint):
+            return upstream.tls is not None
+        return upstream.tls is None and wishes.share(now) >= WHOLE and wishes.resting_until(endpoint.name) <= now
 
     def why_not(self) -> str:
         """What makes it impossible to change the broker, now or ever; empty: nothing does."""
@@ -280,6 +290,8 @@ class Moving(Quiet):
             return
         self.heir, self.heir_by = None, inf
         self.avoided = ()
+        heir.heard = heir.spoke = self.plane.now
+        heir.passed += old.passed
         self.count_sent()
         old.peer = None
         old.leave(opened=True)

@@ -165,6 +165,62 @@ def test_a_change_of_broker_under_load(stage: Stage, rabbit: Rabbit, tmp_path: P
         check(finish(one), 1000)
 
 
+@pytest.mark.parametrize("way", ["another port", "the same port"])
+def test_from_plaintext_to_tls_and_back_under_load(
+    stage: Stage, rabbit: Rabbit, authority: Authority, tmp_path: Path, way: str
+) -> None:
+    """RabbitMQ has a port for each. One that takes both is made of a second proxy before it."""
+    password = tmp_path / "password"
+    password.write_text("guest\n")
+    broker = {"when_gone": "move", "username": "guest", "password_file": str(password)}
+    trust = {"ca": str(authority.file)}
+    if way == "another port":
+        instance = edge(stage, [rabbit.addresses[0]], {"broker": broker})
+    else:
+        door = loopback()
+        permissive = {
+            "name": "both",
+            "address": door,
+            "protocol": "amqp",
+            "cluster": "rabbit",
+            "tls": {"certificates": [authority.issue("both").config]},
+            "tls_mode": "permissive",
+        }
+        front = stage.instance(
+            {
+                "name": "front",
+                "listeners": [permissive],
+                "clusters": [{"name": "rabbit", "endpoints": [rabbit.addresses[0]]}],
+            }
+        )
+        front.start()
+        encryption = {"broker": broker, "tls": trust, "encryption": {"wanted": "off"}}
+        instance = edge(stage, [door], encryption)
+    with ExitStack() as exits:
+        one = client(exits, "aio_pika", address_of(instance), 1000)
+        for secure in (True, False):
+            before = delivered(instance)
+            eventually(lambda before=before: delivered(instance) > before + 20, within=30, what="messages flow")  # type: ignore[misc]
+            if way == "another port":
+                (cluster,) = instance.config["clusters"]
+                there = rabbit.tls.replace("127.0.0.1", "localhost") if secure else rabbit.addresses[0]
+                cluster.update({"endpoints": [there], "tls": trust} if secure else {"endpoints": [there]})
+                if not secure:
+                    del cluster["tls"]
+                instance.write_config()
+                done = instance.hotswap("reload", "edge")
+            else:
+                done = instance.hotswap("tls", "edge", "--cluster", "brokers", "on" if secure else "off")
+            assert done.returncode == 0, done.stdout + done.stderr
+
+            def changed(secure: bool = secure) -> bool:
+                shown = [one for one in instance.connections() if one["kind"] == "amqp.upstream"]
+                return bool(shown) and all(("tls" in one) == secure for one in shown)
+
+            eventually(changed, within=60, what="all changed over")
+        check(finish(one), 1000)
+
+
 def test_a_drain_leaves_nothing_to_be_delivered_again(stage: Stage, rabbit: Rabbit) -> None:
     instance = edge(stage, [rabbit.addresses[0]])
     with ExitStack() as exits:
