@@ -69,7 +69,7 @@ class Server:
 
 
 class Changing:
-    """Listeners "web" (http1) and "rpc" (bolt), perhaps "raw" (tcp), before the cluster "app", which knows TLS."""
+    """Listeners "web" (http1), "rpc" (bolt), perhaps "raw" (tcp), before the cluster "app", which knows TLS."""
 
     def __init__(
         self,
@@ -82,12 +82,13 @@ class Changing:
         shared: int = 1,
         tls: bool = True,
         raw: bool = False,
+        rpc: str = "bolt",
     ) -> None:
         """`encryption` and further keys of the `cluster` as they are written in the configuration."""
         self.context = server_context(authority.issue("edge"))
         self.trust = authority.file
         self._settings = {"endpoints": endpoints, "encryption": encryption, "cluster": cluster, "tls": tls}
-        self._settings |= {"shared": shared, "raw": raw}
+        self._settings |= {"shared": shared, "raw": raw, "rpc": rpc}
         self.world = Counted(loads(self._text()).config, moving=moving)
 
     def _text(self, **changes: Any) -> str:
@@ -99,7 +100,7 @@ class Changing:
 name: edge
 listeners:
   - {{name: web, address: 127.0.0.1:80, protocol: http1, cluster: app}}
-  - {{name: rpc, address: 127.0.0.1:82, protocol: bolt, cluster: app}}{more}
+  - {{name: rpc, address: 127.0.0.1:82, protocol: {settings["rpc"]}, cluster: app}}{more}
 clusters:
   - {{name: app, connect_timeout: 1s, endpoints: [{settings["endpoints"]}]{tls}{encryption}{settings["cluster"]},
      shared_connections: {settings["shared"]}}}
