@@ -273,6 +273,7 @@ class AmqpDownstream(Moving):
                         one.beat(now)
                     else:
                         one.spoke = now
+                        one.changes += 1
         if self.came or self.look_at <= now:
             self.look(now)
 
@@ -281,6 +282,7 @@ class AmqpDownstream(Moving):
         upstream = self.peer
         if upstream is not None:
             upstream.heard = self.plane.now
+            upstream.changes += 1
             upstream.resume()
 
     # ---- the value ----

@@ -157,6 +157,7 @@ class Moving(Quiet):
         """The broker takes more."""
         if self.session.moving < FENCED:
             self.heard = self.plane.now
+            self.changes += 1
             self.resume()
 
     def settled(self) -> None:

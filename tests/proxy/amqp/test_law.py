@@ -7,6 +7,7 @@ action, quietly or not, and the broker may change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain, cycle, pairwise, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,6 +53,7 @@ class Stage:
         self.moves = moves
         self.cuts = cuts
         self.broker = Broker()
+        self.count = 0
         self.clients: list[tuple[Socket, Conversation]] = []
         self.servers: list[tuple[Socket, Session]] = []
         for _ in range(2):
@@ -68,10 +70,16 @@ class Stage:
         for piece in pieces(data, self.cuts):
             if socket.closed:
                 return
-            socket.send(piece)
-            if next(self.moves):
+            if not next(self.moves):
+                socket.send(piece)
+                continue
+            self.count += 1
+            if self.count % 2:  # between two rounds: only what is known to have changed is copied again
+                self.world.move(meanwhile=partial(socket.send, piece))
+            else:
+                socket.send(piece)
                 self.world.move()
-                self.world.tick()
+            self.world.tick()
 
     def run(self) -> None:
         """Until nobody has anything to say."""

@@ -331,6 +331,42 @@ def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(password: Path, mo
     assert kinds == []
 
 
+def test_one_without_channels_changes_at_once(password: Path, moving: bool) -> None:
+    change = Change(password, moving=moving)
+    change.client.say(1, 20, 40, bytes(7))
+    change.pair.run()
+    change.leave()
+    fresh = change.pair.answer_dial()
+    change.pair.run()
+    change.client.open(4)
+    change.pair.run()
+    assert list(fresh.channels) == [4]
+    assert change.pair.session.closed
+
+
+def test_the_client_hears_heartbeats_while_its_broker_does_not_answer(password: Path) -> None:
+    change = Change(password, settle_timeout=30.0)
+    pair = change.pair
+    pair.client.heartbeat = 4
+    other = Pair(change.world, heartbeat=4)
+    other.open(1)
+    other.client.declare(1, b"q")
+    other.client.consume(1, b"q", b"tag")
+    other.run()
+    change.password.write_text("guest")
+    moving, change.world.moving = change.world.moving, False
+    change.world.move(brokers(change.password, 9001, settle_timeout=30.0))
+    change.world.moving = moving
+    change.world.tick()
+    other.far.take()  # and nobody answers
+    for _ in range(3):
+        change.world.wait(3.1)
+        other.far.send(amqp.HEARTBEAT)
+        other.client.feed(other.near.take())
+    assert other.client.beats >= 3
+    assert not other.client.code()
+
+
 def test_many_changes_in_a_row_keep_the_numbers(password: Path) -> None:
     change = Change(password)
     change.consume()
