@@ -51,8 +51,9 @@ GRACE: Final = 4
 MEMO: Final = 1024
 """Strings that are remembered decoded, process-wide; each of at most `MEMO_LENGTH` bytes."""
 MEMO_LENGTH: Final = 128
-SECRETS: Final = 16
+SECRETS: Final = 4
 """The same for strings that are never indexed: in each connection, so that none outlives it."""
+SECRET_LENGTH: Final = 4096
 
 _STATIC: Final = tuple((field, len(field[0]) + len(field[1]) + ENTRY) for field in STATIC)
 
@@ -83,7 +84,7 @@ class TableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 _strings: dict[bytes, bytes] = {}
 
 
-def _plain(coded: bytes, memo: dict[bytes, bytes], most: int) -> bytes:
+def _plain(coded: bytes, memo: dict[bytes, bytes], most: int, longest: int) -> bytes:
     """A string without Huffman. They repeat, and most are short: a lookup is a twentieth of decoding."""
     known = memo.get(coded)
     if known is not None:
@@ -92,7 +93,7 @@ def _plain(coded: bytes, memo: dict[bytes, bytes], most: int) -> bytes:
         text = huffman.decode(coded)
     except huffman.BadCode as error:
         raise Broken(COMPRESSION_ERROR, str(error)) from None
-    if most == SECRETS or len(coded) <= MEMO_LENGTH:
+    if len(coded) <= longest:
         if len(memo) >= most:
             memo.clear()
         memo[coded] = text
@@ -171,7 +172,7 @@ class Decoder:
                         if at > end:
                             raise Broken(COMPRESSION_ERROR, "a string is cut off")
                         value = block[start:at]
-                        field = (name, _plain(value, _strings, MEMO) if length & 0x80 else value)
+                        field = (name, _plain(value, _strings, MEMO, MEMO_LENGTH) if length & 0x80 else value)
                     size = len(name) + len(field[1]) + ENTRY
                     if octet & 0x40:
                         self._insert(field, size)
@@ -215,8 +216,8 @@ class Decoder:
             raise Broken(COMPRESSION_ERROR, "a string is cut off")
         if octet & 0x80:
             if never:
-                return _plain(block[at:end], self._secrets, SECRETS), end
-            return _plain(block[at:end], _strings, MEMO), end
+                return _plain(block[at:end], self._secrets, SECRETS, SECRET_LENGTH), end
+            return _plain(block[at:end], _strings, MEMO, MEMO_LENGTH), end
         return block[at:end], end
 
     def _insert(self, field: Field, size: int) -> None:

@@ -88,7 +88,7 @@ def feed(stage: Stage, data: bytes, cut: int, *, moves: bool) -> None:
 
 
 @given(st.booleans(), st.lists(FRAMES, max_size=20), DAMAGE, st.integers(1, 400), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_frames(kind: int, frames: Sequence[bytes], damage: list[tuple[int, int]], cut: int, moves: bool) -> None:
     data = bytearray(b"".join(frames))
     for at, octet in damage:
@@ -98,7 +98,7 @@ def test_any_frames(kind: int, frames: Sequence[bytes], damage: list[tuple[int, 
 
 
 @given(st.booleans(), st.binary(max_size=300), st.integers(1, 300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_bytes(kind: int, data: bytes, cut: int) -> None:
     feed(ready(kind), data, cut, moves=True)
     fresh = server(fresh=True)

@@ -164,7 +164,7 @@ def moved(one: Any) -> Any:
     return other
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(LISTS, SIZES, st.booleans()), max_size=12))
 def test_another_decoder_reads_what_ours_writes(talk: list[tuple[list[Field], int | None, bool]]) -> None:
     encoder = Encoder()
@@ -187,7 +187,7 @@ def test_another_decoder_reads_what_ours_writes(talk: list[tuple[list[Field], in
         assert decoder.filled == encoder.filled == sum(size for _, size in encoder.entries) <= encoder.size <= TABLE
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(LISTS, st.booleans(), SIZES, st.booleans()), max_size=12))
 def test_ours_reads_what_another_encoder_writes(talk: list[tuple[list[Field], bool, int | None, bool]]) -> None:
     other = hpack.Encoder()
@@ -324,6 +324,10 @@ def test_memories_of_strings_are_bounded() -> None:
         assert decoder.decode(encoder.encode(fields), MOST) == fields
     from proxy.http2 import hpack as ours
 
+    for number in range(20):
+        block = b"\x10\x01a" + literals.string(b"abcdef%d" % number, memo=False)
+        assert decoder.decode(block, MOST) == [(b"a", b"abcdef%d" % number)]
+    assert 0 < len(decoder._secrets) <= 4
     for memory in (literals.FIXED, literals._strings, ours._strings):
         assert 0 < len(memory) <= 1024
 

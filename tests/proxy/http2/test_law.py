@@ -63,7 +63,7 @@ def check(conversation: Conversation) -> None:
 
 @pytest.mark.parametrize("server", [True, False], ids=["server", "client"])
 @given(acts=CONVERSATIONS, cuts=CUTS, moves=MOVES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_conversation_cut_and_moved_anywhere(
     server: bool, acts: Sequence[Act], cuts: list[int], moves: list[bool]
 ) -> None:

@@ -312,7 +312,7 @@ def test_memories_are_bounded_and_keep_no_secrets() -> None:
         block = b"\x82\x86\x41\x01a\x04\x04/%03d" % number if not number else b"\x82\x86\xbe\x04\x04/%03d" % number
         stage.say(frame.headers(block, 2 * number + 1, end=True, most=16384))
         stage.session.send_headers(2 * number + 1, OK, True)
-    assert 0 < len(stage.session.known) <= 64
+    assert 0 < len(stage.session.known) <= 32
     for number in range(5000):
         heads.meaning((b"x-a", b"%d" % number))
         heads._MEANINGS[b"x-a", b"%d" % number]
