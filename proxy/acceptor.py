@@ -18,6 +18,7 @@ from proxy.entry import enter
 from proxy.kernel import IN
 from proxy.proxy_protocol.receiving import Introduction
 from proxy.tls.handshaking import Handshaking
+from proxy.tls.session import Session
 from proxy.tls.undecided import Undecided
 
 if TYPE_CHECKING:
@@ -297,7 +298,10 @@ class Acceptor:
     def admit(self, listener: Listener, remote: str, fd: int, former: Downstream | None = None) -> Downstream:
         """Take a connection whose client is known, in the place of the `former` one, and begin, if filters let it."""
         reactor = self._reactor
-        connection = listener.downstream(reactor)
+        kind = listener.downstream
+        if listener.http2 is not None and former is not None and isinstance(former.tls, Session):
+            kind = listener.http2 if former.tls.about.alpn == "h2" else kind
+        connection = kind(reactor)
         self._place(connection, listener, remote, fd, former)
         (listener.meters.begun if connection.tls is None else listener.meters.begun_tls).inc()
         try:
@@ -310,6 +314,15 @@ class Acceptor:
         except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
             reactor.broken(connection, bug)
         return connection
+
+    def changes_over(self, former: Downstream, first: bytes) -> None:
+        """It begins with the preface of HTTP/2: another class takes it over, with the bytes that came."""
+        reactor = self._reactor
+        listener = former.listener
+        connection = (listener.http2 or listener.downstream)(reactor)
+        self._place(connection, listener, former.remote, former.fd, former)
+        connection.begin()
+        connection.received(first)
 
     def _hurry(self, connection: Downstream) -> None:
         """On a listener that drains, what is there still counts."""

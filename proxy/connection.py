@@ -22,7 +22,6 @@ The plane calls                                 The layer calls
   detached()         it is gone (however it went)
 
 Rules the plane keeps, and a layer may rely on:
-
 * Callbacks come one at a time, from one thread, never from within a verb: ``close``, ``send`` and
   ``plane.dial`` return before anything is called back, even when a dial fails at once.
 * After `close`, `reset`, `failed` or `connect_failed` the plane calls nothing more on it. After
@@ -31,7 +30,6 @@ Rules the plane keeps, and a layer may rely on:
 * `received` is not called while paused, before `connected`, nor after `ended`.
 
 Rules a layer keeps:
-
 * Whatever alters what `save` returns adds to `changes`. The plane does so for the transport part
   (bytes read and written, flags, outbox); a layer does so when it alters a field of its own
   outside a callback on itself, or one of *another* connection (a link changes on both sides).
@@ -114,11 +112,9 @@ class Connection:
         self.peer: Any = None
         """The other side of a relay or of the exchange under way; typed by the layers that set it."""
         self.interest = -1  # the mask registered with epoll; -1: not registered. The plane's own, never saved
-        self.connecting = False
-        self.paused = False
+        self.connecting = self.paused = self.fin_sent = False
         self.eof = False  # the peer's FIN came: nothing more will be received
         self.shutting = False  # a FIN follows the outbox
-        self.fin_sent = False
         self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
         self.stale = False  # A flag changed since the plane last looked at them. The plane's own, never saved
         self.count_in = self.count_out = _uncounted  # bytes of the protocol, see `proxy.metrics.meters`
@@ -345,12 +341,17 @@ class Connection:
     def met(self, other: Connection) -> None:
         """A connection is there that `load` asked for by `Places.expect`."""
 
-    def dropped(self) -> None:
+    def dropped(self, places: Places) -> None:
         """A copy that is not wanted any more: have the copies of others forget it. No verbs."""
+
+    @property
+    def anchor(self) -> Connection:
+        """The connection that this is, or is a part of (`proxy.guests`)."""
+        return self
 
     def bonds(self) -> tuple[Connection, ...]:
         """The connections that must stay in one process with this one."""
-        return () if self.peer is None else (self.peer,)
+        return () if self.peer is None else (self.peer.anchor,)
 
     def in_flight(self) -> int:
         """Requests under way, counted once: at the downstream."""

@@ -16,11 +16,11 @@ from proxy.pool import Corner, Pool
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from proxy.multiplexed.pool import SharedPool
     from proxy.cluster import Cluster
     from proxy.config.tls_model import Announced, Wanted
     from proxy.health.watch import Watch
     from proxy.metrics.meters import EndpointMeters
+    from proxy.multiplexed.pool import SharedPool
     from proxy.sides import Upstream
 
     class Client(Protocol):

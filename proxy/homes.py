@@ -86,7 +86,7 @@ class Homes:
         connection = self.reactor.connections.get(serial)
         if connection is not None:
             self._links.gone(connection)
-            connection.dropped()
+            connection.dropped(self)
             self.arrived[connection.kind] -= 1
             self.reactor.forget(connection)
 
@@ -113,6 +113,16 @@ class Homes:
     def link(self, connection: Connection, serial: int) -> None:
         """See `proxy.plane.Places`."""
         self._links.link(connection, serial)
+
+    def hosted(self, connection: Connection) -> None:
+        """See `proxy.plane.Places`."""
+        self.reactor.hosted[connection.serial] = connection
+        self._links.arrived(connection)
+
+    def unhosted(self, connection: Connection) -> None:
+        """See `proxy.plane.Places`."""
+        self._links.gone(connection)
+        self.reactor.hosted.pop(connection.serial, None)
 
     def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
         """See `proxy.plane.Places`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import TYPE_CHECKING
 
 from hotswap.errors import CannotRestore
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 class Links:
     """Peers by serial: the other side may come later, or be another one in a later round."""
 
-    def __init__(self, connections: Mapping[int, Connection]) -> None:
-        self._connections = connections
+    def __init__(self, connections: Mapping[int, Connection], hosted: Mapping[int, Connection]) -> None:
+        # Neither is written to.
+        self._connections: ChainMap[int, Connection] = ChainMap(connections, hosted)  # type: ignore[arg-type]
         self._wants: dict[int, int] = {}
         self._wanted: dict[int, int] = {}
         self._expects: dict[int, set[int]] = {}

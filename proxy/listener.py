@@ -50,6 +50,7 @@ class Listener:
         "filters",
         "gate",
         "handshakes",
+        "http2",
         "lanes",
         "looks",
         "meters",
@@ -69,6 +70,7 @@ class Listener:
         downstream: type[Downstream],
         sinks: Sinks,
         families: Families,
+        http2: type[Downstream] | None = None,
     ) -> None:
         """`sinks` is open for this configuration."""
         self.config = config
@@ -107,6 +109,8 @@ class Listener:
         """Its calls (bolt, dubbo) are looked at one by one."""
         self.downstream = downstream
         """The class of its connections."""
+        self.http2 = http2
+        """That of those that speak HTTP/2; None: nobody does."""
         self.fd = -1
         self.connections = 0
         """Downstream connections alive, counted by `Downstream`."""

@@ -61,6 +61,15 @@ class Plane(Protocol):
     def ends(self, fd: int) -> Pair | None:
         """The peer's address and its own; None if the kernel does not tell any more."""
 
+    def changes_over(self, former: Downstream, first: bytes) -> None:
+        """This client of HTTP/1.1 speaks HTTP/2, as its first bytes tell."""
+
+    def host(self, connection: Connection) -> None:
+        """Give something that lives on another's transport a serial, alarms, and a place in the flush."""
+
+    def unhost(self, connection: Connection) -> None:
+        """It is over."""
+
     def read_on(self, connection: Connection) -> None:
         """The first read came full. Called by `Connection.readable`, like the next four."""
 
@@ -100,6 +109,12 @@ class Places(Protocol):
 
     def link(self, connection: Connection, serial: int) -> None:
         """Set ``connection.peer`` to the connection with that serial (0: none), now or once it is restored."""
+
+    def hosted(self, connection: Connection) -> None:
+        """One that lives on another's transport was restored with it: see `Plane.host`."""
+
+    def unhosted(self, connection: Connection) -> None:
+        """It is not there any more."""
 
     def expect(self, connection: Connection, serials: Collection[int]) -> dict[int, Connection]:
         """Those of these connections that are there. Each of the others is given to `Connection.met` once it is."""

@@ -22,6 +22,7 @@ from proxy.health.probe import Probe
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.mirror import Mirror
 from proxy.http1.upstream import Http1Upstream
+from proxy.http2.downstream import Http2Downstream
 from proxy.proxy_protocol.receiving import Introduction
 from proxy.sides import Downstream
 from proxy.tcp import TcpDownstream, TcpUpstream
@@ -40,6 +41,9 @@ DOWNSTREAMS: dict[str, type[Downstream]] = {
     "amqp": AmqpDownstream,
 }
 """A listener's ``protocol`` -> the class of the connections it accepts."""
+
+HTTP2: type[Downstream] = Http2Downstream
+"""What an ``http1`` listener speaks to those clients that ask for it, if its configuration says ``http2``."""
 
 KINDS: dict[str, type[Connection]] = {
     connection.kind: connection
@@ -63,6 +67,7 @@ KINDS: dict[str, type[Connection]] = {
         Undecided,
         Handshaking,
         Farewell,
+        Http2Downstream,
     )
 }
 """State kind -> the class that restores it."""
@@ -73,3 +78,8 @@ def downstream(config: ListenerConfig) -> type[Downstream]:
     if config.protocol == "tcp" and looks_at_bytes(one.name for one in config.filters):
         return FilteredDownstream
     return DOWNSTREAMS[config.protocol]
+
+
+def http2(config: ListenerConfig) -> type[Downstream] | None:
+    """The class of those that speak HTTP/2, if anybody may."""
+    return HTTP2 if config.http2 else None

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from proxy.acceptor import Acceptor
 from proxy.agenda import Agenda
 from proxy.connection import LOW, Connection
 from proxy.dialling import Dials
+from proxy.guests import Guests
 from proxy.kernel import ERR, IN, OUT
 from proxy.origins import Origins
 from proxy.timers import Alarms
@@ -54,26 +56,23 @@ class Reactor:
     """Implements `proxy.plane.Plane`. Inert until `tick` is called."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.now = kernel.clock()
+        self.kernel, self.now = kernel, kernel.clock()
         self.connections: dict[int, Connection] = {}  # all live ones by serial
         self.unflushed: list[Connection] = []
-        self.draining = False
-        self.sharing = False  # another process holds copies of our descriptors
+        self.draining = self.sharing = False  # the latter: another process holds copies of our descriptors
         self.stop_at = inf  # when a drain ends whatever is left
-        self.next_serial = 1
-        self.bugs = 0  # exceptions that layers raised
+        self.next_serial, self.bugs = 1, 0  # the latter: exceptions that layers raised
         self.count_bug: Callable[[], object] = object  # for metrics
         self.epoll = kernel.epoll()
         self._by_fd: list[Connection | None] = [None] * 256
         self._alarms, self._closing = Alarms(), list[int]()
-        self.dials = Dials(self)
+        self.dials, guests = Dials(self), Guests(self)
+        self.guests, self.hosted, self.host, self.unhost = guests, guests.by_serial, guests.host, guests.unhost
         self.dial, self.in_plaintext = self.dials.dial, self.dials.in_plaintext
-        self.tls = TlsPlane(self)
+        self.tls, self.agenda, self.origins = TlsPlane(self), Agenda(self), Origins(self)
         self.acceptor = acceptor = Acceptor(self)
         self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, acceptor.introduced
-        self.decided, self.secured = acceptor.decided, acceptor.secured
-        self.agenda, self.origins = Agenda(self), Origins(self)
+        self.decided, self.secured, self.changes_over = acceptor.decided, acceptor.secured, acceptor.changes_over
 
     # ---- ticking ----
 
@@ -305,8 +304,8 @@ class Reactor:
         """Plan the next look at ``connection.due()``."""
         connection.alarm = when
         self._alarms.plan(when, connection.serial)
-        if len(self._alarms) > 4 * len(self.connections) + 1024:
-            self._alarms.rebuild((one.alarm, one.serial) for one in self.connections.values() if one.alarm != inf)
+        if len(self._alarms) > 4 * (len(self.connections) + len(self.hosted)) + 1024:
+            self._alarms.rebuild(chain(self.connections.values(), self.hosted.values()))
 
     # ---- connections come and go ----
 
@@ -391,10 +390,11 @@ class Reactor:
         left = self.connections
         self.connections = {serial: left.pop(serial) for serial in sorted(kept) if serial in left}
         self._by_fd = [None] * 256
+        self.guests.part(self.connections)
         for connection in self.connections.values():
             self._seat(connection)
             connection.interest = _UNREGISTERED
             self._watch(connection)
-        self.unflushed = [one for one in self.unflushed if one.serial in self.connections]
+        self.unflushed = [one for one in self.unflushed if one.anchor.serial in self.connections]
         self.acceptor.lost_epoll()
         return left

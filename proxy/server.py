@@ -29,7 +29,7 @@ from proxy.listener import Listener
 from proxy.metrics.beat import Beat
 from proxy.metrics.gauges import Gauges
 from proxy.metrics.home import SEGMENT, Home
-from proxy.protocols import KINDS, downstream
+from proxy.protocols import KINDS, downstream, http2
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
@@ -100,7 +100,7 @@ class ProxyServer(Homes, Staying, Telling):
         self.announcements.follow(self.clusters.values())
         self.reactor.agenda.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
-        self._links = Links(self.reactor.connections)
+        self._links = Links(self.reactor.connections, self.reactor.hosted)
         self._unordered = False
         self._highest = 0
         self.arrived: Counter[str] = Counter()
@@ -115,7 +115,7 @@ class ProxyServer(Homes, Staying, Telling):
         self.sinks = Sinks(self.reactor.kernel, config.listeners)
         self.reopen = self.sinks.reopen
         self.listeners = {
-            one.name: Listener(one, self.clusters, downstream(one), self.sinks, self.families)
+            one.name: Listener(one, self.clusters, downstream(one), self.sinks, self.families, http2(one))
             for one in config.listeners
         }
 
@@ -299,7 +299,7 @@ class ProxyServer(Homes, Staying, Telling):
         self._removed = []
         self._retired = False
         reactor.tls.stay()
-        self._links = Links(reactor.connections)
+        self._links = Links(reactor.connections, reactor.hosted)
         reactor.draining = False
         self._tell_clients(False)
         reactor.stop_at = inf

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from proxy.connection import Connection
     from proxy.reactor import Reactor
 
 
@@ -47,7 +48,7 @@ class Alarms:
     def ring(self, reactor: Reactor, now: float) -> None:
         """Have the connections whose moment has come look at what is due."""
         for when, serial in self.past(now):
-            connection = reactor.connections.get(serial)
+            connection = reactor.connections.get(serial) or reactor.hosted.get(serial)
             if connection is None or connection.alarm != when:  # ended, or planned anew
                 continue
             connection.alarm = inf
@@ -60,9 +61,9 @@ class Alarms:
             except Exception as bug:  # noqa: BLE001 - see `Reactor.broken`
                 reactor.broken(connection, bug)
 
-    def rebuild(self, planned: Iterable[tuple[float, int]]) -> None:
-        """Drop everything but `planned`: short connections must not leave entries for minutes."""
-        self._heap = list(planned)
+    def rebuild(self, living: Iterable[Connection]) -> None:
+        """Drop everything but the plans of these: short connections must not leave entries for minutes."""
+        self._heap = [(one.alarm, one.serial) for one in living if one.alarm != inf]
         heapify(self._heap)
 
 

@@ -76,7 +76,10 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
         lambda record, _: _status(record),
         "The status of the response, of bolt 0 for success, of dubbo 20; none if there was none.",
     ),
-    "received": (lambda record, _: record.received, "Bytes of the request body; tcp, amqp, tunnels: all of the client's."),
+    "received": (
+        lambda record, _: record.received,
+        "Bytes of the request body; tcp, amqp, tunnels: all of the client's.",
+    ),
     "sent": (lambda record, _: record.sent, "Bytes of the response body; tcp, amqp, tunnels: all of the upstream's."),
     "duration": (lambda _, end: round(end.duration * 1000, 3), "From the complete head to the end, milliseconds."),
     "cluster": (lambda record, _: record.cluster or None, "Where it went."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from hotswap.settings.kinds import Choice, Count, Duration, Name, Size, SocketAddress
+from hotswap.settings.kinds import Choice, Count, Duration, Flag, Name, Size, SocketAddress
 from hotswap.settings.sections import Items, Key, Section
 from proxy.config import model, tls_model
 from proxy.config.filter_keys import FILTER
@@ -123,6 +123,14 @@ LISTENER = Section(
             "Wait for the next request on a connection. Then it is closed. Clients of bolt and dubbo send heartbeats "
             "within it.",
             only=ROUTED,
+        ),
+        Key(
+            "http2",
+            Flag(),
+            "HTTP/2 is spoken as well ([http2](http2.md)): with `tls` to clients that agree on it by ALPN, else to "
+            "those that begin with it.",
+            example="true",
+            only=HTTP1,
         ),
         Key(
             "max_header_bytes",

@@ -91,7 +91,8 @@ def _complete_listener(listener: dict[str, Any]) -> None:
         listener["routes"] = (RouteConfig(cluster=listener.pop("cluster"), match=MatchConfig()),)
     tls = listener.get("tls")
     if tls is not None and not tls.alpn and listener["protocol"] == "http1":
-        listener["tls"] = msgspec.structs.replace(tls, alpn=("http/1.1",))
+        spoken = ("h2", "http/1.1") if listener.get("http2") else ("http/1.1",)
+        listener["tls"] = msgspec.structs.replace(tls, alpn=spoken)
     by_name = any(route.match.sni is not None for route in listener["routes"])
     if by_name and "first_bytes_timeout" not in listener:
         listener["first_bytes_timeout"] = 5.0

@@ -225,10 +225,11 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     its connections go; or several that match ``sni``, of which the last may match everything.
     From ``header_timeout`` to ``max_body`` the fields concern http1 only: the time for a whole request head, the
     longest silence inside a request body, the wait for the next request, and the limits whose excess is answered by
-    431 and 413 (``max_body`` None: no limit). ``max_frame`` concerns bolt, dubbo and amqp; from ``max_channels`` to
-    ``settle_timeout`` they concern amqp only, single connections. ``max_connections`` None: no limit but that of open
-    files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port. Their first bytes
-    tell, and the host that a route by ``sni`` looks for; these may take ``first_bytes_timeout`` (None: as a header).
+    431 and 413 (``max_body`` None: no limit). ``http2``: that is spoken, too. ``max_frame`` concerns bolt, dubbo and
+    amqp; from ``max_channels`` to ``settle_timeout`` they concern amqp only, single connections. ``max_connections``
+    None: no limit but that of open files. ``tls_mode`` permissive: clients of ``tls`` and of plaintext on one port.
+    Their first bytes tell, and the host that a route by ``sni`` looks for; these may take ``first_bytes_timeout``
+    (None: as a header).
     """
 
     name: str
@@ -255,6 +256,7 @@ class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: ListenerTlsConfig | None = None
     tls_mode: TlsMode = "required"
     first_bytes_timeout: float | None = None
+    http2: bool = False
 
     @property
     def cluster(self) -> str:

@@ -25,7 +25,7 @@ def check_tls(listeners: list[Part], clusters: list[Part], problems: Problems) -
             _ciphers(tls, problems)
             _plaintext_clients(listener, tls, problems)
         if listener.value("protocol") == "http1":
-            _protocols(tls, problems)
+            _protocols(tls, problems, http2=bool(listener.value("http2")))
     for cluster in clusters:
         tls = cluster.value("tls")
         if tls is not None:
@@ -93,11 +93,13 @@ def _plaintext_clients(listener: Part, tls: Part, problems: Problems) -> None:
         )
 
 
-def _protocols(tls: Part | None, problems: Problems) -> None:
-    """What http1 agrees on must be what it speaks."""
+def _protocols(tls: Part | None, problems: Problems, *, http2: bool | None = None) -> None:
+    """What http1 agrees on must be what it speaks. `http2`: a listener speaks that as well, or could."""
     protocols = () if tls is None else tls.value("alpn") or ()
-    other = next((name for name in protocols if name not in _OF_HTTP1), None)
-    if tls is not None and other is not None:
+    other = next((name for name in protocols if name not in _OF_HTTP1 and not (http2 and name == "h2")), None)
+    if tls is not None and other == "h2" and http2 is not None:
+        problems.error(*tls.place("alpn"), "h2 could be agreed on and is not spoken here; write http2: true")
+    elif tls is not None and other is not None:
         problems.error(*tls.place("alpn"), f"{other} could be agreed on and is not spoken here; write alpn: [http/1.1]")
 
 

@@ -66,7 +66,7 @@ class Chunks:
     ``broken`` is why the body is not taken, once that is known; what was returned before stands.
     """
 
-    __slots__ = ("broken", "extensions", "left", "partial", "phase", "rest", "size")
+    __slots__ = ("broken", "extensions", "left", "partial", "phase", "rest", "size", "trailer")
 
     def __init__(self) -> None:
         self.phase = Phase.SIZE
@@ -75,6 +75,8 @@ class Chunks:
         self.extensions = 0
         self.size = 0
         self.rest = b""
+        self.trailer = b""
+        """The trailer section, once END is reached and if it was not asked for in its framing. Derived."""
         self.broken: BadMessage | None = None
 
     @property
@@ -144,7 +146,9 @@ class Chunks:
                 trailer = _checked_trailer(data[position:end], limits[1])
                 position = end
                 self.phase = Phase.END
-                if not bare:
+                if bare:
+                    self.trailer = trailer
+                else:
                     out.append(trailer)
             else:
                 break

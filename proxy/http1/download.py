@@ -65,6 +65,8 @@ class Download(Relay, Announced):
                 self._break_off(exchange)
                 return
             if self.chunks.done:
+                if self.chunks.trailer:
+                    exchange.trailers(self.chunks.trailer)
                 self.keep = self.keep and not self.chunks.rest
                 self.chunks = None
                 self._complete(exchange)

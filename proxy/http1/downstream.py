@@ -25,6 +25,7 @@ from proxy.http1.parser import find_end, parse_request
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upload import Upload
+from proxy.http2.frame import PREFACE
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ class Http1Downstream(Upload):
         """Read requests from ``data`` until one is under way, or no complete one is left."""
         listener = self.listener
         config = listener.config
+        if listener.http2 is not None and not self.requests and PREFACE.startswith(data[: len(PREFACE)]):
+            if len(data) >= len(PREFACE):
+                self.plane.changes_over(self, data)
+            else:
+                self._await_head(data)
+            return
         while data and (self.step is IDLE or self.step is HEAD) and not self.clogged:
             self.method = b""
             self.minor = 1

@@ -163,8 +163,7 @@ class Ending(Relay, Downstream):
         self.expires = inf
         self.active = self.plane.now  # the silence so far was not the client's
         keep = keep and self.keep and not (self.listener.draining or self.expects or self.left > MAX_DISCARD)
-        head_only = self.method == b"HEAD"
-        self.send(reply(status, detail, head_only=head_only, minor=self.minor, keep=keep, text=text, fields=fields))
+        self._say(status, detail, keep=keep, text=text, fields=fields)
         if not keep:
             self._last()
         elif self.left:
@@ -172,6 +171,11 @@ class Ending(Relay, Downstream):
         else:
             self.step = _COMPLETE[self.step]
             self.wake(self.due())
+
+    def _say(self, status: int, detail: str, *, keep: bool, text: str, fields: str) -> None:
+        """Send a response of our own."""
+        head_only = self.method == b"HEAD"
+        self.send(reply(status, detail, head_only=head_only, minor=self.minor, keep=keep, text=text, fields=fields))
 
     def _count_reply(self, status: int, *, late: bool) -> None:
         meters = self.meters

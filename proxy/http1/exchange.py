@@ -222,6 +222,9 @@ class Exchange(Ending):
         self.changes += 1
         return response_head(head, self.minor, self.keep)
 
+    def trailers(self, section: bytes) -> None:
+        """The trailer section of the response; nobody who speaks HTTP/1.0 can be told."""
+
     def filter_response(self, head: ResponseHead) -> None:
         """Have filters edit the final response's head. 500 as `BadMessage` if one of them fails."""
         raise NotImplementedError

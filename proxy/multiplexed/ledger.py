@@ -358,7 +358,7 @@ class Ledger(Framed, Upstream):
             self.feeders[client] = None
             client.blockers[self] = None
 
-    def dropped(self) -> None:
+    def dropped(self, places: Places) -> None:
         """See `Connection`: what clients derive from this one."""
         for client in self.feeders:
             client.blockers.pop(self, None)

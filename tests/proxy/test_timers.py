@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from proxy.timers import Alarms
+
+if TYPE_CHECKING:
+    from proxy.connection import Connection
 
 
 def test_moments_come_out_in_order_once_they_have_passed() -> None:
@@ -22,6 +27,7 @@ def test_rebuilding_drops_everything_else() -> None:
     alarms = Alarms()
     for serial in range(100):
         alarms.plan(float(serial), serial)
-    alarms.rebuild([(7.0, 7), (5.0, 5)])
+    living = [SimpleNamespace(alarm=alarm, serial=serial) for alarm, serial in ((7.0, 7), (5.0, 5), (inf, 9))]
+    alarms.rebuild(cast("list[Connection]", living))
     assert len(alarms) == 2
     assert alarms.past(10.0) == [(5.0, 5), (7.0, 7)]

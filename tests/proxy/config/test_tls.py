@@ -196,7 +196,7 @@ MISTAKES: list[Any] = [
     (
         "tls: {cert",
         "tls: {alpn: [h2], cert",
-        ".alpn: h2 could be agreed on and is not spoken here; write alpn: [http/1.1]",
+        ".alpn: h2 could be agreed on and is not spoken here; write http2: true",
     ),
     ("tls: {cert", "tls: {handshake_timeout: 5, cert", ".handshake_timeout: 5 has no unit; write 5s"),
     ("tls: {cert", "tls: {client_certificates: {}, cert", ".client_certificates: ca is missing; add it"),

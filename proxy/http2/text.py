@@ -1,0 +1,118 @@
+"""Heads of HTTP/2 as text of HTTP/1.1, and back (RFC 9113 sections 8.2, 8.3; RFC 8441).
+
+Everything between the two sides of the proxy (routes, filters, retries, mirrors, the access log) speaks of a message
+as HTTP/1.1 has it. So a stream begins by its head in that form, and ends by a head in this one.
+
+    HTTP/2                                   HTTP/1.1
+    :method, :path                           the request line
+    :authority, else host                    Host
+    cookie, cookie, ...                      Cookie, joined by "; "
+    no content-length, and no END_STREAM     Transfer-Encoding: chunked
+    :method CONNECT, :protocol websocket     GET, Connection: upgrade, Upgrade: websocket, Sec-WebSocket-Key
+    trailers                                 the trailer section of chunks
+    :status                                  the status line
+
+What a session passes on is valid already: names in lower case, no control characters, no fields of one hop.
+"""
+
+from __future__ import annotations
+
+import secrets
+from binascii import b2a_base64
+from typing import TYPE_CHECKING, Final
+
+from proxy.http1.errors import BadMessage
+from proxy.http1.fields import CONTENT_LENGTH, HOP, LINES, PASS, TRANSFER_ENCODING, UPGRADE, Memo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Field = tuple[bytes, bytes]
+
+CHUNKED_LINE: Final = b"\r\ntransfer-encoding: chunked"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_WEBSOCKET: Final = b"\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: "
+_DROPPED: Final = frozenset({HOP, TRANSFER_ENCODING, UPGRADE})
+_NOT_TOLD: Final = frozenset({b"connection", b"te"})
+"""Fields that may come (``te: trailers``), or are ours, and mean nothing on the other side."""
+
+
+def request_text(fields: Sequence[Field], *, ended: bool) -> bytes:
+    """The head of a request, without its final CRLF CRLF. `ended`: no body follows. 400 or 501 as `BadMessage`."""
+    method = path = authority = protocol = host = b""
+    lines = []
+    cookies = []
+    sized = False
+    for name, value in fields:
+        if name[0] == 0x3A:
+            if name == b":method":
+                method = value
+            elif name == b":path":
+                path = value
+            elif name == b":authority":
+                authority = value
+            elif name == b":protocol":
+                protocol = value
+        elif name == b"cookie":
+            cookies.append(value)
+        elif name == b"host":
+            host = value
+        elif name not in _NOT_TOLD:
+            sized = sized or name == b"content-length"
+            lines.append(b"\r\n%b: %b" % (name, value))
+    tail = b""
+    if protocol:
+        if protocol != b"websocket":
+            raise BadMessage(501, "this protocol is not tunnelled")
+        method = b"GET"
+        tail = _WEBSOCKET + b2a_base64(secrets.token_bytes(16), newline=False)
+    elif not ended and not sized:
+        tail = CHUNKED_LINE
+    if cookies:
+        lines.append(b"\r\ncookie: " + b"; ".join(cookies))
+    head = b"%b %b HTTP/1.1\r\nhost: %b" % (method, path or b"*", authority or host)
+    return b"".join((head, *lines, tail))
+
+
+def chunk(piece: bytes) -> bytes:
+    """A piece of a body as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def last_chunk(trailers: Iterable[Field]) -> bytes:
+    """The end of a chunked body."""
+    return b"".join([b"0\r\n", *(b"%b: %b\r\n" % field for field in trailers), b"\r\n"])
+
+
+def _field(line: bytes) -> Field | None:
+    """A line as a field; None for one that concerns a hop of HTTP/1.1 alone."""
+    if LINES[line] in _DROPPED:
+        return None
+    name, _, value = line.partition(b":")
+    return name.lower(), value.strip(b" \t")
+
+
+_FIELDS: Final = Memo(_field)
+
+
+def response_fields(status: int, raw: bytes) -> list[Field]:
+    """The fields of a response whose head is this text, without its final CRLF CRLF."""
+    fields = [(b":status", b"%d" % status)]
+    lines = raw.split(b"\r\n")
+    for line in lines[1:]:
+        field = _FIELDS[line]
+        if field is not None:
+            fields.append(field)
+    fields.append((b"via", b"2 hotswap"))
+    return fields
+
+
+def trailer_fields(section: bytes) -> list[Field]:
+    """The fields of a trailer section, whose last line is empty."""
+    found = [_FIELDS[line] for line in section.split(b"\r\n") if line and LINES[line] == PASS]
+    return [field for field in found if field is not None]
+
+
+def is_sized(raw: bytes) -> bool:
+    """Whether a head has a Content-Length."""
+    return any(LINES[line] == CONTENT_LENGTH for line in raw.split(b"\r\n")[1:])
