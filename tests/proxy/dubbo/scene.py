@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotswap.address import Address
-from proxy.config.model import ClusterConfig, Config, EndpointConfig, ListenerConfig, MatchConfig, RouteConfig
+from proxy.config.model import (
+    ClusterConfig,
+    Config,
+    EndpointConfig,
+    FilterConfig,
+    ListenerConfig,
+    MatchConfig,
+    RouteConfig,
+)
 from tests.kit import dubbo
 
 if TYPE_CHECKING:
@@ -105,6 +113,24 @@ def rpc(
             )
             for name, first in (("app", 9000), ("other", 9500))
         ),
+    )
+
+
+def edited() -> Config:
+    """A listener "rpc" whose calls and answers pass filters that edit every one of them."""
+    return rpc(
+        listener={
+            "max_frame": 1 << 17,
+            "filters": (
+                FilterConfig(
+                    name="headers",
+                    config={
+                        "request": {"set": {"x-edge": "one"}, "remove": ["group"]},
+                        "response": {"set": {"b": "c"}},
+                    },
+                ),
+            ),
+        }
     )
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.model import RouteConfig
 from proxy.connection import HIGH
 from tests.kit import dubbo
-from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, captured, pair, rpc, statuses, taken
+from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, captured, edited, pair, rpc, statuses, taken
 from tests.proxy.simulation import Socket, World
 
-FRAMES = [one.frame for one in captured()] + [
-    dubbo.encode(flags, status, 1, body)
-    for flags in range(0, 256, 32)
-    for status in (0, 20, 80)
-    for body in (b"", b"N", b"\1R", b"\x91\x91")
-]
+CORPUS = Path(__file__).parent / "corpus"
+SEEDS = {path.stem: bytes.fromhex(path.read_text()) for path in sorted(CORPUS.glob("*.hex"))}
+FRAMES = (
+    [*SEEDS.values()]
+    + [one.frame for one in captured()]
+    + [
+        dubbo.encode(flags, status, 1, body)
+        for flags in range(0, 256, 32)
+        for status in (0, 20, 80)
+        for body in (b"", b"N", b"\1R", b"\x91\x91")
+    ]
+)
 
 
 @st.composite
@@ -46,6 +54,25 @@ def feed(socket: Socket, data: bytes, cut: int) -> None:
     for piece in (data[:cut], data[cut:]):
         if piece and not socket.closed:
             socket.send(piece)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("routes", [BY_INTERFACE, (*BY_GROUP, *BY_INTERFACE), None])
+def test_the_corpus_costs_one_connection_at_most(seed: str, routes: tuple[RouteConfig, ...] | None) -> None:
+    """Without routes: filters edit everything."""
+    world = World(edited() if routes is None else rpc(routes=routes), moving=True)
+    bystander = world.connect("rpc")
+    bystander.send(dubbo.call(1, b"", interface="com.acme.Orders"))
+    server = world.dialled()
+    server.accept()
+    client = world.connect("rpc")
+    feed(client, SEEDS[seed], 20)
+    for frame in taken(server):
+        server.send(dubbo.answer(frame.id, b""))
+    assert not server.ended
+    assert statuses(bystander) == {1: 20}
+    feed(server, SEEDS[seed], 20)
+    check_bystander(world, bystander)
 
 
 def check_bystander(world: World, client: Socket) -> None:
