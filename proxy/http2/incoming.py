@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MEMO: Final = 32
 """Header blocks whose meaning is remembered, each of at most `MEMO_LENGTH` bytes."""
 MEMO_LENGTH: Final = 512
+FORGIVEN: Final = 512
+"""The last stream that a client may open in vain before it acknowledged our settings."""
 _PARTIAL: Final = END_HEADERS | PADDED | WITH_PRIORITY
 _REFUSAL: Final = {
     431: [(b":status", b"431"), (b"content-length", b"0")],
@@ -355,7 +357,7 @@ class Incoming(Controls):
         self.out.append(frame.rst_stream(stream_id, code))
         self._remember(stream_id)
         self.owner.refused(stream_id, status)
-        if self.acked or code != REFUSED_STREAM:
+        if self.acked or code != REFUSED_STREAM or stream_id > FORGIVEN:
             self.charge()
 
     def _answer(self, stream_id: int, status: int, *, end: bool) -> None:

@@ -201,17 +201,17 @@ class Outgoing:
                 if end:
                     self._local_end(stream)
             return True
+        if not stream.queue:
+            sent = self._send_now(stream, piece, end=end)
+            if sent == size:
+                return True
+            piece = piece[sent:]
         stream.queue += piece
-        self.queued += size
-        if end:
-            stream.flags |= ENDING
+        self.queued += len(piece)
+        stream.flags |= WAITING | ENDING if end else WAITING
         if stream.send_window > 0:
             self.ready[stream_id] = None
-            self._pump()
-        if stream.queue:
-            stream.flags |= WAITING
-            return False
-        return True
+        return False
 
     def send_trailers(self, stream_id: int, fields: Sequence[Field]) -> None:
         """The end of a message. They follow what is queued."""
@@ -259,6 +259,26 @@ class Outgoing:
         if stream is None or stream.queue:
             return 0
         return max(0, min(stream.send_window, self.send_window))
+
+    def _send_now(self, stream: Stream, piece: bytes, *, end: bool) -> int:
+        """As much of it as the windows take. Returns how many bytes that are; if all, the end went with them."""
+        size = len(piece)
+        room = max(0, min(size, stream.send_window, self.send_window))
+        at = 0
+        while at < room or (at == size and end):
+            part = piece[at : min(at + frame.LEAST_FRAME, room)]
+            at += len(part)
+            last = end and at == size
+            self.out.append(HEAD.pack(0, len(part), DATA, 1 if last else 0, stream.id))
+            self.out.append(part)
+            self.work += 1
+            if last:
+                break
+        stream.send_window -= room
+        self.send_window -= room
+        if end and at == size:
+            self._local_end(stream)
+        return at
 
     # ---- windows ----
 

@@ -34,7 +34,7 @@ class Owner(Protocol):
         """A request that never became one was answered with this status by the session: for counters and logs."""
 
     def writable(self, stream_id: int) -> None:
-        """All that waited is on its way, after `Session.send_body` had returned False; perhaps with the stream's end."""
+        """All that waited is on its way, after `Session.send_body` had returned False; the end as well, if it came."""
 
     def settled(self) -> None:
         """The peer's settings came, or changed: `Session.theirs`. More streams may be possible."""

@@ -136,6 +136,8 @@ def test_client_that_does_not_know_our_limit_yet_is_forgiven() -> None:
         stage.request(2 * number + 1)
     assert not stage.session.dead
     assert len(stage.session.streams) == 5
+    taken = flood(stage, lambda number: stage.heads(2 * number + 1001, GET))  # and never does
+    assert taken == LIMITS.resets
 
 
 def test_body_of_closed_streams_counts_too() -> None:

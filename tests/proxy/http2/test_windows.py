@@ -115,6 +115,29 @@ def test_empty_end_needs_no_window() -> None:
     assert not stage.session.streams
 
 
+def test_end_goes_out_though_the_window_is_below_nothing() -> None:
+    stage = asked(1, 3)
+    for stream_id in (1, 3):
+        stage.session.send_body(stream_id, b"x" * 1000, False)
+    stage.say(frame.settings([(frame.INITIAL_WINDOW_SIZE, 0)]))
+    stage.session.take()
+    assert stage.session.send_body(1, b"", False) is True
+    assert stage.session.send_body(1, b"", True) is True
+    stage.session.send_trailers(3, [(b"grpc-status", b"0")])
+    assert [one[:3] for one in stage.frames()] == [(frame.DATA, 1, 1), (frame.HEADERS, 5, 3)]
+    assert not stage.session.streams
+
+
+@pytest.mark.parametrize("size", [16384, 16385, 32768, 40000, 65535])
+def test_large_piece_goes_out_in_frames(size: int) -> None:
+    stage = asked(1)
+    assert stage.session.send_body(1, b"x" * size, True) is True
+    frames = stage.frames()
+    assert [flags for _, flags, _, _ in frames] == [0] * (len(frames) - 1) + [1]
+    assert [len(payload) for _, _, _, payload in frames[:-1]] == [16384] * (len(frames) - 1)
+    assert sum(len(payload) for _, _, _, payload in frames) == size
+
+
 def test_reset_drops_what_is_queued() -> None:
     stage = asked(1, 3)
     for stream_id in (1, 3):
