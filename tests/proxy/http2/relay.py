@@ -124,6 +124,11 @@ class Relay:
             self._threads.pop().join()
         self._listener.close()
 
+    @property
+    def ended(self) -> bool:
+        """No connection is left."""
+        return not any(thread.is_alive() for thread in self._threads[1:])
+
     def _start(self, what: object, *arguments: object) -> None:
         assert callable(what)
         thread = threading.Thread(target=what, args=arguments)
