@@ -36,12 +36,14 @@ SETTLE, FENCE, FENCED, DIAL = 1, 2, 3, 4
 """`Session.moving`. FENCE: it is to be done at the end of the contents under way."""
 LOOK: Final = 5.0
 """Seconds between two looks whether the broker is still one of the cluster's."""
+RETRY: Final = 30.0
+"""Seconds after an attempt that failed: each stops deliveries for a moment."""
 
 
 class Moving(Quiet):
     """A client connection that can change its broker."""
 
-    __slots__ = ("avoided", "heir", "heir_by", "stays")
+    __slots__ = ("avoided", "heir", "heir_by", "retry_at", "stays")
 
     heir: Heir | None
 
@@ -50,7 +52,9 @@ class Moving(Quiet):
         self.heir = None
         """The connection to the next broker, until it serves."""
         self.heir_by = inf
-        """It may take until then."""
+        """All attempts together may take until then."""
+        self.retry_at = 0.0
+        """No other attempt before."""
         self.avoided: tuple[str, ...] = ()
         """Endpoints that could not be changed to."""
         self.stays = ""
@@ -88,8 +92,10 @@ class Moving(Quiet):
     def _leave_broker(self) -> None:
         """If the broker is no longer one of the cluster's, or is spoken to in another way than is wanted."""
         cluster = self.cluster
-        self.stays = ""
         config = cluster.config.broker
+        if self.plane.now < self.retry_at:
+            return
+        self.stays = ""
         if config is None or not self.watches:
             return
         gone = self.peer.endpoint.whole not in cluster.endpoints
@@ -226,8 +232,9 @@ class Moving(Quiet):
         heir.endpoint = endpoint
         heir.client = self
         self.heir = heir
-        config = cluster.config
-        self.heir_by = self.plane.now + config.connect_timeout + self.listener.config.settle_timeout
+        if self.heir_by == inf:
+            patience = cluster.config.connect_timeout + self.listener.config.settle_timeout
+            self.heir_by = self.plane.now + patience
         self.touch()
         self.plane.dial(heir, endpoint.address)
         if cluster.announces is not None:
@@ -247,6 +254,8 @@ class Moving(Quiet):
     def _failed(self, reason: str) -> None:
         """Stay where it is, for now."""
         self._drop_heir()
+        self.heir_by = inf
+        self.retry_at = self.plane.now + RETRY
         self.stays = reason
         self.session.moving = 0
         self.go_on()
@@ -255,7 +264,6 @@ class Moving(Quiet):
 
     def _drop_heir(self) -> None:
         heir, self.heir = self.heir, None
-        self.heir_by = inf
         if heir is not None:
             heir.client = None
             heir.close()
@@ -267,7 +275,7 @@ class Moving(Quiet):
             before, session.moving = session.moving, 0
             session.purpose = NO_PURPOSE
             session.resuming = True
-            self.settle_by = inf
+            self.settle_by = self.heir_by = inf
             self._drop_heir()
             if before >= FENCED:
                 self.read_on()
@@ -330,7 +338,9 @@ class Moving(Quiet):
         if isinstance(other, Heir):
             self.heir = other
 
-    def save_moving(self, now: float) -> tuple[float | None, float | None, int, float | None, tuple[str, ...], str]:
+    def save_moving(
+        self, now: float
+    ) -> tuple[float | None, float | None, int, float | None, tuple[str, ...], str, float]:
         """The last fields of the state."""
         return (
             remaining(self.settle_by, now),
@@ -339,6 +349,7 @@ class Moving(Quiet):
             remaining(self.heir_by, now),
             self.avoided,
             self.stays,
+            max(0.0, self.retry_at - now),
         )
 
     def load_moving(self, saved: AmqpDownstreamState, now: float, places: Places) -> None:
@@ -347,6 +358,7 @@ class Moving(Quiet):
         self.look_at = deadline(saved.look_left, now)
         self.heir_by = deadline(saved.heir_left, now)
         self.avoided, self.stays = saved.tried, saved.stays
+        self.retry_at = now + saved.retry_left if saved.retry_left else 0.0
         self.heir = None
         for other in places.expect(self, (saved.heir,) if saved.heir else ()).values():
             self.met(other)

@@ -30,6 +30,7 @@ class AmqpDownstreamState(msgspec.Struct, array_like=True, frozen=True):
     """Brokers that it could not change to."""
     stays: str = ""
     """Why it does not change."""
+    retry_left: float = 0.0
 
 
 class AmqpUpstreamState(msgspec.Struct, array_like=True, frozen=True):

@@ -289,11 +289,32 @@ def test_if_no_other_broker_will_do_it_stays_and_tries_again(password: Path, mov
     change.publish(b"one")
     assert [one.body for one in change.client.deliveries] == [b"one"]
     change.ack_all()
-    change.world.wait(5.1)
+    change.world.wait(20)
+    change.pair.run()
+    assert change.world.dials == []
+    change.world.wait(11)
     change.pair.run()
     change.pair.answer_dial()
     change.pair.run()
     assert change.pair.session.closed
+
+
+def test_brokers_that_say_nothing_do_not_hold_a_client_for_long(password: Path, moving: bool) -> None:
+    change = Change(password, moving=moving, settle_timeout=4.0)
+    change.consume()
+    change.leave(9001, 9002)
+    first = change.world.dialled()
+    first.accept()
+    change.world.wait(3)
+    first.fin()
+    change.world.dialled().accept()
+    change.client.publish(1, b"q", b"waits")
+    change.pair.run()
+    assert change.client.deliveries == []
+    change.world.wait(2.1)
+    change.pair.run()
+    assert [one.body for one in change.client.deliveries] == [b"waits"]
+    assert "too long" in change.stays()
 
 
 def test_a_broker_without_the_queue_will_not_do(password: Path) -> None:
