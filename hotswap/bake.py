@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotswap.chain import Bake
-from hotswap.errors import Busy, HotswapError
+from hotswap.errors import Busy, HotswapError, NobodyStandsBy
 from hotswap.log import fields
 from hotswap.swappable import Swappable, Tally
 
@@ -24,6 +24,7 @@ log = logging.getLogger("hotswap")
 
 _LOOK_SECONDS = 0.25
 _ATTEMPTS = 3
+_PATIENT_ATTEMPTS = 300
 _RETRY_SECONDS = 2.0
 
 
@@ -76,11 +77,14 @@ class Baking:
             "condemned": self.condemned or None,
         }
 
-    def rollback_failed(self, why: str) -> None:
-        """The way back is blocked. Try again, a few times; then it serves on: a bad generation is better than none."""
+    def rollback_failed(self, why: str, *, soon: bool = False) -> None:
+        """The way back is blocked. Try again, a few times; then it serves on: a bad generation is better than none.
+
+        `soon`: it opens by itself. The one before stands by when it has finished what it kept.
+        """
         if self.over:
             return
-        if self._attempts < _ATTEMPTS:
+        if self._attempts < (_PATIENT_ATTEMPTS if soon else _ATTEMPTS):
             self._timer = self._loop.call_later(_RETRY_SECONDS, self._condemn)
             return
         self.stop()
@@ -111,7 +115,7 @@ class Baking:
         try:
             self._take_back(self.condemned)
         except HotswapError as error:
-            self.rollback_failed(str(error))
+            self.rollback_failed(str(error), soon=isinstance(error, NobodyStandsBy))
 
 
 def rate(tally: Tally) -> float:

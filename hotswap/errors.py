@@ -2,6 +2,7 @@
 
     HotswapError                     1   anything not named below
     |-- UsageError                   2   bad arguments (the code click uses too)
+    |   `-- NobodyStandsBy           2   the generation before ran in another container, and is not there (yet)
     |-- ConfigError                  3   the configuration is wrong; the message names file, line and key
     |-- NotRunning                   4   nobody answers under this name
     |-- AlreadyRunning               5   the name is served and --takeover=never
@@ -39,6 +40,10 @@ class UsageError(HotswapError):
     """Arguments that make no sense together."""
 
     exit_code = 2
+
+
+class NobodyStandsBy(UsageError):
+    """The generation before ran in another container, and is not there, or not yet."""
 
 
 class ConfigError(HotswapError):

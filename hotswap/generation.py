@@ -98,13 +98,13 @@ class Generation:
         self._limits = limits or Limits()
         self._admin = admin
         self._admin_routes, self._control_routes = admin_routes, control_routes
-        self._token = spawn.inherited_token()
+        self.token = spawn.inherited_token()  # of the upgrade that had it started, or come
         self._report = spawn.inherited_report()
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
         self._stood = idling.stood_by()  # as which generation, -1: it did not
-        self._bereft = self._stood >= 0 and not self._token
-        self._takeover = "require" if self._token else "never" if self._bereft else takeover
+        self._bereft = self._stood >= 0 and not self.token
+        self._takeover = "require" if self.token else "never" if self._bereft else takeover
         self._container = container or Container()
         self._runtime = Runtime(runtime_dir or default_runtime_dir(), name, peers)
         self._keeper = keeper.prepare() if keeper.wanted(stay_as_keeper) else None
@@ -227,7 +227,7 @@ class Generation:
             version=identity.version,
             build=identity.build,
             config_id=identity.config_id,
-            token=self._token,
+            token=self.token,
             takeover=self._takeover,
             nofile=soft,
             open_fds=sum(1 for _ in Path("/proc/self/fd").iterdir()),
@@ -239,7 +239,7 @@ class Generation:
         )
 
     def _start_first(self, lock: int) -> None:
-        if self._takeover == "require" and not self._token:
+        if self._takeover == "require" and not self.token:
             raise NotRunning(f"--takeover=require, and nobody serves {self._identity.name}: start it without")
         control, handover = self._runtime.bind()
         self._estate = Estate(lock, control, handover)
@@ -285,7 +285,7 @@ class Generation:
         if "admin" in by_purpose:
             entry, fd = by_purpose["admin"]
             self._estate.admin, self._estate.admin_address = fd, entry.address
-        self._how = "upgrade" if self._token else "takeover"
+        self._how = "upgrade" if self.token else "takeover"
         inherited = {entry.address: fd for entry, fd in entries if entry.purpose == "server"}
         self._server.accept_descriptors({entry.name: fd for entry, fd in entries if entry.purpose == "own"})
         self._bind(self._estate, inherited, reuse=False)
@@ -322,7 +322,7 @@ class Generation:
     def leave(self, failure: HotswapError | None, *, settled: bool) -> None:
         """See `Taker`. It returns if there will be another attempt."""
         failure = failure or AttemptFailed("the serving generation took the attempt back and serves on")
-        waits = self._container.if_busy == "wait" and not self._token and self._estate is None
+        waits = self._container.if_busy == "wait" and not self.token and self._estate is None
         if waits and isinstance(failure, Busy | Draining):
             if not self._waited:
                 log.info("waiting for its turn", extra=fields(reason=str(failure)))

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from hotswap.chain import Chain, Intent
-from hotswap.errors import DeadlinePassed, HotswapError, UsageError
+from hotswap.errors import DeadlinePassed, HotswapError, NobodyStandsBy, UsageError
 from hotswap.estate import Identity
 from hotswap.handover.holder import Outcome, Wishes
 from hotswap.handover.source import SourceAttempt
@@ -96,7 +96,7 @@ def planned(order: Order, identity: Identity, chain: Chain, standbys: Standbys, 
             return Plan([], "", intent, standby)
         if not order.command:  # a supervisor may know better what the one before is to be started by today
             if earlier.place not in {"", place}:
-                raise UsageError(
+                raise NobodyStandsBy(
                     f"generation {earlier.generation} ran in another container, where nobody stands by any more: "
                     "start a container of its version"
                 )

@@ -139,7 +139,7 @@ def run(
         code = generation.run()
     except HotswapError as error:
         if isinstance(error, PermissionDenied):  # before it called: whoever serves has not heard of it
-            tell_owner(runtime_dir, config.name, error, version=hotswap.__version__, token="")
+            tell_owner(runtime_dir, config.name, error, version=hotswap.__version__, token=generation.token)
         log_failure(error)
         code = error.exit_code
     sys.exit(code)

@@ -10,7 +10,7 @@ import pytest
 from hotswap import bake as module
 from hotswap.bake import Baking, described, verdict
 from hotswap.chain import Bake, Chain, Intent, Record
-from hotswap.errors import Busy
+from hotswap.errors import Busy, NobodyStandsBy
 from hotswap.swappable import Tally
 from tests.hotswap.toy import PATIENCE, Toy, play
 
@@ -97,6 +97,21 @@ def test_a_way_back_that_is_blocked_is_tried_again_then_it_serves_on(monkeypatch
     assert words.startswith("failed (error_rate 50.00%")
     assert words.endswith("and could not be taken back: not now")
     assert len(reasons) == 3
+
+
+def test_who_has_yet_to_stand_by_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pod the one before first finishes what could not move."""
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_PATIENT_ATTEMPTS", 20)
+    reasons: list[str] = []
+
+    def take_back(why: str) -> None:
+        reasons.append(why)
+        raise NobodyStandsBy("not yet")
+
+    (words,) = bake(Tally(10, 5), take_back)
+    assert words.endswith("and could not be taken back: not yet")
+    assert len(reasons) == 20
 
 
 def test_an_upgrade_during_the_probation_is_busy() -> None:
