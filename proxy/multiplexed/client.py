@@ -197,6 +197,10 @@ class Client(Framed, Downstream):
             self.reset()
             self._gone()
 
+    def stuffed(self) -> None:
+        """See `Framed`."""
+        self._slow()
+
     def drained(self) -> None:
         """It read what it was sent."""
         self.go_on()

@@ -87,9 +87,15 @@ class Framed(Connection):
             self.take(buffer)
         except BadFrame as why:
             self.give_up(str(why))
+        if self.clogged and not self.closed:
+            self.stuffed()
 
     def take(self, buffer: bytearray) -> None:
         """Use the frames in the buffer, which is given away. Raises `BadFrame`."""
+        raise NotImplementedError
+
+    def stuffed(self) -> None:
+        """What came was perhaps answered here, and the other side does not read: there is a limit to that."""
         raise NotImplementedError
 
     def give_up(self, reason: str) -> None:

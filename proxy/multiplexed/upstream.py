@@ -7,8 +7,9 @@ waits for an answer on it; its way back is the downstream's record.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from proxy.connection import HIGH
 from proxy.encryption.reasons import ENDED
 from proxy.multiplexed.living import Living
 from proxy.multiplexed.pool import PAUSE, SharedPool
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from proxy.multiplexed.ledger import Ledger
     from proxy.multiplexed.wire import Head
     from proxy.plane import Plane
+
+MOST_UNREAD: Final = HIGH + (1 << 25)
+"""Bytes that may wait for a server: two longest frames, more than calls take."""
 
 
 class MultiplexedUpstream(Living):
@@ -172,6 +176,11 @@ class MultiplexedUpstream(Living):
         for client in asked:
             client.forsaken(self)
         self.caller = None
+
+    def stuffed(self) -> None:
+        """See `Framed`. It is read on, since it may wait for that; calls wait at their clients meanwhile."""
+        if len(self.outbox) > MOST_UNREAD:
+            self.give_up("it does not read")
 
     def drained(self) -> None:
         """There is room again for those that feed it."""

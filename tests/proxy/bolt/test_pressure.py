@@ -36,6 +36,17 @@ def test_a_slow_server_pauses_those_that_call_it(world: World) -> None:
         assert statuses(client) == dict.fromkeys(range(100, 120), 0)
 
 
+def test_a_client_that_asks_and_does_not_read_is_not_read_either(world: World) -> None:
+    client = world.connect("rpc")
+    client.accept_bytes(0)
+    many = 65536 // len(bolt.heartbeat(V1, 1))
+    for _ in range(8):
+        client.send(bolt.heartbeat(V1, 1) * many)
+    assert unsent(world) < HIGH + 65536
+    client.accept_bytes(None)
+    assert len(taken(client)) == 8 * many
+
+
 def test_long_calls_of_many_clients_wait_on_their_side(world: World) -> None:
     """Each could be added whole to what waits already; but only one is."""
     first, server, _ = pair(world)

@@ -9,8 +9,9 @@ import errno
 
 import pytest
 
+from proxy.connection import HIGH
 from tests.kit import dubbo
-from tests.proxy.dubbo.scene import pair, rpc, sole, statuses, taken
+from tests.proxy.dubbo.scene import BY_INTERFACE, pair, rpc, sole, statuses, taken
 from tests.proxy.simulation import World
 
 
@@ -86,6 +87,32 @@ def test_slow_clients_are_reset(world: World) -> None:
     for frame in [there, *taken(server)]:
         server.send(dubbo.answer(frame.id, bytes(15 << 20)))
     assert client.reset
+
+
+@pytest.mark.parametrize("frame", [dubbo.heartbeat(1), dubbo.call(1, b"", interface="none")])
+def test_a_client_that_asks_and_does_not_read_is_not_read_either(moving: bool, frame: bytes) -> None:
+    world = World(rpc(routes=BY_INTERFACE), moving=moving)
+    client = world.connect("rpc")
+    client.accept_bytes(0)
+    many = 65536 // len(frame)
+    for _ in range(8):
+        client.send(frame * many)
+    (value,) = [one for one in world.proxy.values().values() if one.kind == "dubbo.downstream"]
+    assert value.paused
+    assert len(value.outbox) < HIGH + 65536 * 8
+    client.accept_bytes(None)
+    assert len(taken(client)) == 8 * many
+
+
+def test_a_server_that_asks_and_does_not_read_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.multiplexed.upstream.MOST_UNREAD", 1 << 17)
+    client, server, _ = pair(world)
+    server.accept_bytes(0)
+    for _ in range(2):
+        assert not server.closed
+        server.send(dubbo.heartbeat(1) * (1 << 12))
+    server.send(dubbo.heartbeat(1))
+    assert statuses(client) == {7: 35}
 
 
 # -- silence ------------------------------------------------------------------------------------------------
