@@ -76,7 +76,7 @@ def ends(data: bytes) -> set[int]:
     return codes
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=INPUT, cut=st.integers(0, 100), moves=st.booleans(), opened=st.booleans(), quiet=st.booleans())
 @example(data=b"\x01\0\x01\0\0\0\x08\0\x3c\0\x28\0\0\0\0\xce", cut=9, moves=True, opened=True, quiet=True)
 def test_any_input_of_a_client(data: bytes, cut: int, moves: bool, opened: bool, quiet: bool) -> None:
@@ -95,7 +95,7 @@ def test_any_input_of_a_client(data: bytes, cut: int, moves: bool, opened: bool,
     world.wait(200)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=INPUT, cut=st.integers(0, 100), moves=st.booleans(), opened=st.booleans(), quiet=st.booleans())
 def test_any_input_of_a_broker(data: bytes, cut: int, moves: bool, opened: bool, quiet: bool) -> None:
     world = World(relayed(listener={"handover": "quiet" if quiet else "value"}), moving=moves and not quiet)

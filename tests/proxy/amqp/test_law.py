@@ -168,12 +168,12 @@ def test_every_message_survives_any_cut_and_any_move(
 
 @pytest.mark.parametrize("handover", ["value", "quiet"])
 def test_byte_by_byte_with_a_move_after_each(handover: str) -> None:
-    says = [Say(n % 2, what, 5) for n, what in enumerate(["publish", "get", "ack"])]
+    says = [Say(n % 2, what, 5) for n, what in enumerate(["publish", "ack"])]
     endless = cycle([True]) if handover == "value" else chain([True] * 400, repeat(False))
     check(relayed(listener={"handover": handover}), says, endless, range(1, 1000))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(says=st.lists(SAYS, min_size=1, max_size=8), moves=MOVES, cuts=CUTS, at=st.integers(0, 7))
 def test_a_change_of_broker_survives_any_cut_and_any_move(
     says: list[Say], moves: list[bool], cuts: list[int], at: int

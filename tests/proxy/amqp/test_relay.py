@@ -34,7 +34,7 @@ def test_every_frame_of_real_peers_passes_byte_for_byte(world: World) -> None:
     assert server.ended
 
 
-@pytest.mark.parametrize("step", [3, 10])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.all), 10])
 def test_the_same_in_pieces(world: World, step: int) -> None:
     client = world.connect("mq")
     server = world.dialled()
