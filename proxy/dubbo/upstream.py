@@ -26,6 +26,8 @@ from proxy.dubbo.wire import DUBBO
 from proxy.multiplexed.upstream import MultiplexedUpstream
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from proxy.multiplexed.client import Client
     from proxy.multiplexed.wire import Wire
 
@@ -46,6 +48,12 @@ class DubboUpstream(MultiplexedUpstream):
     kind: ClassVar[str] = "dubbo.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
     wire: ClassVar[Wire] = DUBBO
+
+    def describe(self) -> dict[str, Any]:
+        """Without a version: there is one."""
+        about = super().describe()
+        del about["version"]
+        return about
 
     def take(self, buffer: bytearray) -> None:
         """Give answers to whoever asked; runs of them for the same client go as one."""

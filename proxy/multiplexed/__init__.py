@@ -4,6 +4,7 @@
     stream       a stream cut into frames
     client, attended, downstream     a client's side: calls on their way, those that are looked at, the rest of its life
     ledger, living, upstream, pool   an endpoint's side: the record of calls, the life of a connection that all share
+    routes       what compiled routes have in common
     state        both as they travel
 
 The loops over whole runs of frames are not here: each protocol has its own, written for its head alone. One loop for

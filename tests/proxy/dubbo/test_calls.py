@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from hotswap.address import Address
 from proxy.config.model import RouteConfig
-from tests.kit import dubbo
+from tests.kit import bolt, dubbo
 from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, Captured, exchanges, pair, rpc, sole, statuses, taken
 from tests.proxy.simulation import World
 
@@ -49,6 +51,22 @@ def test_calls_of_all_clients_share_a_connection_and_answers_come_in_any_order(w
     assert {frame.id: frame.content for frame in taken(one)} == {0: b"a", 1: b"b"}
     assert {frame.id: frame.content for frame in taken(two)} == {0: b"c"}
     assert world.dials == []
+
+
+def test_bolt_and_dubbo_share_a_cluster_but_no_connection(moving: bool) -> None:
+    config = rpc()
+    other = msgspec.structs.replace(
+        config.listeners[0], name="bolt", protocol="bolt", address=Address.parse("127.0.0.1:12200")
+    )
+    world = World(msgspec.structs.replace(config, listeners=(*config.listeners, other)), moving=moving)
+    world.connect("rpc").send(dubbo.call(1, b""))
+    world.connect("bolt").send(bolt.call(bolt.DIALECTS[0], 1, b""))
+    first, second = world.dialled(), world.dialled()
+    first.accept()
+    second.accept()
+    assert (first.take()[:2], second.take()[:2]) == (b"\xda\xbb", b"\1\1")
+    told = [one.describe() for one in world.proxy.values().values() if one.kind.endswith("upstream")]
+    assert [about.get("version") for about in told] == [None, 1]
 
 
 def test_oneway_call_is_never_answered(moving: bool) -> None:
