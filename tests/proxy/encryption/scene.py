@@ -217,9 +217,7 @@ clusters:
         return sum(one["plaintext"] for one in endpoints), sum(one["tls"] for one in endpoints)
 
 
-def refuse(
-    scene: Changing, demanding: ssl.SSLContext, meanwhile: Callable[[], None] = lambda: None
-) -> Server | None:
+def refuse(scene: Changing, demanding: ssl.SSLContext, meanwhile: Callable[[], None] = lambda: None) -> Server | None:
     """The oldest dial is to a server of TLS 1.3 that wants a certificate: it says no behind the handshake.
 
     In plaintext it serves: then it is returned. `meanwhile` is what happens while the refusal is on its way.
