@@ -32,6 +32,7 @@ from proxy.http2.literals import (
     UNINDEXED,
     integer,
     literal,
+    raw,
     secret,
     string,
 )
@@ -320,7 +321,7 @@ class Encoder:
         if name in UNINDEXED:
             if name in NAMES:
                 return literal(field)
-            return self._named(name, 4, PLAIN) + string(value, memo=True)
+            return self._named(name, 4, PLAIN) + raw(value)
         size = len(name) + len(value) + ENTRY
         if size > self.size // 2:  # one that puts out most others
             return self._named(name, 4, PLAIN) + string(value, memo=True)

@@ -147,7 +147,7 @@ class Outgoing:
 
     def open(self) -> int:
         """A client's new stream; 0 if the peer takes none at the moment. Send its headers before the next `open`."""
-        if not self.opens:
+        if len(self.streams) >= self.theirs.streams or self.spent:
             return 0
         stream_id = self.next_id
         self.next_id += 2
