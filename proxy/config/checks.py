@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from hotswap.address import MAX_UNIX_PATH, Address
 from hotswap.settings.problems import Problems, nearest, shown
+from proxy.config.broker_checks import check_brokers
 from proxy.config.model import MatchConfig, Protocol
 from proxy.config.reach import check_reach
 from proxy.config.route_keys import ROUTED
@@ -43,6 +44,7 @@ def check(root: Part, problems: Problems) -> None:
     _app(root, listeners, problems)
     check_reach(listeners, clusters, problems)
     check_tls(listeners, clusters, problems)
+    check_brokers(clusters, problems)
     _socket_path(root, problems)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hotswap.settings.loader import build, read_file, read_text
+from proxy.config.broker_checks import check_passwords
 from proxy.config.checks import check
 from proxy.config.keys import FORM
 from proxy.config.listener_keys import LISTENER
@@ -73,6 +74,7 @@ def loads(
             check_rights(listeners, clusters, forbidden(), problems, starting=starting)
         if files is not None:
             files.check(listeners, clusters, base.absolute(), problems)
+            check_passwords(clusters, base.absolute(), problems)
 
     root, warnings = read_text(text, source, FORM, look)
     return Loaded(build(root, base.absolute(), _complete), warnings)
