@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.proxy.amqp.scene import Pair, relayed
@@ -18,3 +20,10 @@ def pair(world: World) -> Pair:
     pair = Pair(world)
     pair.open(1)
     return pair
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text("guest\n")
+    return path

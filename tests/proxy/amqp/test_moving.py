@@ -7,65 +7,13 @@ from pathlib import Path
 import pytest
 
 from hotswap.address import Address
-from proxy.config.model import BrokerConfig, Config
 from tests.kit import amqp
 from tests.kit.amqp_broker import PLAIN, Broker
-from tests.proxy.amqp.scene import Pair, relayed
-from tests.proxy.simulation import World
+from tests.proxy.amqp.change import Change, brokers
+from tests.proxy.amqp.scene import Pair
 
 NO_ACK, EXCLUSIVE = 2, 4
 QUEUE_EXCLUSIVE, AUTO_DELETE = 4, 8
-
-
-@pytest.fixture
-def password(tmp_path: Path) -> Path:
-    path = tmp_path / "password"
-    path.write_text("guest\n")
-    return path
-
-
-def brokers(password: Path, *endpoints: int, when_gone: str = "move", **listener: object) -> Config:
-    broker = BrokerConfig(when_gone=when_gone, username="guest", password_file=str(password))  # type: ignore[arg-type]
-    return relayed(endpoints=endpoints, broker=broker, listener=listener)
-
-
-class Change:
-    """A consumer and publisher whose broker leaves the cluster."""
-
-    def __init__(self, password: Path, *, moving: bool = False, **terms: object) -> None:
-        self.password = password
-        self.world = World(brokers(password, 9000, **terms), moving=moving)  # type: ignore[arg-type]
-        self.terms = terms
-        self.pair = Pair(self.world)
-        self.pair.open(1)
-        self.client = self.pair.client
-
-    def consume(self, *, bits: int = 0, queue_bits: int = 0, prefetch: int = 10) -> None:
-        self.client.confirm(1)
-        self.client.declare(1, b"q", queue_bits)
-        self.client.qos(1, prefetch)
-        self.client.consume(1, b"q", b"tag", bits)
-        self.pair.run()
-
-    def leave(self, *endpoints: int) -> None:
-        """Another configuration, by a handover; then everybody talks."""
-        moving, self.world.moving = self.world.moving, False
-        self.world.move(brokers(self.password, *(endpoints or (9001,)), **self.terms))  # type: ignore[arg-type]
-        self.world.moving = moving
-        self.world.settle()
-        self.pair.run()
-
-    def stays(self) -> str:
-        (shown,) = [one for one in self.world.proxy.connections() if one["kind"] == "amqp.downstream"]
-        return str(shown.get("stays", ""))
-
-    def publish(self, body: bytes) -> None:
-        self.client.publish(1, b"q", body)
-        self.pair.run()
-
-    def ack_all(self) -> None:
-        self.client.ack(1, 0, several=True)
-        self.pair.run()
 
 
 def test_a_consumer_goes_on_at_another_broker(password: Path, moving: bool) -> None:
