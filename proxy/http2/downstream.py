@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from hotswap.swappable import Schema
+from proxy.connection import HIGH
 from proxy.http2.state import DownstreamState
 from proxy.http2.streams import Streams
 from proxy.sides import Downstream
@@ -31,6 +32,8 @@ LOOK: Final = 5.0
 """Seconds between two looks for streams that do not move."""
 LAST_WORDS: Final = 2.0
 """Seconds for a client to answer our GOAWAY, and then to go."""
+MOST_UNREAD: Final = HIGH + (1 << 22)
+"""Bytes that may wait for a client. Bodies stop at HIGH; heads and acknowledgements have no flow control."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
@@ -77,6 +80,8 @@ class Http2Downstream(Downstream):
         said = session.take()
         if said:
             self.send(said)
+            if len(self.outbox) > MOST_UNREAD:
+                self.wake(self.plane.now)  # not now: a stream may be in the middle of something
         if session.queued:
             self.wake(self.checked + LOOK)
         if self.leaving and session.leaving == 2 and not streams:
@@ -140,13 +145,19 @@ class Http2Downstream(Downstream):
     def due(self) -> float:
         """The preface, the end, or idleness; and a look at streams that may not move."""
         streams = self.streams
+        if len(self.outbox) > MOST_UNREAD:
+            return self.plane.now
         look = self.checked + LOOK if streams.session.queued else inf
         if self.deadline != inf or streams:
             return min(self.deadline, look)
         return min(self.active + self.listener.config.keepalive_timeout, look)
 
     def expired(self, now: float) -> None:
-        """It is idle, or does not go; or streams may not move."""
+        """It is idle, or does not go, or does not read; or streams may not move."""
+        if len(self.outbox) > MOST_UNREAD:
+            self.streams.lose()  # to pause instead could make two proxies wait for each other
+            self.reset()
+            return
         session = self.streams.session
         if session.queued and now >= self.checked + LOOK:
             self.checked = now

@@ -2,6 +2,8 @@
 
     Session --headers, body, trailers, cut--> Streams --> Http2Exchange
             <--send_headers, send_body, consumed--------------'
+
+What a stream is to the rest of the proxy: `proxy.http2.exchange`.
 """
 
 from __future__ import annotations

@@ -251,6 +251,23 @@ def test_a_client_that_does_not_read_slows_the_server(world: World) -> None:
     assert len(browser.heard(stream).body) == sent
 
 
+def test_a_client_that_asks_and_never_reads_is_given_up(world: World) -> None:
+    browser, other = Browser(world), Browser(world)
+    browser.socket.accept_bytes(100)
+    answer = b"HTTP/1.1 204 No Content\r\nX-Long: %b\r\n\r\n" % (b"x" * 60_000)
+    _, server = asked(world, browser)
+    for _ in range(90):
+        server.take()
+        server.send(answer)
+        if browser.socket.reset:
+            break
+        browser.ask()
+    assert browser.socket.reset
+    stream = other.ask()
+    server.send(HELLO)
+    assert other.heard(stream).ended
+
+
 def test_a_slow_server_slows_the_client(world: World) -> None:
     browser = Browser(world)
     stream, server = asked(world, browser, b"/", b"POST", end=False)
