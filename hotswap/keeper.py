@@ -4,7 +4,9 @@ PID 1 of a container must live as long as the container, and supervisord or runi
 exits. So after BYE such a source becomes a keeper: it replaces itself by a bare interpreter that
 forwards signals to its remaining direct children, reaps orphans, and leaves as the last of them
 left. It goes on through later upgrades: generation 3, spawned by generation 2, falls to the keeper
-when generation 2 exits, because the keeper is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)).
+when generation 2 exits, because the keeper is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)). If
+generation 2 was told to end meanwhile, generation 3 is told so then: a generation that has given
+everything away heeds no signal any more, and who stops a container means all that is in it.
 
     keeper = prepare()          # at start, if `wanted(...)`
     ...
@@ -70,7 +72,18 @@ def leave(status):
         os.kill(me, number)
     os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
+def pass_on(number, but):
+    pids = children()
+    for pid in pids:
+        if pid not in but:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass
+    return set(pids)
+
 last = 1 << 8
+ending, told = 0, set()  # who was asked to end; whoever falls to this process later is asked, too
 while True:
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -78,14 +91,15 @@ while True:
         leave(last)
     if pid:
         last = status
+        told.discard(pid)
+        if ending:
+            told |= pass_on(ending, told)
         continue
     number = signal.sigwait(watched)
     if number in forwarded:
-        for pid in children():
-            try:
-                os.kill(pid, number)
-            except OSError:
-                pass
+        heard = pass_on(number, ())
+        if number in (signal.SIGTERM, signal.SIGINT):
+            ending, told = number, heard
 """
 
 

@@ -44,6 +44,15 @@ while True:
 # Generation 2 starts generation 3 (argv) and exits; 3 falls to the keeper.
 CHAIN = "import subprocess, sys; subprocess.Popen(sys.argv[1:])"
 
+# Generation 2 starts generation 3 (argv), and ends when it is told to.
+GIVES_AWAY = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+subprocess.Popen(sys.argv[1:])
+while True:
+    signal.pause()
+"""
+
 
 def python(source: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", source, *arguments]
@@ -183,6 +192,16 @@ def test_it_keeps_later_generations_too(kept: list[Kept]) -> None:
         return int(process_status(third, "PPid")) == one.keeper_pid()
 
     eventually(fell_to_the_keeper, within=PATIENCE, what="generation 3 falls to the keeper")
+    os.kill(one.keeper_pid(), signal.SIGTERM)
+    assert one.line() == "got SIGTERM"
+    assert one.end() == 7
+
+
+def test_one_that_falls_to_it_late_is_told_to_end_too(kept: list[Kept]) -> None:
+    """The signal came while the generation before was on its way out: else nobody would act on it."""
+    one = start(kept, python(GIVES_AWAY, *python(WAITS)))
+    assert one.line().startswith("owner")
+    one.wait_until_it_keeps()
     os.kill(one.keeper_pid(), signal.SIGTERM)
     assert one.line() == "got SIGTERM"
     assert one.end() == 7

@@ -17,6 +17,7 @@ HONOURED |= {"listener.tls_mode", "listener.first_bytes_timeout", "match.sni"}  
 HONOURED |= {"listener.tls", "cluster.tls", "listener tls.handshake_timeout"}  # tests/proxy/tls/test_playbooks.py
 HONOURED |= {"endpoint.encryption", "endpoint.announces", "cluster.encryption"}  # tests/proxy/encryption
 HONOURED |= {f"listener.{key}" for key in ("max_channels", "max_consumers", "handover", "settle_timeout")}
+HONOURED |= {"listener.http2"}  # tests/proxy/http2
 HONOURED |= {"cluster.broker"}  # tests/proxy/amqp
 HONOURED |= {"match.interface", "match.method", "match.version", "match.group"}  # tests/proxy/dubbo/test_config.py
 HONOURED |= {f"encryption.{key}" for key in ("wanted", "strict", "percent", "ramp", "announcements")}
