@@ -1,107 +1,29 @@
-"""Copying in rounds: a copy that is only brought up to date where `changes` says so is the value at every moment.
-
-The changes of one side's value can come from the other side: a client that goes is no longer named by its calls, a
-server that dies no longer by what it asked.
-"""
+"""Copying in rounds, see `tests.proxy.multiplexed.dirty`: with readonly events, which end connections softly."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from hotswap.swappable import Saved
-from proxy.server import ProxyServer
 from tests.kit import dubbo
-from tests.kit.frames import Corrupt
 from tests.proxy.dubbo.scene import rpc
-from tests.proxy.simulation import ManualTicker, SimulatedKernel, Socket, World
+from tests.proxy.multiplexed.dirty import Play, check, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Copy:
-    """A destination, in the middle of its rounds for ever."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.kernel = SimulatedKernel(world, first_fd=500, offset=77.25)
-        self.proxy = ProxyServer(world.config, self.kernel, ManualTicker)
-        self.proxy.adopt({one.name: self.kernel.install([]) for one in world.config.listeners})
-        self.sent: dict[int, int] = {}
-        world.proxy.sharing(True)
-
-    def round(self) -> None:
-        """Copy what is dirty."""
-        source = self.world.proxy.values()
-        here, there = self.world.kernel.clock(), self.kernel.clock()
-        for serial in [serial for serial in self.sent if serial not in source]:
-            self.proxy.forget(serial)
-            del self.sent[serial]
-        for serial, value in source.items():
-            if self.sent.get(serial) != value.changes:
-                fd = -1 if serial in self.sent else self.kernel.install(self.world.kernel.socket(value.fd))
-                self.proxy.restore(Saved(value.kind, serial, value.changes, value.save(here), fd), there)
-                self.sent[serial] = value.changes
-
-    def check(self) -> None:
-        """Everything is as it is at the source."""
-        source, copies = self.world.proxy, self.proxy.values()
-        here, there = self.world.kernel.clock(), self.kernel.clock()
-        self.proxy.restore_shared(source.save_shared(here), there)
-        assert [*copies] == [*source.values()]
-        for serial, value in source.values().items():
-            assert copies[serial].save(there) == value.save(here), value.kind
-            assert {bond.serial for bond in copies[serial].bonds()} == {bond.serial for bond in value.bonds()}
-        for cluster in source.clusters.values():
-            for endpoint in cluster.endpoints:
-                assert self.proxy.clusters[cluster.name].endpoint(endpoint.name).in_flight == endpoint.in_flight
-
-
-class Play:
-    """Clients and servers that do one thing after the other."""
-
+class DubboPlay(Play):
     def __init__(self) -> None:
-        self.world = World(
-            rpc(endpoints=2, shared_connections=2, retries=2, heartbeat_interval=1.0, request_timeout=0.7)
-        )
-        self.clients: list[Socket] = []
-        self.servers: list[Socket] = []
-        self.number = 0
+        config = rpc(endpoints=2, shared_connections=2, retries=2, heartbeat_interval=1.0, request_timeout=0.7)
+        super().__init__(config)
 
-    def act(self, what: str, whom: int) -> None:
-        acts: dict[str, Callable[[int], None]] = {
-            "connect": self.connect,
-            "call": self.call,
-            "half": self.half,
-            "oneway": self.oneway,
-            "heartbeat": self.heartbeat,
-            "answer": self.answer,
-            "push": self.push,
-            "accept": self.accept,
-            "refuse": self.refuse,
-            "readonly": lambda n: self.each(self.servers, n, lambda server: server.send(dubbo.READONLY)),
-            "wait": lambda n: self.world.wait(n / 4),
-            "slow": lambda n: self.each(self.servers, n, lambda server: server.accept_bytes(40)),
-            "quick": lambda n: self.each(self.servers, n, lambda server: server.accept_bytes(None)),
-            "slow client": lambda n: self.each(self.clients, n, lambda client: client.accept_bytes(40)),
-            "quick client": lambda n: self.each(self.clients, n, lambda client: client.accept_bytes(None)),
-            "client goes": lambda n: self.each(self.clients, n, lambda client: client.rst()),
-            "client ends": lambda n: self.each(self.clients, n, lambda client: client.fin()),
-            "server goes": lambda n: self.each(self.servers, n, lambda server: server.rst()),
-            "server ends": lambda n: self.each(self.servers, n, lambda server: server.fin()),
-        }
-        acts[what](whom)
+    def acts(self) -> dict[str, Callable[[int], None]]:
+        def readonly(number: int) -> None:
+            self.each(self.servers, number, lambda server: server.send(dubbo.READONLY))
 
-    def each(self, sockets: list[Socket], number: int, act: Callable[[Socket], None]) -> None:
-        alive = [one for one in sockets if not one.ended and not one.error and not one.far_fin]
-        if alive:
-            act(alive[number % len(alive)])
-
-    def connect(self, number: int) -> None:
-        self.clients.append(self.world.connect("rpc"))
+        return {**super().acts(), "readonly": readonly}
 
     def frame(self, kind: str) -> bytes:
         self.number += 1
@@ -110,72 +32,15 @@ class Play:
         size = 40_000 if self.number % 3 == 0 else 5
         return dubbo.call(-self.number, bytes(size), oneway=kind == "oneway")
 
-    def call(self, number: int) -> None:
-        self.each(self.clients, number, lambda client: client.send(self.frame("call")))
+    def answers(self, data: bytes) -> list[bytes]:
+        frames = dubbo.FrameReader().feed(data)[-2:]
+        return [dubbo.answer(one.id, b"back") for one in frames if one.is_call and one.flags & dubbo.TWOWAY]
 
-    def half(self, number: int) -> None:
-        self.each(self.clients, number, lambda client: client.send(self.frame("call")[:30]))
-
-    def oneway(self, number: int) -> None:
-        self.each(self.clients, number, lambda client: client.send(self.frame("oneway")))
-
-    def heartbeat(self, number: int) -> None:
-        self.each(self.clients, number, lambda client: client.send(self.frame("heartbeat")))
-
-    def answer(self, number: int) -> None:
-        """The last calls that came on both sides, as far as their frames came whole."""
-
-        def reply(socket: Socket) -> None:
-            try:
-                frames = dubbo.FrameReader().feed(socket.take())
-            except Corrupt:  # the rest of a frame of which the beginning was taken before
-                return
-            for frame in frames[-2:]:
-                if frame.is_call and frame.flags & dubbo.TWOWAY:
-                    socket.send(dubbo.answer(frame.id, b"back"))
-
-        self.each(self.servers, number, reply)
-        self.each(self.clients, number, reply)
-
-    def push(self, number: int) -> None:
-        self.each(self.servers, number, lambda server: server.send(dubbo.call(7, b"push")))
-
-    def accept(self, number: int) -> None:
-        if self.world.dials:
-            server = self.world.dialled()
-            if not server.closed:
-                self.servers.append(server)
-                server.accept()
-
-    def refuse(self, number: int) -> None:
-        if self.world.dials:
-            server = self.world.dialled()
-            if not server.closed:
-                server.refuse()
-
-
-ACTS = [
-    *["call"] * 6,
-    *["answer"] * 4,
-    *["accept"] * 4,
-    *["connect", "push"] * 2,
-    "readonly",
-    *["half", "oneway", "heartbeat", "refuse", "wait", "slow", "quick", "slow client", "quick client"],
-    *["client goes", "client ends", "server goes", "server ends"],
-]
-STEP = st.tuples(st.sampled_from(ACTS), st.integers(0, 7), st.booleans())
+    def pushed(self, number: int) -> bytes:
+        return dubbo.call(7, b"push")
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(STEP, max_size=40))
-def test_a_copy_of_what_is_dirty_is_a_copy_of_everything(steps: list[tuple[str, int, bool]]) -> None:
-    play = Play()
-    copy = Copy(play.world)
-    play.act("connect", 0)
-    for what, whom, copies in [("call", 0, True), ("accept", 0, True), *steps]:
-        play.act(what, whom)
-        if copies:
-            copy.round()
-            copy.check()
-    copy.round()
-    copy.check()
+@given(done=steps("readonly"))
+def test_a_copy_of_what_is_dirty_is_a_copy_of_everything(done: list[tuple[str, int, bool]]) -> None:
+    check(DubboPlay(), done)
