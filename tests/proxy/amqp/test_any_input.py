@@ -18,7 +18,8 @@ from proxy.amqp.server_methods import CHANNEL as OF_BROKERS
 from proxy.connection import HIGH
 from tests.kit.amqp import Reader
 from tests.proxy.amqp.scene import Pair, captured, relayed
-from tests.proxy.simulation import Socket, World
+from tests.proxy.damage import damaged, feed
+from tests.proxy.simulation import World
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.hex"))
 FRAMES = [one.frame for one in captured()] + [
@@ -34,31 +35,7 @@ def seeds() -> list[bytes]:
     return [bytes.fromhex(path.read_text()) for path in CORPUS]
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Frames, some of them with a byte altered, cut out or put in."""
-    stream = bytearray()
-    for frame in draw(st.lists(st.sampled_from(FRAMES), min_size=1, max_size=6)):
-        piece = bytearray(frame)
-        how = draw(st.sampled_from(["whole", "whole", "alter", "cut", "insert"]))
-        at = draw(st.integers(0, min(len(piece) - 1, 60)))
-        if how == "alter":
-            piece[at] = draw(st.integers(0, 255))
-        elif how == "cut":
-            del piece[at]
-        elif how == "insert":
-            piece.insert(at, draw(st.integers(0, 255)))
-        stream += piece
-    return bytes(stream)
-
-
-INPUT = st.one_of(damaged(), st.binary(max_size=200), st.sampled_from(seeds()))
-
-
-def feed(socket: Socket, data: bytes, cut: int) -> None:
-    for piece in (data[:cut], data[cut:]):
-        if piece and not socket.closed:
-            socket.send(piece)
+INPUT = st.one_of(damaged(FRAMES, 6), st.binary(max_size=200), st.sampled_from(seeds()))
 
 
 def check_bystander(pair: Pair) -> None:

@@ -1,15 +1,10 @@
-"""Golden snapshots: what release 1 of the two kinds wrote is read for as long as the schema allows; it may grow.
-
-``python -m tests.proxy.amqp.test_state`` prints the file anew; a line that is there already never changes.
-"""
+"""Golden snapshots, see `tests.proxy.golden`. ``python -m tests.proxy.amqp.test_state`` prints the file anew."""
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import pytest
 
 from hotswap.errors import CannotRestore
@@ -18,9 +13,10 @@ from proxy.amqp.state import AmqpDownstreamState, AmqpUpstreamState
 from proxy.config.model import BrokerConfig
 from tests.kit import amqp
 from tests.proxy.amqp.scene import Pair, relayed
+from tests.proxy.golden import Golden, show, snapshots
 from tests.proxy.simulation import Socket, World
 
-GOLDEN = Path(__file__).parents[2] / "snapshots" / "amqp-1.txt"
+GOLDEN = Golden(Path(__file__).parents[2] / "snapshots" / "amqp-1.txt", AmqpDownstreamState, AmqpUpstreamState)
 
 
 def busy(world: World) -> Pair:
@@ -97,65 +93,36 @@ def scenes(folder: Path) -> dict[str, World]:
     return found
 
 
-def snapshots() -> dict[str, bytes]:
-    found = {}
+def written() -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
-        for name, world in scenes(Path(folder)).items():
-            now = world.kernel.clock()
-            for value in world.proxy.values().values():
-                found[f"{name} {value.kind} {value.serial}"] = value.save(now)
-    return found
+        return snapshots(scenes(Path(folder)))
 
 
-def decoded(name: str, state: bytes) -> AmqpDownstreamState | AmqpUpstreamState:
-    """What today's reader sees: fields that were appended since have their defaults."""
-    if "downstream" in name:
-        return msgspec.msgpack.decode(state, type=AmqpDownstreamState)
-    return msgspec.msgpack.decode(state, type=AmqpUpstreamState)
-
-
-def golden() -> dict[str, bytes]:
-    lines = GOLDEN.read_text().splitlines()
-    return {name: zlib.decompress(bytes.fromhex(text)) for name, _, text in (line.partition(" = ") for line in lines)}
-
-
-@pytest.mark.parametrize("scene", sorted({name.split(" ")[0] for name in golden()}) if GOLDEN.exists() else ())
+@pytest.mark.parametrize("scene", GOLDEN.scenes)
 @pytest.mark.parametrize("backwards", [False, True])
 def test_golden_snapshots_are_read_and_written_the_same(scene: str, backwards: bool) -> None:
-    """Whatever the order in which the connections of a scene arrive."""
-    states = {name: state for name, state in golden().items() if name.startswith(f"{scene} ")}
-    world = World(relayed(endpoints=(9000, 9001)))
-    now = world.kernel.clock()
-    for name in sorted(states, reverse=backwards):
-        _, kind, serial = name.split(" ")
-        fd = world.kernel.install(Socket(world))
-        world.proxy.restore(Saved(kind, int(serial), 1, states[name], fd), now)
-    world.proxy.restore_shared(world.proxy.save_shared(now), now)
-    for name, state in states.items():
-        assert decoded(name, world.proxy.values()[int(name.split(" ")[2])].save(now)) == decoded(name, state)
+    GOLDEN.check_read(World(relayed(endpoints=(9000, 9001))), scene, backwards=backwards)
 
 
 def test_this_build_writes_the_golden_snapshots() -> None:
-    written = snapshots()
-    for name, state in golden().items():
-        assert decoded(name, written[name]) == decoded(name, state)
+    now = written()
+    for name, state in GOLDEN.states.items():
+        assert GOLDEN.decoded(name, now[name]) == GOLDEN.decoded(name, state)
 
 
 def test_a_client_whose_broker_never_came_is_noticed() -> None:
-    states = {name.split(" ")[1]: state for name, state in golden().items() if name.startswith("busy ")}
     world = World(relayed())
     now = world.kernel.clock()
     fd = world.kernel.install(Socket(world))
-    world.proxy.restore(Saved("amqp.downstream", 99, 1, states["amqp.downstream"], fd), now)
+    world.proxy.restore(Saved("amqp.downstream", 99, 1, GOLDEN.one("busy", "amqp.downstream"), fd), now)
     with pytest.raises(CannotRestore, match="never came"):
         world.proxy.restore_shared(world.proxy.save_shared(now), now)
 
 
 def test_no_password_is_kept() -> None:
-    for state in snapshots().values():
+    for state in written().values():
         assert b"\0guest\0" not in state
 
 
 if __name__ == "__main__":
-    for key, state in snapshots().items():
-        print(f"{key} = {zlib.compress(state).hex()}")
+    show(written())

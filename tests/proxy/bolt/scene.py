@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.address import Address
-from proxy.config.model import ClusterConfig, Config, EndpointConfig, ListenerConfig, MatchConfig, RouteConfig
+from proxy.config.model import MatchConfig, RouteConfig
 from tests.kit import bolt
 from tests.kit.bolt import Dialect, Frame
+from tests.proxy.multiplexed.scene import EVERYTHING, calls
 
 if TYPE_CHECKING:
+    from proxy.config.model import Config
     from tests.proxy.simulation import Socket, World
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "bolt.json"
 V1, V2, V2_CRC = bolt.DIALECTS
-EVERYTHING = (RouteConfig(cluster="app"),)
 BY_SERVICE = (
     RouteConfig(cluster="app", match=MatchConfig(service="com.acme.Orders:1.0")),
     RouteConfig(cluster="other", match=MatchConfig(service="com.other.*")),
@@ -78,29 +78,8 @@ def rpc(
     listener: dict[str, Any] | None = None,
     **cluster: Any,
 ) -> Config:
-    """One listener "rpc", the clusters "app" and "other"; one shared connection unless said otherwise."""
-    return Config(
-        name="edge",
-        listeners=(
-            ListenerConfig(
-                name="rpc",
-                address=Address.parse("127.0.0.1:12200"),
-                protocol="bolt",
-                routes=routes,
-                **(listener or {}),
-            ),
-        ),
-        clusters=tuple(
-            ClusterConfig(
-                name=name,
-                endpoints=tuple(
-                    EndpointConfig(address=Address.parse(f"127.0.0.1:{first + n}")) for n in range(endpoints)
-                ),
-                **({"connect_timeout": 1.0, "shared_connections": 1} | cluster),
-            )
-            for name, first in (("app", 9000), ("other", 9500))
-        ),
-    )
+    """See `calls`."""
+    return calls("bolt", "127.0.0.1:12200", endpoints=endpoints, routes=routes, listener=listener, cluster=cluster)
 
 
 def pair(world: World, dialect: Dialect = V1, number: int = 7) -> tuple[Socket, Socket, Frame]:

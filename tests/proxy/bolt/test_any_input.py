@@ -11,6 +11,7 @@ from proxy.connection import HIGH
 from tests.kit import bolt
 from tests.kit.bolt import DIALECTS
 from tests.proxy.bolt.scene import BY_SERVICE, V1, captured, pair, rpc, statuses, taken
+from tests.proxy.damage import damaged, feed
 from tests.proxy.simulation import Socket, World
 
 FRAMES = [one.frame for one in captured()] + [
@@ -21,31 +22,7 @@ FRAMES = [one.frame for one in captured()] + [
 ]
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Frames, some of them with a byte altered, cut out or put in."""
-    stream = bytearray()
-    for frame in draw(st.lists(st.sampled_from(FRAMES), min_size=1, max_size=5)):
-        piece = bytearray(frame)
-        how = draw(st.sampled_from(["whole", "whole", "alter", "cut", "insert"]))
-        at = draw(st.integers(0, min(len(piece) - 1, 60)))
-        if how == "alter":
-            piece[at] = draw(st.integers(0, 255))
-        elif how == "cut":
-            del piece[at]
-        elif how == "insert":
-            piece.insert(at, draw(st.integers(0, 255)))
-        stream += piece
-    return bytes(stream)
-
-
-INPUT = st.one_of(damaged(), st.binary(max_size=200))
-
-
-def feed(socket: Socket, data: bytes, cut: int) -> None:
-    for piece in (data[:cut], data[cut:]):
-        if piece and not socket.closed:
-            socket.send(piece)
+INPUT = st.one_of(damaged(FRAMES), st.binary(max_size=200))
 
 
 def check_bystander(world: World, client: Socket) -> None:

@@ -1,12 +1,7 @@
-"""Golden snapshots: what release 1 of the two kinds wrote is read for as long as the schema allows; it may grow.
-
-``python -m tests.proxy.bolt.test_state`` prints the file anew; a line that is there already never changes. States
-are compressed in it, since outboxes of slow connections are long.
-"""
+"""Golden snapshots, see `tests.proxy.golden`. ``python -m tests.proxy.bolt.test_state`` prints the file anew."""
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import msgspec
@@ -17,9 +12,10 @@ from hotswap.swappable import Saved
 from proxy.multiplexed.state import DownstreamState, UpstreamState
 from tests.kit import bolt
 from tests.proxy.bolt.scene import V1, V2_CRC, pair, rpc, sole, taken
+from tests.proxy.golden import Golden, show, snapshots
 from tests.proxy.simulation import Socket, World
 
-GOLDEN = Path(__file__).parents[2] / "snapshots" / "bolt-1.txt"
+GOLDEN = Golden(Path(__file__).parents[2] / "snapshots" / "bolt-1.txt", DownstreamState, UpstreamState)
 
 
 def scenes() -> dict[str, World]:
@@ -58,47 +54,16 @@ def scenes() -> dict[str, World]:
     return found
 
 
-def snapshots() -> dict[str, bytes]:
-    found = {}
-    for name, world in scenes().items():
-        now = world.kernel.clock()
-        for value in world.proxy.values().values():
-            found[f"{name.replace(' ', '-')} {value.kind} {value.serial}"] = value.save(now)
-    return found
-
-
-def decoded(name: str, state: bytes) -> DownstreamState | UpstreamState:
-    """What today's reader sees: fields that were appended since have their defaults."""
-    if "downstream" in name:
-        return msgspec.msgpack.decode(state, type=DownstreamState)
-    return msgspec.msgpack.decode(state, type=UpstreamState)
-
-
-def golden() -> dict[str, bytes]:
-    lines = GOLDEN.read_text().splitlines()
-    return {name: zlib.decompress(bytes.fromhex(text)) for name, _, text in (line.partition(" = ") for line in lines)}
-
-
-@pytest.mark.parametrize("scene", sorted({name.split(" ")[0] for name in golden()}) if GOLDEN.exists() else ())
+@pytest.mark.parametrize("scene", GOLDEN.scenes)
 @pytest.mark.parametrize("backwards", [False, True])
 def test_golden_snapshots_are_read_and_written_the_same(scene: str, backwards: bool) -> None:
-    """Whatever the order in which the connections of a scene arrive."""
-    states = {name: state for name, state in golden().items() if name.startswith(f"{scene} ")}
-    world = World(rpc(endpoints=2))
-    now = world.kernel.clock()
-    for name in sorted(states, reverse=backwards):
-        _, kind, serial = name.split(" ")
-        fd = world.kernel.install(Socket(world))
-        world.proxy.restore(Saved(kind, int(serial), 1, states[name], fd), now)
-    world.proxy.restore_shared(world.proxy.save_shared(now), now)
-    for name, state in states.items():
-        assert decoded(name, world.proxy.values()[int(name.split(" ")[2])].save(now)) == decoded(name, state)
+    GOLDEN.check_read(World(rpc(endpoints=2)), scene, backwards=backwards)
 
 
 def test_this_build_writes_the_golden_snapshots() -> None:
-    written = snapshots()
-    for name, state in golden().items():
-        before, now = decoded(name, state), decoded(name, written[name.replace("+route", "")])
+    written = snapshots(scenes())
+    for name, state in GOLDEN.states.items():
+        before, now = GOLDEN.decoded(name, state), GOLDEN.decoded(name, written[name.replace("+route", "")])
         assert now == before if name.startswith("calls+route") else plain(now) == before
 
 
@@ -109,15 +74,13 @@ def plain(state: DownstreamState | UpstreamState) -> DownstreamState | UpstreamS
 
 
 def test_a_call_whose_client_never_came_is_noticed() -> None:
-    states = {name.split(" ")[1]: state for name, state in golden().items() if name.startswith("calls ")}
     world = World(rpc())
     now = world.kernel.clock()
     fd = world.kernel.install(Socket(world))
-    world.proxy.restore(Saved("bolt.upstream", 99, 1, states["bolt.upstream"], fd), now)
+    world.proxy.restore(Saved("bolt.upstream", 99, 1, GOLDEN.one("calls", "bolt.upstream"), fd), now)
     with pytest.raises(CannotRestore, match="never came"):
         world.proxy.restore_shared(world.proxy.save_shared(now), now)
 
 
 if __name__ == "__main__":
-    for key, state in snapshots().items():
-        print(f"{key} = {zlib.compress(state).hex()}")
+    show(snapshots(scenes()))

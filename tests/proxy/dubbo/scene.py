@@ -7,24 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hotswap.address import Address
-from proxy.config.model import (
-    ClusterConfig,
-    Config,
-    EndpointConfig,
-    FilterConfig,
-    ListenerConfig,
-    MatchConfig,
-    RouteConfig,
-)
+from proxy.config.model import FilterConfig, MatchConfig, RouteConfig
 from tests.kit import dubbo
+from tests.proxy.multiplexed.scene import EVERYTHING, calls
 
 if TYPE_CHECKING:
+    from proxy.config.model import Config
     from tests.kit.dubbo import Frame
     from tests.proxy.simulation import Socket, World
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "dubbo.json"
-EVERYTHING = (RouteConfig(cluster="app"),)
 BY_INTERFACE = (
     RouteConfig(cluster="app", match=MatchConfig(interface="com.acme.Orders")),
     RouteConfig(cluster="other", match=MatchConfig(interface="com.other.*", method="get*", version="1.?.0")),
@@ -91,29 +83,8 @@ def rpc(
     listener: dict[str, Any] | None = None,
     **cluster: Any,
 ) -> Config:
-    """One listener "rpc", the clusters "app" and "other"; one shared connection unless said otherwise."""
-    return Config(
-        name="edge",
-        listeners=(
-            ListenerConfig(
-                name="rpc",
-                address=Address.parse("127.0.0.1:20880"),
-                protocol="dubbo",
-                routes=routes,
-                **(listener or {}),
-            ),
-        ),
-        clusters=tuple(
-            ClusterConfig(
-                name=name,
-                endpoints=tuple(
-                    EndpointConfig(address=Address.parse(f"127.0.0.1:{first + n}")) for n in range(endpoints)
-                ),
-                **({"connect_timeout": 1.0, "shared_connections": 1} | cluster),
-            )
-            for name, first in (("app", 9000), ("other", 9500))
-        ),
-    )
+    """See `calls`."""
+    return calls("dubbo", "127.0.0.1:20880", endpoints=endpoints, routes=routes, listener=listener, cluster=cluster)
 
 
 def edited() -> Config:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from proxy.config.model import RouteConfig
 from proxy.connection import HIGH
 from tests.kit import dubbo
+from tests.proxy.damage import damaged, feed
 from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, captured, edited, pair, rpc, statuses, taken
 from tests.proxy.simulation import Socket, World
 
@@ -29,31 +30,7 @@ FRAMES = (
 )
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Frames, some of them with a byte altered, cut out or put in."""
-    stream = bytearray()
-    for frame in draw(st.lists(st.sampled_from(FRAMES), min_size=1, max_size=5)):
-        piece = bytearray(frame)
-        how = draw(st.sampled_from(["whole", "whole", "alter", "cut", "insert"]))
-        at = draw(st.integers(0, min(len(piece) - 1, 60)))
-        if how == "alter":
-            piece[at] = draw(st.integers(0, 255))
-        elif how == "cut":
-            del piece[at]
-        elif how == "insert":
-            piece.insert(at, draw(st.integers(0, 255)))
-        stream += piece
-    return bytes(stream)
-
-
-INPUT = st.one_of(damaged(), st.binary(max_size=200))
-
-
-def feed(socket: Socket, data: bytes, cut: int) -> None:
-    for piece in (data[:cut], data[cut:]):
-        if piece and not socket.closed:
-            socket.send(piece)
+INPUT = st.one_of(damaged(FRAMES), st.binary(max_size=200))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.kit import dubbo
 from tests.kit.dubbo import Frame, FrameReader
-from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, EVERYTHING, Captured, captured, pair, rpc
+from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, Captured, captured, pair, rpc
+from tests.proxy.multiplexed.scene import EVERYTHING
 from tests.proxy.simulation import Socket, World
 
 if TYPE_CHECKING:
