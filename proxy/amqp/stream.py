@@ -2,6 +2,9 @@
 
 Frames are passed on when they are complete, in runs. So whatever was sent ends with a frame, and a frame of our own can
 follow at any time. What is there of the next one waits in `inbox`.
+
+The loops over frames are not here: each side has its own, though both look alike. They touch each frame, some 1 us of
+work, and one loop for both would ask for each of them in which direction it goes and what its side calls things.
 """
 
 from __future__ import annotations
