@@ -94,8 +94,8 @@ class Endpoint:
         self.current = 0
         """The balance's own number, see `proxy.balance`."""
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
-        self.shared: dict[int, SharedPool] = {}
-        """The connections that bolt clients share, by version of bolt."""
+        self.shared: dict[int, SharedPool[Any]] = {}
+        """The connections that clients share: by the version of bolt, and one number for each other protocol."""
         self.meters = meters or cluster.endpoint_meters(self.name)
         self.calls = 0
         """Answers that it gave on shared connections since this generation owns."""

@@ -36,6 +36,13 @@ class Guests:
         """It is over."""
         self.by_serial.pop(connection.serial, None)
 
+    def reckon(self) -> None:
+        """What changed in them changed their hosts' values, which are compared next."""
+        for one in self.by_serial.values():
+            if one.changes:
+                one.anchor.changes += one.changes
+                one.changes = 0
+
     def part(self, kept: Collection[int]) -> None:
         """All but those of these connections belong to another process."""
         gone = [serial for serial, one in self.by_serial.items() if one.anchor.serial not in kept]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.accesslog.log import Sinks
     from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
+    from proxy.http1.exchange import Calls
     from proxy.metrics.families import Families
     from proxy.multiplexed.routes import CallTable
     from proxy.sides import Downstream
@@ -40,6 +41,7 @@ class Listener:
         "address",
         "answered",
         "attended",
+        "calls",
         "clusters",
         "config",
         "connections",
@@ -71,6 +73,7 @@ class Listener:
         sinks: Sinks,
         families: Families,
         http2: type[Downstream] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         """`sinks` is open for this configuration."""
         self.config = config
@@ -111,6 +114,8 @@ class Listener:
         """The class of its connections."""
         self.http2 = http2
         """That of those that speak HTTP/2; None: nobody does."""
+        self.calls = calls
+        """How requests go to endpoints that speak HTTP/2 (http1)."""
         self.fd = -1
         self.connections = 0
         """Downstream connections alive, counted by `Downstream`."""

@@ -23,6 +23,8 @@ from proxy.http1.downstream import Http1Downstream
 from proxy.http1.mirror import Mirror
 from proxy.http1.upstream import Http1Upstream
 from proxy.http2.downstream import Http2Downstream
+from proxy.http2.upstream import Http2Upstream
+from proxy.listener import Listener
 from proxy.proxy_protocol.receiving import Introduction
 from proxy.sides import Downstream
 from proxy.tcp import TcpDownstream, TcpUpstream
@@ -31,7 +33,12 @@ from proxy.tls.handshaking import Handshaking
 from proxy.tls.undecided import Undecided
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.accesslog.log import Sinks
+    from proxy.cluster import Cluster
     from proxy.config.model import ListenerConfig
+    from proxy.metrics.families import Families
 
 DOWNSTREAMS: dict[str, type[Downstream]] = {
     "tcp": TcpDownstream,
@@ -68,6 +75,7 @@ KINDS: dict[str, type[Connection]] = {
         Handshaking,
         Farewell,
         Http2Downstream,
+        Http2Upstream,
     )
 }
 """State kind -> the class that restores it."""
@@ -80,6 +88,10 @@ def downstream(config: ListenerConfig) -> type[Downstream]:
     return DOWNSTREAMS[config.protocol]
 
 
-def http2(config: ListenerConfig) -> type[Downstream] | None:
-    """The class of those that speak HTTP/2, if anybody may."""
-    return HTTP2 if config.http2 else None
+def make_listener(
+    config: ListenerConfig, clusters: Mapping[str, Cluster], sinks: Sinks, families: Families
+) -> Listener:
+    """A listener, with the classes of all that it may speak. `sinks` is open for this configuration."""
+    http2 = HTTP2 if config.http2 else None
+    calls = Http2Upstream if config.protocol == "http1" else None
+    return Listener(config, clusters, downstream(config), sinks, families, http2, calls)

@@ -22,8 +22,7 @@ from hotswap.reload import Change
 from hotswap.swappable import ListenerSpec
 from proxy.cluster import Cluster
 from proxy.config.difference import difference
-from proxy.listener import Listener
-from proxy.protocols import downstream
+from proxy.protocols import make_listener
 from proxy.sides import Downstream
 from proxy.tls.contexts import ClientContexts, changed_files, same
 
@@ -66,7 +65,7 @@ class ProxyReload:
         self._config = config
         # Made here, where a filter or a file may still refuse: nothing may fail in `apply`.
         self._listeners = [
-            Listener(one, server.clusters, downstream(one), server.sinks, server.families) for one in config.listeners
+            make_listener(one, server.clusters, server.sinks, server.families) for one in config.listeners
         ]
         self._trust = {one.name: ClientContexts(one.tls) for one in config.clusters if one.tls is not None}
         self.config_id = config.id

@@ -29,7 +29,7 @@ from proxy.listener import Listener
 from proxy.metrics.beat import Beat
 from proxy.metrics.gauges import Gauges
 from proxy.metrics.home import SEGMENT, Home
-from proxy.protocols import KINDS, downstream, http2
+from proxy.protocols import KINDS, make_listener
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
 from proxy.shared import restore_shared, save_shared
@@ -115,8 +115,7 @@ class ProxyServer(Homes, Staying, Telling):
         self.sinks = Sinks(self.reactor.kernel, config.listeners)
         self.reopen = self.sinks.reopen
         self.listeners = {
-            one.name: Listener(one, self.clusters, downstream(one), self.sinks, self.families, http2(one))
-            for one in config.listeners
+            one.name: make_listener(one, self.clusters, self.sinks, self.families) for one in config.listeners
         }
 
     # ---- what it is and wants ----
@@ -156,6 +155,7 @@ class ProxyServer(Homes, Staying, Telling):
     def values(self) -> Mapping[int, Connection]:
         """The live connections; a view: it changes with every tick."""
         connections = self.reactor.connections
+        self.reactor.guests.reckon()
         if self._unordered:
             self._unordered = False
             ordered = sorted(connections.items())

@@ -229,6 +229,11 @@ def _references(
         used.add(name)
         if name not in known and "clusters" in root.fields:
             problems.error(*part.place(key), f"there is no cluster {shown(name)}; {_instead(name, list(known))}")
+    for part, name in copies:
+        if name in known and known[name].value("http2"):
+            problems.error(
+                *part.place("config"), f"copies are sent in HTTP/1.1, and {name} says http2; take another one"
+            )
     for name, cluster in known.items():
         if name not in used:
             problems.warn(

@@ -254,13 +254,20 @@ CLUSTER = Section(
         Key(
             "shared_connections",
             Count(1, 1024),
-            "Connections per endpoint that the calls of all clients share: bolt, for version 1 and 2 each, and dubbo.",
+            "Connections per endpoint that the calls of all clients share: bolt, for version 1 and 2 each, and dubbo. "
+            "With `http2`, another one is made when all streams of the others are taken.",
         ),
         Key(
             "heartbeat_interval",
             Duration(),
             "Silence after which such a connection is asked for a sign of life; after three without an answer it is "
             "closed. Stay below the idle timeout of the upstream.",
+        ),
+        Key(
+            "http2",
+            Flag(),
+            "The endpoints speak [HTTP/2](http2.md): with `tls` if they agree on it by ALPN, else at once (prior "
+            "knowledge). For listeners of http1, whatever their clients speak.",
         ),
         Key(
             "transparent_source",

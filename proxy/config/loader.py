@@ -11,6 +11,7 @@ import msgspec
 from hotswap.settings.loader import build, read_file, read_text
 from proxy.config.broker_checks import check_passwords
 from proxy.config.checks import check
+from proxy.config.cluster_keys import CLUSTER
 from proxy.config.keys import FORM
 from proxy.config.listener_keys import LISTENER
 from proxy.config.model import Config, MatchConfig, RouteConfig
@@ -84,6 +85,8 @@ def _complete(section: Section, fields: dict[str, Any]) -> None:
     """What follows from other keys where it is not written."""
     if section is LISTENER:
         _complete_listener(fields)
+    if section is CLUSTER and fields.get("http2") and fields.get("tls") is not None and not fields["tls"].alpn:
+        fields["tls"] = msgspec.structs.replace(fields["tls"], alpn=("h2",))
     if section is ROUTE and "clusters" in fields:
         fields["cluster"] = fields["clusters"][0].name
 

@@ -108,7 +108,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     or a tunnel as a whole (None: no limit). ``retries`` counts further attempts of a request of
     which not a byte of the response came. ``max_idle`` connections per endpoint wait in the pool for the
     next request, each ``keepalive_timeout`` at most. The calls of bolt and dubbo share ``shared_connections`` per
-    endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence.
+    endpoint, which are asked for a sign of life after ``heartbeat_interval`` of silence; so do the requests of http1
+    if the endpoints speak ``http2``.
     No ``endpoints`` at all: wherever the client wanted to go (``endpoints: original_dst``). With
     ``transparent_source`` dials come from the client's address; ``mark`` is that of their packets (None: the default).
     ``tls`` says how TLS is spoken; ``encryption`` whether it is (None: by all, as soon as there is ``tls``).
@@ -126,6 +127,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout: float = 60.0
     shared_connections: int = 4
     heartbeat_interval: float = 15.0
+    http2: bool = False
     outlier: OutlierConfig | None = None
     health_check: HealthCheckConfig | None = None
     limits: LimitsConfig | None = None

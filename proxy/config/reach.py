@@ -28,6 +28,10 @@ def check_reach(listeners: list[Part], clusters: list[Part], problems: Problems)
                     problems.error(
                         *cluster.place(key), f"{key} has no meaning for endpoints: original_dst; remove one of both"
                     )
+    of_http1 = {part.value(key) for one in listeners if one.value("protocol") == "http1" for part, key in named(one)}
+    for cluster in clusters:
+        if cluster.value("http2") and cluster.value("name") not in of_http1:
+            problems.warn(*cluster.place("http2"), "no listener of http1 uses this cluster; remove http2, or add one")
     for listener in listeners:
         address = listener.value("address")
         if "original_dst" in listener.fields and address is not None and address.family == socket.AF_UNIX:
@@ -56,12 +60,14 @@ def named(listener: Part) -> Iterator[tuple[Part, str]]:
 def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems: Problems) -> None:
     place, name, there = part.place(key), cluster.value("name"), listener.value("name")
     protocol = listener.value("protocol")
-    shares = protocol in BOLT + DUBBO
+    over_http2 = protocol == "http1" and cluster.value("http2")
+    shares = protocol in BOLT + DUBBO or over_http2
+    calls = "requests over HTTP/2" if over_http2 else f"calls of {protocol}"
     if _goes_anywhere(cluster):
         if shares:
             problems.error(
                 *place,
-                f"calls of {protocol} share connections, so {name} cannot go where each client wanted; list endpoints",
+                f"{calls} share connections, so {name} cannot go where each client wanted; list endpoints",
             )
         elif "original_dst" not in listener.fields:
             problems.error(
@@ -75,7 +81,7 @@ def _goes_together(listener: Part, part: Part, key: str, cluster: Part, problems
         return
     address = listener.value("address")
     if shares:
-        problems.error(*place, f"calls of {protocol} share connections, which cannot come from each client; see {name}")
+        problems.error(*place, f"{calls} share connections, which cannot come from each client; see {name}")
     elif address is not None:
         for endpoint in cluster.parts("endpoints") or [listener]:
             target = endpoint.value("address")

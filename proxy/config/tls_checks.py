@@ -34,7 +34,9 @@ def check_tls(listeners: list[Part], clusters: list[Part], problems: Problems) -
         _wanted(cluster, problems)
     of_http1 = {part.value(key) for one in listeners if one.value("protocol") == "http1" for part, key in named(one)}
     for cluster in clusters:
-        if cluster.value("name") in of_http1:
+        if cluster.value("http2"):
+            _only_http2(cluster.value("tls"), problems)
+        elif cluster.value("name") in of_http1:
             _protocols(cluster.value("tls"), problems)
 
 
@@ -101,6 +103,13 @@ def _protocols(tls: Part | None, problems: Problems, *, http2: bool | None = Non
         problems.error(*tls.place("alpn"), "h2 could be agreed on and is not spoken here; write http2: true")
     elif tls is not None and other is not None:
         problems.error(*tls.place("alpn"), f"{other} could be agreed on and is not spoken here; write alpn: [http/1.1]")
+
+
+def _only_http2(tls: Part | None, problems: Problems) -> None:
+    """Endpoints that speak HTTP/2 speak nothing else to us."""
+    other = next((name for name in (tls.value("alpn") or () if tls is not None else ()) if name != "h2"), None)
+    if tls is not None and other is not None:
+        problems.error(*tls.place("alpn"), f"{other} could be agreed on and is not spoken here; remove alpn, or http2")
 
 
 def _trust(cluster: Part, tls: Part, problems: Problems) -> None:

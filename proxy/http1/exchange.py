@@ -24,7 +24,21 @@ from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.sending import introduced_to
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Protocol
+
+    from proxy.endpoint import Endpoint
     from proxy.http1.head import ResponseHead
+
+    class Calls(Protocol):
+        """How requests go to endpoints that speak HTTP/2: `proxy.http2.upstream.Http2Upstream`."""
+
+        def has_room(self, endpoint: Endpoint) -> bool:
+            """A request needs no new connection."""
+
+        def call(self, exchange: Exchange, endpoint: Endpoint) -> Http1Upstream:
+            """It is this exchange's `peer`; `uses` tells whether it may be sent something at once."""
+
 
 MAX_PIPELINED: Final = HIGH
 """Bytes kept unparsed behind the request under way before the client is paused."""
@@ -39,6 +53,9 @@ class Exchange(Ending):
     """What a client connection asks of its upstream connection, and what that tells it."""
 
     __slots__ = ()
+
+    sealed: Collection[bytes] = ()
+    """Names of fields of the request that no table of HTTP/2 may hold."""
 
     # ---- the request ----
 
@@ -55,6 +72,9 @@ class Exchange(Ending):
             status = 504 if self.timed_out else 503
             self.step = MOVES[event][self.step]
             self._reply(status, f"no endpoint could be reached{cluster.switch.wishes.blame()}", late=self.timed_out)
+            return
+        if cluster.config.http2 and self.listener.calls is not None:
+            self._call(event, endpoint, self.listener.calls)
             return
         pool = endpoint.pool
         upstream: Http1Upstream | None = None
@@ -86,6 +106,22 @@ class Exchange(Ending):
         self.touch()
         Http1Upstream(self.plane).dial_for(self, endpoint, cluster.config.connect_timeout)
 
+    def _call(self, event: Event, endpoint: Endpoint, calls: Calls) -> None:
+        """The same for endpoints that speak HTTP/2: on a connection that all share."""
+        cluster = self.cluster
+        if cluster.limits is not None:
+            excess = cluster.limits.admit(self, dials=not calls.has_room(endpoint))
+            if excess:
+                self.step = MOVES[event][self.step]
+                self._reply(503, excess)
+                return
+        upstream = calls.call(self, endpoint)
+        if upstream.uses:
+            self._send_held(upstream)
+            return
+        self.step = MOVES[event][self.step]
+        self.touch()
+
     def _send_held(self, upstream: Http1Upstream) -> None:
         held = self.held
         if upstream.outbox or len(held) > HIGH:
@@ -100,7 +136,7 @@ class Exchange(Ending):
             self.wake(self.due())
         else:
             self._sent()
-        if self.method not in IDEMPOTENT and not (upstream.tls is not None and upstream.tls.unheard):
+        if self.method not in IDEMPOTENT and not upstream.may_refuse:
             self.held = b""
 
     def _sent(self) -> None:
@@ -143,9 +179,9 @@ class Exchange(Ending):
             self._proceed()
 
     def refused(self) -> None:
-        """TLS was refused before anything was looked at: send it again, whatever it is, in plaintext.
+        """It was refused before anything was looked at: send it again, whatever it is.
 
-        That is one attempt that does not count, but not more.
+        By TLS, then in plaintext; or a stream of HTTP/2. That is one attempt that does not count, but not more.
         """
         spent = self.attempts > (self.terms or self.cluster.config).retries
         if spent or not self.held:  # its body was read meanwhile
@@ -221,6 +257,9 @@ class Exchange(Ending):
         self.step = _RESPONSE[self.step]
         self.changes += 1
         return response_head(head, self.minor, self.keep)
+
+    def conceal(self, names: Sequence[bytes]) -> None:
+        """Fields of the response that no table of HTTP/2 may hold (RFC 7541 section 6.2.3)."""
 
     def trailers(self, section: bytes) -> None:
         """The trailer section of the response; nobody who speaks HTTP/1.0 can be told."""

@@ -53,6 +53,11 @@ class Http1Upstream(Pooled):
         self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
         self.answered = False  # an interim response came: the request is not sent again
 
+    @property
+    def may_refuse(self) -> bool:
+        """What it is sent may come back, and nobody looked at it: see `Exchange.refused`."""
+        return self.tls is not None and self.tls.unheard
+
     # ---- what comes from the upstream ----
 
     def received(self, data: bytes) -> None:

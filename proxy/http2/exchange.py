@@ -24,8 +24,17 @@ from proxy.http1.parser import parse_request
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
+from proxy.http2.grpc import (
+    DEADLINE_EXCEEDED,
+    UNAVAILABLE,
+    deadline_of,
+    failure,
+    only_answer,
+    status_of,
+)
 from proxy.http2.state import ExchangeState
-from proxy.http2.text import chunk, last_chunk, request_text, response_fields, trailer_fields
+from proxy.http2.text import chunk, last_chunk, request_text, response_fields, seal, trailer_fields
+from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +47,14 @@ if TYPE_CHECKING:
 
 HOSTED: Final = 1 << 30
 """In place of a descriptor: it lives, and has none."""
+_ASKED: Final = frozenset({Step.SEND, Step.WAIT})
+_UNDER_WAY: Final = _ASKED | {Step.DELAY, Step.DIAL, Step.BOTH, Step.REPLY}
 
 
 class Http2Exchange(Http1Downstream):
     """A stream that a client opened."""
 
-    __slots__ = ("host", "number", "owed", "trailing", "unread")
+    __slots__ = ("called", "concealed", "host", "number", "owed", "sealed", "trailing", "unread", "until")
 
     kind: ClassVar[str] = "http2.stream"
 
@@ -59,6 +70,13 @@ class Http2Exchange(Http1Downstream):
         """What came while it was paused."""
         self.trailing: list[Field] = []
         """The trailers of its response."""
+        self.sealed: tuple[bytes, ...] = ()
+        self.concealed: tuple[bytes, ...] = ()
+        """Names of fields of the response that no table may hold."""
+        self.called = False
+        """It is a call of gRPC, so that what we say ourselves is said in its way."""
+        self.until = inf
+        """When its client gives up, as it told us."""
 
     # ---- what comes from the client ----
 
@@ -69,6 +87,11 @@ class Http2Exchange(Http1Downstream):
         tail = forward.request_tail(self.remote, secure=self.host is not None and self.host.tls is not None)
         self.tail = tail.replace(b"Via: 1.1 ", b"Via: 2 ")
         self.began = self.plane.now
+        self.sealed = tuple([field[0] for field in fields if field.__class__ is not tuple])
+        self.called, patience = deadline_of(fields)
+        if patience is not None:
+            self.until = self.plane.now + patience
+            self.wake(self.until)
         try:
             text = request_text(fields, ended=ended)
             if listener.filters is None:
@@ -105,9 +128,12 @@ class Http2Exchange(Http1Downstream):
         elif data:
             self.active = self.plane.now
             self.received(data)
-        if self.eof and self.step is Step.TUNNEL and self.peer is not None:
-            self.peer.shut()
+        self._shut_tunnel()
         self._give_back()
+
+    def _shut_tunnel(self) -> None:
+        if self.eof and not self.unread and self.step is Step.TUNNEL and self.peer is not None:
+            self.peer.shut()
 
     def _give_back(self) -> None:
         """The client may send more of what was passed on."""
@@ -122,6 +148,7 @@ class Http2Exchange(Http1Downstream):
         if self.unread:
             data, self.unread = self.unread, b""
             self.received(data)
+            self._shut_tunnel()
         self._give_back()
 
     # ---- what goes to the client ----
@@ -131,7 +158,10 @@ class Http2Exchange(Http1Downstream):
         super().answer(head)
         if self.host is not None:
             none = head.length == 0 or self.method == b"HEAD"
-            self.host.streams.session.send_headers(self.number, response_fields(head.status, head.raw), none)
+            fields = seal(response_fields(head.status, head.raw), self.concealed)
+            if self.called:  # a whole answer of gRPC in one HEADERS says nothing of a length
+                fields = [field for field in fields if field[0] != b"content-length"]
+            self.host.streams.session.send_headers(self.number, fields, none)
             self.fin_sent = none
             self.host.stir()
         return b""
@@ -170,12 +200,23 @@ class Http2Exchange(Http1Downstream):
         host.stir()
         return True
 
+    def conceal(self, names: Sequence[bytes]) -> None:
+        """See `Exchange.conceal`."""
+        self.concealed = (*self.concealed, *names)
+
     def trailers(self, section: bytes) -> None:
         """See `Exchange.trailers`."""
-        self.trailing = trailer_fields(section)
+        self.trailing = trailer_fields(section, self.concealed)
 
     def _say(self, status: int, detail: str, *, keep: bool, text: str, fields: str) -> None:
         if self.host is None:
+            return
+        if self.called:
+            late = status == 504 and (self.step in _ASKED or self.plane.now >= self.until)
+            answer = only_answer(status_of(status, late=late), text or detail)
+            self.host.streams.session.send_headers(self.number, answer, True)
+            self.fin_sent = True
+            self.host.stir()
             return
         whole = reply(status, detail, head_only=False, minor=1, keep=True, text=text, fields=fields)
         head, _, body = whole.partition(b"\r\n\r\n")
@@ -235,8 +276,12 @@ class Http2Exchange(Http1Downstream):
             host.stir()
 
     def break_off(self, *, bare: bool) -> None:
-        """See `Ending.break_off`: nobody may take it for complete."""
-        super().break_off(bare=True)
+        """See `Ending.break_off`: nobody may take it for complete. A client of gRPC is told by a status."""
+        if self.called:
+            late = self.plane.now >= self.until
+            why = "the deadline passed" if late else "the upstream broke off its answer"
+            self.trailing = failure(DEADLINE_EXCEEDED if late else UNAVAILABLE, why)
+        super().break_off(bare=not self.called)
 
     def close(self) -> None:
         """End now: what was sent and has not left goes, too."""
@@ -263,6 +308,8 @@ class Http2Exchange(Http1Downstream):
             self.failed(0)
 
     def _leave_host(self) -> None:
+        if self.owed and self.host is not None:
+            self.host.streams.session.consumed(self.number, self.owed)
         self.host, self.fd, self.alarm = None, -1, inf
 
     def attached(self) -> None:
@@ -272,21 +319,53 @@ class Http2Exchange(Http1Downstream):
         """The same."""
 
     def due(self) -> float:
-        """None once it is over."""
-        return inf if self.host is None else super().due()
+        """None once it is over. A call of gRPC ends when its client gives up, and may be silent until then."""
+        if self.host is None:
+            return inf
+        when = super().due()
+        if not self.called:
+            return when
+        step = self.step
+        if step is Step.WAIT and self.until != inf and not (self.peer is not None and self.peer.inbox):
+            when = self.expires
+        elif step is Step.SEND:
+            idle = (self.terms or self.cluster.config).idle_timeout
+            heard = self.active if self.peer is None else max(self.active, self.peer.active)
+            when = min(heard + idle, self.expires)
+        return min(when, self.until) if step in _UNDER_WAY else when
+
+    def expired(self, now: float) -> None:
+        """See `Http1Downstream`; a call that sends nothing for long is no upload that is too slow."""
+        if self.called and (self.step in _ASKED or (self.step is Step.DELAY and now >= self.until)):
+            self._overdue(now)
+        else:
+            super().expired(now)
 
     # ---- the value ----
 
     def saved(self, now: float) -> ExchangeState:
         """See `proxy.http2.state.ExchangeState`."""
-        trailing = tuple(self.trailing)
-        return ExchangeState(self.serial, self.number, self.owed, self.unread, trailing, self.save(now))
+        return ExchangeState(
+            self.serial,
+            self.number,
+            self.owed,
+            self.unread,
+            tuple([(name, value) for name, value in self.trailing]),
+            self.save(now),
+            self.sealed,
+            self.concealed,
+            self.called,
+            remaining(self.until, now),
+        )
 
     def load_from(self, saved: ExchangeState, now: float, places: Places) -> None:
         """The counterpart."""
         self.load(saved.exchange, now, places)
         self.tail = self.tail.replace(b"Via: 1.1 ", b"Via: 2 ")
-        self.owed, self.unread, self.trailing = saved.owed, saved.unread, list(saved.trailing)
+        self.owed, self.unread = saved.owed, saved.unread
+        self.sealed, self.concealed = saved.sealed, saved.concealed
+        self.trailing = seal(list(saved.trailing), saved.concealed)
+        self.called, self.until = saved.called, deadline(saved.until, now)
 
     @property
     def anchor(self) -> Http2Downstream | Http2Exchange:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http1.errors import BadMessage
 from proxy.http1.fields import CONTENT_LENGTH, HOP, LINES, PASS, TRANSFER_ENCODING, UPGRADE, Memo
+from proxy.http2.hpack import Never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     Field = tuple[bytes, bytes]
 
@@ -107,10 +108,15 @@ def response_fields(status: int, raw: bytes) -> list[Field]:
     return fields
 
 
-def trailer_fields(section: bytes) -> list[Field]:
-    """The fields of a trailer section, whose last line is empty."""
+def trailer_fields(section: bytes, sealed: Collection[bytes] = ()) -> list[Field]:
+    """The fields of a trailer section, whose last line is empty. `sealed` are names that no table may hold."""
     found = [_FIELDS[line] for line in section.split(b"\r\n") if line and LINES[line] == PASS]
-    return [field for field in found if field is not None]
+    return seal([field for field in found if field is not None], sealed)
+
+
+def seal(fields: list[Field], sealed: Collection[bytes]) -> list[Field]:
+    """Those of these names become never indexed (RFC 7541 section 6.2.3)."""
+    return [Never(*field) if field[0] in sealed else field for field in fields] if sealed else fields
 
 
 def is_sized(raw: bytes) -> bool:

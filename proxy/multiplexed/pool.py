@@ -1,4 +1,4 @@
-"""The upstream connections to one endpoint, of one version of a protocol, that all clients share.
+"""The connections to one endpoint, of one protocol or version of it, that all clients share.
 
 There are `shared_connections` of them at most. Within one tick all calls take the same one, the one with the fewest
 calls under way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least
@@ -7,33 +7,49 @@ busy one is not idle; nobody waits for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from proxy.kernel import READING
 
 if TYPE_CHECKING:
-    from proxy.multiplexed.ledger import Ledger
+    from collections.abc import Sized
+
+    class Shared(Protocol):
+        """A connection that many share."""
+
+        serial: int
+        connecting: bool
+        clogged: bool
+        interest: int
+        outbox: bytes | bytearray
+
+        @property
+        def calls(self) -> Sized:
+            """Under way on it."""
+
+
+T = TypeVar("T", bound="Shared")
 
 PAUSE: Final = 1.0
 """Seconds after a failed dial in which no further connection is added to those that are there."""
 
 
-class SharedPool:
+class SharedPool(Generic[T]):
     """The connections that take calls. Membership follows from the connections' own states."""
 
     __slots__ = ("_chosen", "members", "not_before")
 
     def __init__(self) -> None:
-        self.members: dict[int, Ledger] = {}
+        self.members: dict[int, T] = {}
         """By serial."""
         self.not_before = 0.0
         """When another connection may be added, monotonic seconds."""
-        self._chosen: Ledger | None = None
+        self._chosen: T | None = None
 
     def __len__(self) -> int:
         return len(self.members)
 
-    def choose(self) -> Ledger | None:
+    def choose(self) -> T | None:
         """The connection for a call; None if there is none."""
         chosen = self._chosen
         if chosen is not None and chosen.outbox and chosen.interest == READING and not chosen.clogged:
@@ -48,17 +64,17 @@ class SharedPool:
         self._chosen = best
         return best
 
-    def grows(self, chosen: Ledger, now: float) -> bool:
+    def grows(self, chosen: T, now: float) -> bool:
         """Whether another connection is wanted beside the least busy one."""
         if not chosen.calls or now < self.not_before:
             return False
         return not any(one.connecting for one in self.members.values())
 
-    def add(self, connection: Ledger) -> None:
+    def add(self, connection: T) -> None:
         """Let it take calls."""
         self.members[connection.serial] = connection
 
-    def discard(self, connection: Ledger) -> None:
+    def discard(self, connection: T) -> None:
         """No further calls for it; no harm if it is not there."""
         self.members.pop(connection.serial, None)
         if self._chosen is connection:
