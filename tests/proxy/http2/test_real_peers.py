@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.kit import http2_peers
 from tests.kit.http2_peers import Absent, Peer
-from tests.kit.ports import free_port, refused
+from tests.kit.http2_servers import SERVERS
+from tests.kit.ports import free_port
 from tests.kit.programs import program
 from tests.kit.waiting import eventually
 from tests.proxy.http2.relay import Relay
@@ -29,35 +30,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def running(argv: list[str], port: int) -> Iterator[int]:
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: not refused(f"127.0.0.1:{port}"), within=LONG, what=f"{argv[0]} listens")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def nghttpd(folder: Path) -> Iterator[int] | object:
-    port = free_port()
-    return running([program("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", str(folder / "site"), str(port)], port)
-
-
-def nginx(folder: Path) -> object:
-    port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(
-        f"""daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-        events {{ }}
-        http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-          fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-          server {{ listen 127.0.0.1:{port} http2; root {folder}/site; }} }}"""
-    )
-    return running([program("nginx"), "-p", str(folder), "-c", str(config), "-e", f"{folder}/error.log"], port)
-
-
 def peer(make: Callable[..., Peer], *arguments: object) -> Peer:
     try:
         return make(*arguments)
@@ -65,12 +37,9 @@ def peer(make: Callable[..., Peer], *arguments: object) -> Peer:
         pytest.skip(str(reason))
 
 
-SERVERS = {"nghttpd": nghttpd, "nginx": nginx}
-
-
 @pytest.mark.parametrize("server", SERVERS)
 def test_curl_and_nghttp_fetch_a_file(server: str, folder: Path) -> None:
-    with SERVERS[server](folder) as port, Relay(port, moves=True) as relay:  # type: ignore[attr-defined]
+    with SERVERS[server](folder / "site") as port, Relay(port, moves=True) as relay:
         url = f"http://127.0.0.1:{relay.port}/file"
         for argv in ([program("curl"), "-s", "--http2-prior-knowledge"], [program("nghttp")]):
             done = subprocess.run([*argv, url], capture_output=True, timeout=LONG, check=True)
@@ -81,7 +50,7 @@ def test_curl_and_nghttp_fetch_a_file(server: str, folder: Path) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("moves", [True, False], ids=["moving", "still"])
 def test_h2load_sees_no_failure(server: str, moves: bool, folder: Path) -> None:
-    with SERVERS[server](folder) as port, Relay(port, moves=moves) as relay:  # type: ignore[attr-defined]
+    with SERVERS[server](folder / "site") as port, Relay(port, moves=moves) as relay:
         argv = [program("h2load"), "-n", "400", "-c", "4", "-m", "20", f"http://127.0.0.1:{relay.port}/file"]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=LONG * 2, check=True)
     assert re.search(r"requests: 400 total, 400 started, 400 done, 400 succeeded, 0 failed, 0 errored", done.stdout)
