@@ -60,15 +60,21 @@ class Golden:
         """The last state of that kind in a scene."""
         return [state for name, state in self.of(scene).items() if name.split(" ")[1] == kind][-1]
 
+    def restore(self, world: World, scene: str, *, backwards: bool = False) -> dict[int, Socket]:
+        """Its connections in that world, by serial, in an order that counts for nothing."""
+        sockets = {}
+        now = world.kernel.clock()
+        for name, state in sorted(self.of(scene).items(), reverse=backwards):
+            _, kind, serial = name.split(" ")
+            socket = sockets[int(serial)] = Socket(world)
+            world.proxy.restore(Saved(kind, int(serial), 1, state, world.kernel.install(socket)), now)
+        world.proxy.restore_shared(world.proxy.save_shared(now), now)
+        return sockets
+
     def check_read(self, world: World, scene: str, *, backwards: bool) -> None:
         """A scene is read and written the same, whatever the order in which its connections arrive."""
-        states = self.of(scene)
+        self.restore(world, scene, backwards=backwards)
         now = world.kernel.clock()
-        for name in sorted(states, reverse=backwards):
-            _, kind, serial = name.split(" ")
-            fd = world.kernel.install(Socket(world))
-            world.proxy.restore(Saved(kind, int(serial), 1, states[name], fd), now)
-        world.proxy.restore_shared(world.proxy.save_shared(now), now)
-        for name, state in states.items():
+        for name, state in self.of(scene).items():
             written = world.proxy.values()[int(name.split(" ")[2])].save(now)
             assert self.decoded(name, written) == self.decoded(name, state)
