@@ -219,7 +219,7 @@ CLUSTER = Section(
             "request_timeout",
             Duration(),
             "From the complete request to the first byte of the response. Then 504. A call of bolt brings its own; "
-            "this is for those without.",
+            "this is for those without. Of dubbo see [dubbo](dubbo.md).",
         ),
         Key(
             "idle_timeout",

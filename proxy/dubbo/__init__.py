@@ -3,6 +3,7 @@
 frame       the head of a frame, the frames the proxy makes itself
 hessian     the part of Hessian 2.0 that it takes to find something behind arguments
 body        what the body of a request says: whom it calls, its attachments
+patience    how long the caller says that it waits
 routes      which cluster serves a call
 messages    calls and answers as filters see them
 wire        what the code that is shared with other protocols (`proxy.multiplexed`) asks for

@@ -25,6 +25,7 @@ from proxy.dubbo.frame import (
     heartbeat_answer,
     read_head,
 )
+from proxy.dubbo.patience import patience
 from proxy.dubbo.upstream import DubboUpstream
 from proxy.dubbo.wire import DUBBO
 from proxy.multiplexed.downstream import MultiplexedDownstream
@@ -60,6 +61,7 @@ class DubboDownstream(MultiplexedDownstream):
             return
         services = listener.services
         reach = services.reach
+        deep = reach is None and services.only is None  # attachments are read: what is in them is cheap by comparison
         limit = listener.config.max_frame
         now = self.plane.now
         size = len(buffer)
@@ -107,6 +109,8 @@ class DubboDownstream(MultiplexedDownstream):
             last += 1
             while last in calls or last > LAST_ID:
                 last = last + 1 if last < LAST_ID else 1
+            if deep:
+                until = max(soonest, now + patience(buffer, at + SIZE, end))
             calls[last] = (self, number, until, 0, 0, None, now, route)
             count += 1
             _pack(buffer, at + ID_AT, last)

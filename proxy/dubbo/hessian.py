@@ -97,6 +97,13 @@ class Reader:
         except (IndexError, cut_off) as cut:
             raise ValueError("it is cut") from cut
 
+    def number(self) -> int:
+        """The next value, a number of at most 32 bits."""
+        try:
+            return self._int()
+        except (IndexError, cut_off) as cut:
+            raise ValueError("it is cut") from cut
+
     def skip(self, count: int = 1) -> None:
         """So many values."""
         try:

@@ -8,6 +8,7 @@ from proxy.dubbo import frame as dubbo
 from proxy.dubbo.body import behind_arguments, call_of, introduction, read_map
 from proxy.dubbo.frame import ID, ID_AT, SIZE, Head
 from proxy.dubbo.messages import AnswerBody, CallBody, dubbo_status
+from proxy.dubbo.patience import patience
 from proxy.multiplexed.wire import Wire
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class DubboWire(Wire):
     def heartbeat(self, version: int, number: int) -> bytes:
         """See `Wire`."""
         return dubbo.heartbeat(number)
+
+    def patience(self, frame: bytearray) -> float:
+        """See `Wire`."""
+        return patience(frame, SIZE, len(frame))
 
     def text(self, frame: bytearray, head: wire.Head) -> bytes:
         """The body."""

@@ -145,7 +145,7 @@ class Attended(Client):
             self.block(chosen)
             return
         if until == inf and head.wants_answer:
-            until = self.plane.now + (terms or cluster.config).request_timeout
+            until = self.plane.now + max((terms or cluster.config).request_timeout, self.wire.patience(frame))
         chosen.add(frame, head, (self, head.id, until, head.codec, head.ver1, about, self.plane.now, route.label))
         if not head.wants_answer:
             self.tell(about, "ok")

@@ -127,6 +127,10 @@ class Wire:
 
     # ---- calls that somebody looks at ----
 
+    def patience(self, frame: bytearray) -> float:
+        """The seconds that a call gets at least, where its head has no room to say how long the caller waits."""
+        return 0.0
+
     def text(self, frame: bytearray, head: Head) -> bytes:
         """The part of a frame that routes and filters read."""
         raise NotImplementedError
