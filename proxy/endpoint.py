@@ -61,6 +61,7 @@ class Endpoint:
         "mix",
         "name",
         "pool",
+        "rests_until",
         "shared",
         "source",
         "watch",
@@ -99,6 +100,8 @@ class Endpoint:
         self.meters = meters or cluster.endpoint_meters(self.name)
         self.calls = 0
         """Answers that it gave on shared connections since this generation owns."""
+        self.rests_until = 0.0
+        """It said that it wants no new calls: until this moment others are asked first. See `MultiplexedUpstream`."""
         self.watch: Watch | None = None
         """Who wants to know what becomes of its streams; None unless the cluster is to heal itself."""
         self.encryption: Wanted | None = None

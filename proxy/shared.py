@@ -26,7 +26,12 @@ def save_shared(server: ProxyServer, now: float) -> bytes:
     there = server.listeners.values()
     kept = (save_all(there, now), save_splits(there), server.names.save(now))
     switches = {one.name: one.switch.save(now) for one in clusters if one.switch.concerned}
-    return msgspec.msgpack.encode(SharedState(*own, *kept, switches))
+    resting = {
+        one.name: {endpoint.name: endpoint.rests_until - now for endpoint in found}
+        for one in clusters
+        if (found := [endpoint for endpoint in one.endpoints if endpoint.rests_until > now])
+    }
+    return msgspec.msgpack.encode(SharedState(*own, *kept, switches, resting))
 
 
 def restore_shared(server: ProxyServer, state: bytes, now: float) -> None:
@@ -36,8 +41,10 @@ def restore_shared(server: ProxyServer, state: bytes, now: float) -> None:
     server.names.load(shared.names, now)
     for cluster in server.clusters.values():
         numbers = shared.balance.get(cluster.name, {})
+        resting = shared.resting.get(cluster.name, {})
         for endpoint in cluster.endpoints:
             endpoint.current = numbers.get(endpoint.name, 0)
+            endpoint.rests_until = now + resting.get(endpoint.name, 0.0)
         if cluster.healing is not None:
             cluster.healing.load(shared.watches.get(cluster.name, {}), now)
         if cluster.name in shared.switches:

@@ -173,3 +173,5 @@ class SharedState(msgspec.Struct, array_like=True, frozen=True):
     """Family and name -> what is known of it."""
     switches: dict[str, WishesState] = {}
     """Cluster name -> what encryption is wanted of it."""
+    resting: dict[str, dict[str, float]] = {}
+    """Cluster name -> endpoint address -> seconds for which others are asked first."""

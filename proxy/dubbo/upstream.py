@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_FRAME: Final = 1 << 24
 """Bytes of a frame that a server may send."""
+REST: Final = 10.0
+"""Seconds for which a server that wants no new calls is spared: so long those of Java take to go, by default."""
 
 _OTHER: Final = REQUEST | EVENT
 
@@ -131,6 +133,7 @@ class DubboUpstream(MultiplexedUpstream):
             self.send(heartbeat_answer(head, buffer[at + SIZE : end]))
         elif head.flags & REQUEST:
             if bytes(buffer[at + SIZE : end].strip()) in READONLY_BODIES:
+                self.endpoint.rests_until = self.plane.now + REST
                 self.wind_down()
         elif self.spare and not self.closed:  # a readonly event may have gone before it
             self.proven()

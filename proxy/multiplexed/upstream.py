@@ -48,6 +48,9 @@ class MultiplexedUpstream(Living):
         endpoint = cluster.pick(tried, subset)
         if endpoint is None:
             return None
+        if endpoint.rests_until > plane.now:  # a fresh connection would be closed with the calls that it was given
+            resting = [one.name for one in cluster.endpoints if one.rests_until > plane.now]
+            endpoint = cluster.pick((*tried, *resting), subset) or endpoint
         pool = endpoint.shared.get(version)
         if pool is None:
             pool = endpoint.shared[version] = SharedPool()

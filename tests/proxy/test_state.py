@@ -65,6 +65,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
     "shared-with-names": SharedState(
         9, names={"any app.test": NameState({1: ("10.0.0.1",), 28: ()}, True, 2.5, 0.0, 1, 3, "no answer")}
     ),
+    "shared-with-resting": SharedState(9, resting={"rpc": {"127.0.0.1:9000": 7.5}}),
 }
 
 
