@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.bolt.wire import BOLT
 from proxy.dubbo.wire import DUBBO
+from proxy.http2 import asking
 from proxy.multiplexed.wire import BadFrame, Wire
 from proxy.state import AppState
 
@@ -29,6 +30,7 @@ UNKNOWN, ALIVE, DEAD = "unknown", "alive", "dead"
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
 _WIRES: Final[dict[str, Wire]] = {"bolt": BOLT, "dubbo": DUBBO}
+_OVER_HTTP2: Final = frozenset({"http2", "grpc"})
 _LONGEST_STATUS: Final = 64
 _LONGEST_ANSWER: Final = 4096
 
@@ -156,18 +158,26 @@ class App:
 
 def question(config: AppConfig) -> bytes:
     """What a check sends once it is connected; nothing if that is all."""
+    host = _host(config)
+    if config.check in _OVER_HTTP2:
+        return asking.question(config.path, host, grpc=config.check == "grpc")
     if config.check == "http":
-        host = "localhost" if str(config.address).startswith("unix:") else str(config.address)
         lines = (f"GET {config.path} HTTP/1.1", f"Host: {host}", "User-Agent: hotswap", "Connection: close", "", "")
         return "\r\n".join(lines).encode()
     wire = _WIRES.get(config.check)
     return b"" if wire is None else wire.heartbeat(1, 1)
 
 
+def _host(config: AppConfig) -> str:
+    return "localhost" if str(config.address).startswith("unix:") else str(config.address)
+
+
 def answer(config: AppConfig, data: bytes, *, ended: bool) -> str | None:
     """What the bytes so far say: empty for alive, else the reason; None: read on."""
     verdict: str | None = None
-    if config.check == "http":
+    if config.check in _OVER_HTTP2:
+        verdict = asking.answer(config.path, _host(config), data, grpc=config.check == "grpc")
+    elif config.check == "http":
         status = _STATUS.match(data)
         if status is not None:
             verdict = "" if int(status[1]) < 400 else f"it answered {config.path} with {int(status[1])}"

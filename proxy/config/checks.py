@@ -252,8 +252,8 @@ def _app(root: Part, listeners: list[Part], problems: Problems) -> None:
             meant = nearest(name, known)
             remedy = f"did you mean {meant}?" if meant else f"the listeners are {', '.join(known[:10])}"
             problems.error(*app.place("listeners"), f"there is no listener {shown(name)}; {remedy}")
-    if "path" in app.fields and app.value("check") != "http":
-        problems.warn(*app.place("path"), "the path is not used; write check: http")
+    if "path" in app.fields and app.value("check") not in {"http", "http2"}:
+        problems.warn(*app.place("path"), "the path is not used; write check: http, or http2")
     if "listeners" in app.fields and app.value("when_dead") in (None, "announce"):
         problems.warn(*app.place("listeners"), "these are not closed; write when_dead: close, or reset")
 

@@ -59,10 +59,10 @@ HEALTH_CHECK = Section(
         Key(
             "check",
             Choice(get_args(model.AppCheck)),
-            "What counts as an answer: `tcp`, a connection; `http`, a status below 400 to a GET; `bolt` and "
-            "`dubbo`, the answer to a heartbeat.",
+            "What counts as an answer: `tcp`, a connection; `http` and `http2`, a status below 400 to a GET; `grpc`, "
+            "SERVING to `grpc.health.v1.Health/Check`; `bolt` and `dubbo`, the answer to a heartbeat.",
         ),
-        Key("path", RequestPath(), "What `http` asks for."),
+        Key("path", RequestPath(), "What `http` and `http2` ask for."),
         Key("interval", Duration(), "From the beginning of a check to that of the next."),
         Key("timeout", Duration(), "A check without an answer by then has failed."),
         Key("unhealthy", Count(1, 1000), "Failures in a row after which it is left alone."),

@@ -62,7 +62,8 @@ APP = Section(
         Key(
             "check",
             Choice(get_args(model.AppCheck)),
-            "`tcp` connects, `http` gets `path` and wants a status below 400, `bolt` and `dubbo` send a heartbeat.",
+            "`tcp` connects, `http` and `http2` get `path` and want a status below 400, `grpc` asks "
+            "`grpc.health.v1.Health/Check` and wants SERVING, `bolt` and `dubbo` send a heartbeat.",
         ),
         Key("path", RequestPath(), "What `check: http` asks for."),
         Key("interval", Duration(), "From one check to the next."),

@@ -21,7 +21,7 @@ from proxy.dns.host import HostName
 Protocol = Literal["tcp", "http1", "bolt", "amqp", "dubbo"]
 Balance = Literal["round_robin", "least_request", "weighted"]
 LogFormat = Literal["text", "json"]
-AppCheck = Literal["tcp", "http", "bolt", "dubbo"]
+AppCheck = Literal["tcp", "http", "http2", "grpc", "bolt", "dubbo"]
 Family = Literal["any", "ipv4", "ipv6"]
 ProxyVersion = Literal["v1", "v2"]
 Others = Literal["refuse", "direct"]

@@ -30,8 +30,11 @@ def check_reach(listeners: list[Part], clusters: list[Part], problems: Problems)
                     )
     of_http1 = {part.value(key) for one in listeners if one.value("protocol") == "http1" for part, key in named(one)}
     for cluster in clusters:
+        health: Part | None = cluster.value("health_check")
         if cluster.value("http2") and cluster.value("name") not in of_http1:
             problems.warn(*cluster.place("http2"), "no listener of http1 uses this cluster; remove http2, or add one")
+        elif cluster.value("http2") and health is not None and health.value("check") == "http":
+            problems.error(*health.place("check"), "the endpoints speak HTTP/2; write check: http2, or grpc")
     for listener in listeners:
         address = listener.value("address")
         if "original_dst" in listener.fields and address is not None and address.family == socket.AF_UNIX:

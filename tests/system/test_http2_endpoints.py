@@ -149,3 +149,51 @@ def test_streams_of_a_thousand_messages_cross_ten_upgrades(stage: Stage, authori
         assert report.failures == []
         assert report.calls > 40
         assert server.finish().calls >= report.calls
+
+
+# ---- gRPC: what the proxy itself says ----
+
+
+@pytest.mark.all
+def test_status_of_the_server_passes(stage: Stage) -> None:
+    port = free_port()
+    with peer(http2_peers.grpc_server, port):
+        _, address = proxy(stage, port)
+        status = http2_peers.grpc_once(address, "Fail", b"5 no such thing, 100 % sure")
+        assert (status.code, status.details) == ("NOT_FOUND", "no such thing, 100 % sure")
+        assert http2_peers.grpc_once(address, "Echo", b"hello").answer == b"hello".hex()
+
+
+@pytest.mark.all
+def test_deadline_is_kept_by_the_proxy(stage: Stage) -> None:
+    """The client gives up by itself as well; that the proxy did tells its counter of timeouts."""
+    port = free_port()
+    with peer(http2_peers.grpc_server, port):
+        instance, address = proxy(stage, port)
+        status = http2_peers.grpc_once(address, "Sleep", b"30", within=1.0)
+        assert status.code == "DEADLINE_EXCEEDED"
+        assert 0.9 < status.seconds < 10
+        eventually(lambda: instance.status().in_flight == 0, within=10, what="nothing is under way")
+
+
+@pytest.mark.all
+def test_endpoint_that_is_not_there_is_unavailable(stage: Stage) -> None:
+    _, address = proxy(stage, free_port())
+    status = http2_peers.grpc_once(address, "Echo", b"hello")
+    assert status.code == "UNAVAILABLE"
+    assert "no endpoint could be reached" in status.details
+
+
+@pytest.mark.all
+@pytest.mark.parametrize(("served", "code"), [(True, "OK"), (False, "UNAVAILABLE")])
+def test_health_service_decides(stage: Stage, site: Path, served: bool, code: str) -> None:
+    """A server of gRPC is healthy; nghttpd knows no such service, and gets no call."""
+    port = free_port()
+    server = peer(http2_peers.grpc_server, port) if served else SERVERS["nghttpd"](site)
+    with server as there:
+        behind = port if served else there
+        health = {"check": "grpc", "interval": "100ms", "unhealthy": 1, "healthy": 1, "panic": 0}
+        _, address = proxy(stage, behind, health_check=health)  # type: ignore[arg-type]
+        eventually(
+            lambda: http2_peers.grpc_once(address, "Echo", b"hello").code == code, within=20, what=f"calls get {code}"
+        )

@@ -6,6 +6,7 @@
 /test.Echo/Both      both ways: each request as it comes
 /test.Echo/Sleep     unary: the request, after as many seconds
 /test.Echo/Fail      unary: the status of a number and a text, ``5 no such thing``
+/grpc.health.v1.Health/Check   SERVING
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ async def fail(request: bytes, context: Any) -> bytes:
     return b""
 
 
+async def check(_request: bytes, _: Any) -> bytes:
+    return b"\x08\x01"  # HealthCheckResponse: SERVING
+
+
 METHODS = {
     "/test.Echo/Echo": grpc.unary_unary_rpc_method_handler(echo),
     "/test.Echo/Collect": grpc.stream_unary_rpc_method_handler(collect),
@@ -68,6 +73,7 @@ METHODS = {
     "/test.Echo/Both": grpc.stream_stream_rpc_method_handler(both),
     "/test.Echo/Sleep": grpc.unary_unary_rpc_method_handler(delayed),
     "/test.Echo/Fail": grpc.unary_unary_rpc_method_handler(fail),
+    "/grpc.health.v1.Health/Check": grpc.unary_unary_rpc_method_handler(check),
 }
 
 
