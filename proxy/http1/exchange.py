@@ -116,11 +116,13 @@ class Exchange(Ending):
                 self._reply(503, excess)
                 return
         upstream = calls.call(self, endpoint)
-        if upstream.uses:
-            self._send_held(upstream)
-            return
         self.step = MOVES[event][self.step]
-        self.touch()
+        if not upstream.uses:
+            self.touch()
+        elif event is REQUEST:
+            self._send_held(upstream)
+        else:
+            self.dialled(upstream)
 
     def _send_held(self, upstream: Http1Upstream) -> None:
         held = self.held

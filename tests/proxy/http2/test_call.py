@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.proxy.http1.scene import ID, post, status
 from tests.proxy.http2.backend import Site
 from tests.proxy.http2.browser import Browser
 
@@ -14,6 +15,8 @@ FORWARDED = [
     (b"x-forwarded-for", b"192.0.2.1"),
     (b"x-forwarded-proto", b"http"),
 ]
+
+REFUSED = 7
 
 
 @pytest.fixture
@@ -46,4 +49,37 @@ def test_a_request_of_http2_passes(world: Site) -> None:
     heard = browser.heard(stream)
     assert heard.headers == [(b":status", b"200"), (b"via", b"2 hotswap")]
     assert (heard.body, heard.ended, heard.reset) == (b"hello", True, None)
+    world.at_rest()
+
+
+# ---- a request that nobody looked at is sent again ----
+
+
+def test_a_refused_request_is_sent_again_on_the_same_connection(world: Site) -> None:
+    client = world.ask(post(b"body"))
+    server = world.server()
+    assert server.asked(1).body == b"body"
+    server.reset(1, REFUSED)
+    assert server.asked(3).body == b"body"
+    server.answer(3)
+    assert status(client.take()) == 200
+    assert not world.dials
+    world.at_rest()
+
+
+def test_a_body_that_waited_follows_its_head_to_a_connection_that_is_there(site: Callable[..., Site]) -> None:
+    """Its own could not be made; what came meanwhile must neither stay behind nor be overtaken."""
+    world = site(endpoints=2)
+    first = world.ask()
+    there = world.server()
+    client = world.connect("web")
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n" + ID + b"\r\nabc")
+    world.dialled().refuse()
+    stream = there.latest
+    client.send(b"def")
+    client.send(b"ghi")
+    assert (there.asked(stream).body, there.asked(stream).ended) == (b"abcdefghi", True)
+    there.answer(stream)
+    there.answer(1)
+    assert (status(client.take()), status(first.take())) == (200, 200)
     world.at_rest()
