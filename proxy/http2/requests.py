@@ -8,6 +8,7 @@ What a request is to the rest of the proxy: `proxy.http2.call`.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from proxy.http2.budget import Limits
@@ -79,17 +80,19 @@ class Requests:
         self.waiting[call.serial] = call
         host = self.host
         host.changes += 1
-        if host.ready:
+        if host.ready and call.deadline == inf:
             call.deadline = host.plane.now + host.endpoint.cluster.config.connect_timeout
             call.wake(call.deadline)
 
     def serve(self) -> None:
         """Those that waited, as far as there is room."""
         session = self.session
-        room = session.theirs.streams - len(session.streams)
+        begun = len(self.seated) - len(self.waiting) + len(self.closing)
+        room = session.theirs.streams - begun  # not all of these have their stream yet
         for call in list(self.waiting.values()):
             if room <= 0 or session.spent:
-                break
+                self.wait(call)
+                continue
             room -= 1
             del self.waiting[call.serial]
             self.host.changes += 1
@@ -100,6 +103,7 @@ class Requests:
         number = self.session.open()
         if number:
             self.table[number] = call
+            call.deadline = inf
             self.waiting.pop(call.serial, None)
             self.host.changes += 1
         return number
