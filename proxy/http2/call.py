@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 DIAL, HEAD, TUNNEL = Use.DIAL, Use.HEAD, Use.TUNNEL
 _LIMITS: Final = (MAX_HEAD, MAX_FIELDS)
+_UNANSWERED: Final = frozenset({DIAL, HEAD})
 
 
 class Http2Call(Http1Upstream):
@@ -279,7 +280,7 @@ class Http2Call(Http1Upstream):
             return
         self.host.requests.forget(self)
         self.gone()
-        self.untouched = untouched
+        self.untouched = untouched and self.use in _UNANSWERED and not self.answered  # whatever the server says
         self.failed(0)
 
     def refused(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.proxy.http1.scene import ID, post, status
-from tests.proxy.http2.backend import Site
+from tests.proxy.http2.backend import OK, Site
 from tests.proxy.http2.browser import Browser
 
 FORWARDED = [
@@ -83,3 +83,27 @@ def test_a_body_that_waited_follows_its_head_to_a_connection_that_is_there(site:
     there.answer(1)
     assert (status(client.take()), status(first.take())) == (200, 200)
     world.at_rest()
+
+
+@pytest.mark.parametrize("how", ["reset", "goaway"])
+def test_a_server_that_refuses_what_it_answers_already_breaks_it_off(world: Site, how: str) -> None:
+    client = world.ask()
+    server = world.server()
+    server.head(1, OK, (b"content-length", b"500"))
+    server.say(1, b"half")
+    if how == "reset":
+        server.reset(1, REFUSED)
+    else:
+        server.goaway(0)
+    assert client.take().endswith(b"\r\n\r\nhalf")
+    assert client.ended
+    world.at_rest()
+
+
+def test_a_server_that_refuses_what_it_said_something_of_is_not_asked_again(world: Site) -> None:
+    client = world.ask()
+    server = world.server()
+    server.head(1, (b":status", b"103"))
+    server.reset(1, REFUSED)
+    assert client.take().startswith(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 502 ")
+    assert len(server.streams) == 1
