@@ -128,13 +128,17 @@ class Http2Call(Http1Upstream):
             self.finished()
 
     def _open(self, host: Living, out: bytes) -> bool:
-        """Send the head. False: there is no room any more, it waits; or this endpoint cannot serve it."""
+        """Send the head. False: there is no room any more, it waits or goes elsewhere; or nobody here serves it."""
         head, _, rest = out.partition(b"\r\n\r\n")
         session = host.requests.session
         sealed = () if self.peer is None else self.peer.sealed
         request = request_fields(head, secure=host.tls is not None, sealed=sealed)
         if request.key and not session.theirs.connect and host.requests.told:
             self._fail("the endpoint takes no WebSocket over HTTP/2")
+            return False
+        if session.spent:
+            self.lost(untouched=True)
+            host.vacated()
             return False
         number = 0 if request.key and not host.requests.told else host.requests.open(self)
         if not number:
