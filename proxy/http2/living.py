@@ -177,9 +177,13 @@ class Living(Upstream):
         self.endpoint.cluster.switch.succeeded(self, self.plane.now)
 
     def told_to_go(self, code: str) -> None:
-        """GOAWAY: no further requests here. Those that wait go elsewhere."""
+        """GOAWAY: no further requests here."""
         about = {"cluster": self.endpoint.cluster.name, "endpoint": self.endpoint.name}
         log.debug("an endpoint sent GOAWAY", extra=fields(code=code, **about))
+        self.exhausted()
+
+    def exhausted(self) -> None:
+        """It will never have a stream again. Those that wait for one go elsewhere."""
         self._take_no_more()
         for call in list(self.requests.waiting.values()):
             call.lost(untouched=True)
@@ -255,6 +259,9 @@ class Living(Upstream):
 
     def _end(self) -> None:
         """Say good-bye, and give the server a moment to close."""
+        pool = self.endpoint.shared.get(SHARED)
+        if pool is not None:
+            pool.discard(self)  # one that was made while we drain is there until now
         self.requests.session.end()
         self.stir()
         self.deadline = self.plane.now + LAST_WORDS

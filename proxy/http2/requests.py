@@ -106,6 +106,8 @@ class Requests:
             call.deadline = inf
             self.waiting.pop(call.serial, None)
             self.host.changes += 1
+            if self.session.spent:
+                self.host.exhausted()
         return number
 
     def left(self, call: Http2Call, code: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.http2 import frame
+from proxy.http2.upstream import Http2Upstream
 from tests.proxy.http1.scene import GET, post, status
 from tests.proxy.http2.backend import Backend, Site
 
@@ -97,3 +98,33 @@ def test_goaway_crosses_a_request(world: Site) -> None:
     assert status(client.take()) == 200
     assert server.socket.ended
     world.at_rest()
+
+
+def test_one_whose_ids_are_used_up_is_replaced(site: Build) -> None:
+    world = site(shared_connections=1)
+    server = there(world, streams=1)
+    (upstream,) = (one for one in world.proxy.values().values() if isinstance(one, Http2Upstream))
+    upstream.requests.session.next_id = 2**31 - 1
+    server.connection.highest_inbound_stream_id = 2**31 - 3
+    last, waiting = world.ask(), world.ask()
+    other = world.server()
+    other.answer(1)
+    assert status(waiting.take()) == 200
+    server.answer(2**31 - 1)
+    assert status(last.take()) == 200
+    assert server.socket.ended
+
+
+# ---- drain ----
+
+
+def test_a_request_in_a_drain_gets_a_connection_that_ends_with_it(site: Build) -> None:
+    world = site(shared_connections=1)
+    clients = [world.connect("web") for _ in range(2)]
+    world.proxy.drain(world.kernel.clock() + 30)
+    for client in clients:
+        client.send(GET)
+        server = world.server()
+        server.answer(1)
+        assert status(client.take()) == 200
+        assert server.socket.ended
