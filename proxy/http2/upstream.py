@@ -62,14 +62,14 @@ class Http2Upstream(Living):
             chosen = pool.choose()
         if chosen is not None and not chosen.requests.room:
             chosen = next((one for one in pool.members.values() if one.requests.room), chosen)
-        full = chosen is None or not chosen.requests.room
-        if full and (chosen is None or len(pool) < endpoint.cluster.config.shared_connections):
+        full = chosen is not None and not chosen.requests.room
+        grows = len(pool) < endpoint.cluster.config.shared_connections and plane.now >= pool.not_before
+        if chosen is None or (full and grows):
             chosen = cls(plane)
             chosen.dial(endpoint)
             pool.add(chosen)
         call = Http2Call(plane)
-        if chosen is not None:
-            call.seat(chosen, exchange)
+        call.seat(chosen, exchange)
         return call
 
     # ---- the transport ----
@@ -81,7 +81,9 @@ class Http2Upstream(Living):
         requests.session.received(data, self.plane.now)
         if requests.lively:
             requests.lively = False
-            self.asked = inf
+            if self.asked != inf:
+                self.asked = inf
+                self.wake(self.due())
         self.stir()
 
     def flush(self, write: Write, now: float) -> None:
