@@ -26,6 +26,7 @@ from proxy.http2.errors import CANCEL, NO_ERROR
 from proxy.http2.exchange import HOSTED
 from proxy.http2.server_text import request_fields, response_text, switching_text
 from proxy.http2.state import CallState
+from proxy.http2.stream import LOCAL_ENDED
 from proxy.http2.text import chunk, last_chunk, trailer_fields
 
 if TYPE_CHECKING:
@@ -123,9 +124,6 @@ class Http2Call(Http1Upstream):
             self.clogged = True
         else:
             self.writable()
-        if over:
-            self.fin_sent = True
-            self.finished()
 
     def _open(self, host: Living, out: bytes) -> bool:
         """Send the head. False: there is no room any more, it waits or goes elsewhere; or nobody here serves it."""
@@ -175,6 +173,16 @@ class Http2Call(Http1Upstream):
             self.clogged = False
             self.changes += 1
             self.drained()
+        if self.shutting and not self.fin_sent and self.host is not None:
+            self._shut(self.host)
+
+    def _shut(self, host: Living) -> None:
+        """A tunnel's FIN is sent once nothing waits for the server's window: what does goes when this is closed."""
+        stream = host.requests.session.streams.get(self.number)
+        if stream is None or stream.flags & LOCAL_ENDED:
+            self.fin_sent = True
+            self.changes += 1
+            self.finished()
 
     # ---- what comes from the server ----
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.proxy.http1.scene import ID
-from tests.proxy.http2.backend import OK, Site
+from tests.proxy.http2.backend import OK, Backend, Site
+
+if TYPE_CHECKING:
+    from tests.proxy.simulation import Socket
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = (
@@ -28,3 +32,31 @@ def test_a_tunnel_that_waited_for_settings_lives_on(world: Site) -> None:
     world.wait(2)  # longer than it might have waited
     client.send(b"x")
     assert server.asked(1).body == b"x"
+
+
+def tunnel(world: Site, window: int = 65535) -> tuple[Socket, Backend]:
+    """One of a client of HTTP/1.1, to a server with that window for each stream."""
+    world.ask()
+    server = world.server(connect=True, window=window, greedy=False)
+    server.answer(1)
+    client = world.ask(UPGRADE % (KEY, ID))
+    server.head(3, OK)
+    assert client.take().startswith(b"HTTP/1.1 101 ")
+    return client, server
+
+
+@pytest.mark.parametrize("server_first", [True, False])
+def test_what_waits_for_the_window_of_a_half_closed_tunnel_arrives(world: Site, server_first: bool) -> None:
+    client, server = tunnel(world, window=10)
+    if server_first:
+        server.say(3, b"bye", end=True)
+    client.send(b"0123456789abcdef")
+    client.fin()
+    if not server_first:
+        server.say(3, b"bye", end=True)
+    assert client.take() == b"bye"
+    asked = server.asked(3)
+    assert (asked.body, asked.ended, asked.reset) == (b"0123456789", False, None)
+    server.widen(100, 3)
+    assert (asked.body, asked.ended, asked.reset) == (b"0123456789abcdef", True, None)
+    assert client.ended
