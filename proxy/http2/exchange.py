@@ -284,8 +284,8 @@ class Http2Exchange(Http1Downstream):
         super().break_off(bare=not self.called)
 
     def close(self) -> None:
-        """End now: what was sent and has not left goes, too."""
-        self._end(CANCEL)
+        """End now: what was sent and has not left goes, too. But of a tunnel that ended both ways, it goes its way."""
+        self._end(NO_ERROR if self.fin_sent and self.eof else CANCEL)
 
     def reset(self) -> None:
         """The same: something went wrong."""

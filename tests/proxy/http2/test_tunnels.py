@@ -9,6 +9,7 @@ import pytest
 
 from tests.proxy.http1.scene import ID
 from tests.proxy.http2.backend import OK, Backend, Site
+from tests.proxy.http2.browser import Browser
 
 if TYPE_CHECKING:
     from tests.proxy.simulation import Socket
@@ -60,3 +61,30 @@ def test_what_waits_for_the_window_of_a_half_closed_tunnel_arrives(world: Site, 
     server.widen(100, 3)
     assert (asked.body, asked.ended, asked.reset) == (b"0123456789abcdef", True, None)
     assert client.ended
+
+
+def stream_tunnel(world: Site, *, greedy: bool = True) -> tuple[Browser, int, Backend]:
+    """One of a client of HTTP/2."""
+    browser = Browser(world, greedy=greedy)
+    stream = browser.ask(b"/chat", b"CONNECT", protocol=b"websocket", end=False)
+    server = world.server(connect=True, greedy=greedy)
+    server.head(1, OK)
+    assert browser.heard(stream).status == 200
+    return browser, stream, server
+
+
+@pytest.mark.parametrize("server_first", [True, False])
+def test_what_waits_for_the_window_of_a_client_arrives(world: Site, server_first: bool) -> None:
+    browser, stream, server = stream_tunnel(world, greedy=False)
+    if server_first:
+        server.say(1, b"x" * 70_000, end=True)
+    browser.say(stream, b"bye", end=True)
+    if not server_first:
+        server.say(1, b"x" * 70_000, end=True)
+    assert (server.asked(1).body, server.asked(1).ended) == (b"bye", True)
+    assert len(browser.heard(stream).body) == 65535
+    browser.connection.increment_flow_control_window(10_000, stream)
+    browser.connection.increment_flow_control_window(10_000)
+    browser.flush()
+    heard = browser.heard(stream)
+    assert (len(heard.body), heard.ended, heard.reset) == (70_000, True, None)
