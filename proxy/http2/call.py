@@ -114,7 +114,8 @@ class Http2Call(Http1Upstream):
             return
         out = bytes(self.outbox)
         over = self.shutting and not self.fin_sent
-        room = True
+        stream = host.requests.session.streams.get(self.number)
+        room = stream is None or not stream.queue
         if out or over:
             self.outbox = b""
             self.active = now
