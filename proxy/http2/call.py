@@ -291,6 +291,11 @@ class Http2Call(Http1Upstream):
         """Its stream ended too early, or the connection did. `untouched`: nobody looked at the request."""
         if self.host is None:
             return
+        if self.eof and self.unread and self.use is not TUNNEL:  # the whole response is here, for a slow client
+            data, self.unread, self.paused = self.unread, b"", False
+            self.received(data)
+        if self.host is None:
+            return
         self.host.requests.forget(self)
         self.gone()
         self.untouched = untouched and self.use in _UNANSWERED and not self.answered  # whatever the server says

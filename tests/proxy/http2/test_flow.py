@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from proxy.connection import HIGH
+from proxy.http2 import frame
 from proxy.http2.upstream import Http2Upstream
 from tests.proxy.http1.scene import ID
 from tests.proxy.http2.backend import OK, Site
+from tests.proxy.http2.browser import Headers
 
 LONG = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n%b\r\n" % ID
 
@@ -40,3 +42,26 @@ def test_a_shut_window_stays_shut_whatever_the_other_direction_does(world: Site)
         client.accept_bytes(300_000)
         most = max(most, queued(world))
     assert most <= 3 * HIGH
+
+
+@pytest.mark.parametrize("how", ["fin", "reset", "stream reset", "broken"])
+@pytest.mark.parametrize("length", [((b"content-length", b"100000"),), ()])
+def test_a_whole_response_outlives_its_connection(world: Site, how: str, length: Headers) -> None:
+    """A slow client has not taken all of it by then. By NO_ERROR a server says that it needs no more of a request."""
+    client = world.ask(LONG)
+    client.accept_bytes(100)
+    server = world.server()
+    server.head(1, OK, *length)
+    server.say(1, b"x" * 100_000, end=True)
+    if how == "fin":
+        server.socket.fin()
+    elif how == "reset":
+        server.socket.rst()
+    else:
+        server.socket.send(frame.rst_stream(1, 0) if how == "stream reset" else b"\0\0\1\x06\0\0\0\0\0?")
+    client.accept_bytes(None)
+    head, _, body = client.take().partition(b"\r\n\r\n")
+    if not length:
+        assert body.endswith(b"\r\n0\r\n\r\n")
+    assert body.count(b"x") == 100_000
+    assert head.startswith(b"HTTP/1.1 200 OK")
