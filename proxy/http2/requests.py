@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http2.budget import Limits
 from proxy.http2.call import Http2Call
-from proxy.http2.errors import NO_ERROR, REFUSED_STREAM, name_of
+from proxy.http2.errors import CANCEL, NO_ERROR, REFUSED_STREAM, name_of
 from proxy.http2.exchange import HOSTED
 from proxy.http2.outgoing import SETTINGS
 from proxy.http2.session import Session
@@ -121,7 +121,7 @@ class Requests:
             self.closing[number] = self.host.plane.now + CLOSING
             self.host.wake(self.closing[number])
         elif stream is not None:
-            session.reset(number, code)
+            session.reset(number, CANCEL)  # perhaps with some of it still waiting for the window
         self.host.vacated()
 
     def forget(self, call: Http2Call) -> None:

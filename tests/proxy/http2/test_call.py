@@ -16,7 +16,9 @@ FORWARDED = [
     (b"x-forwarded-proto", b"http"),
 ]
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-Request-Id: 7\r\n\r\n"
 REFUSED = 7
+CANCEL = 8
 
 
 @pytest.fixture
@@ -107,3 +109,20 @@ def test_a_server_that_refuses_what_it_said_something_of_is_not_asked_again(worl
     server.reset(1, REFUSED)
     assert client.take().startswith(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 502 ")
     assert len(server.streams) == 1
+
+
+# ---- its end ----
+
+
+@pytest.mark.parametrize("body", ["to come", "chunks to come", "waits for the window"])
+def test_a_response_before_the_request_is_complete_cancels_it(world: Site, body: str) -> None:
+    world.ask()
+    server = world.server(greedy=False, window=10)
+    server.answer(1)
+    chunked = body == "chunks to come"
+    client = world.ask(CHUNKED if chunked else post(b"" if body == "to come" else b"x" * 1000, length=1000))
+    server.answer(3, b"no", (b"content-length", b"2"), status=b"413")
+    assert client.take().endswith(b"\r\n\r\nno")
+    assert server.asked(3).reset == CANCEL
+    world.ask()
+    assert server.latest == 5, "the connection lives on"
