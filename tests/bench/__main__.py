@@ -13,13 +13,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.bench import containers, costs, cpu, machine, memory, metrics, reload, tls, upgrade
+from tests.bench import containers, costs, cpu, http2, machine, memory, metrics, reload, tls, upgrade
 from tests.bench.apart import apart
 from tests.bench.loadgen import PROTOCOLS
 from tests.bench.page import Measured, Result, section, updated
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
+QUICK_HTTP2 = http2.Plan(rounds=3, requests=4000, looked_at=20_000)
 QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
 QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, requests=10_000, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
@@ -64,6 +65,13 @@ def measure_cpu(chosen: argparse.Namespace) -> cpu.Result:
     plan.rounds = chosen.rounds or plan.rounds
     plan.protocols = tuple(chosen.protocols or plan.protocols)
     return cpu.measure(plan, say)
+
+
+def measure_http2(chosen: argparse.Namespace) -> http2.Result:
+    """See http2.py."""
+    plan = QUICK_HTTP2 if chosen.quick else http2.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return http2.measure(plan, say)
 
 
 def measure_costs(chosen: argparse.Namespace) -> costs.Result:
@@ -117,6 +125,7 @@ def measure_metrics(chosen: argparse.Namespace) -> metrics.Result:
 
 MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "cpu": measure_cpu,
+    "http2": measure_http2,
     "costs": measure_costs,
     "tls": measure_tls,
     "upgrade": measure_upgrade,

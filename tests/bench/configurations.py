@@ -1,6 +1,7 @@
 """The configurations of the proxies under comparison: the same listeners, one worker thread each.
 
-With a certificate every listener terminates TLS, 1.2 and 1.3, and exchanges keys by X25519; upstreams are plain.
+With a certificate every listener terminates TLS, 1.2 and 1.3, and exchanges keys by X25519; upstreams are plain. That
+of HTTP speaks HTTP/2 instead if asked to: with a certificate by ALPN, without one to clients that begin with it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ http {{
     uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
     upstream app {{ server 127.0.0.1:{http_upstream}; keepalive 512; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{http}{ssl} backlog=4096; server_name {host};
+        listen 127.0.0.1:{http}{ssl}{http2} backlog=4096; server_name {host};
         location /api {{
             proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -79,7 +80,7 @@ listen bolt16
 listen http
     mode http
     option forwardfor
-    bind 127.0.0.1:{http}{ssl}
+    bind 127.0.0.1:{http}{ssl}{http2}
     use_backend app if {{ hdr(host) -i {host} }} {{ path_beg /api }}
 backend app
     mode http
@@ -95,6 +96,7 @@ class Site:
     ports: dict[Protocol, int]
     upstreams: dict[Protocol, int]
     certificate: Pair | None = None
+    http2: bool = False
 
     @property
     def file(self) -> Path:
@@ -117,17 +119,19 @@ def nginx_config(site: Site, *, master: bool) -> str:
         files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         tls=NGINX_TLS.format(cert=pair.cert, key=pair.key) if pair else "",
         ssl=" ssl" if pair else "",
+        http2=" http2" if site.http2 else "",
     )
 
 
 def haproxy_config(site: Site) -> str:
     """For haproxy, which wants certificate and key in one file."""
     if site.certificate is None:
-        return site.fill(HAPROXY, ssl="")
+        return site.fill(HAPROXY, ssl="", http2=" proto h2" if site.http2 else "")
     both = site.directory / "both.pem"
     both.touch(mode=0o600)
     both.write_bytes(site.certificate.cert.read_bytes() + site.certificate.key.read_bytes())
-    return site.fill(HAPROXY, ssl=f" ssl crt {both} ssl-min-ver TLSv1.2 curves X25519")
+    secure = f" ssl crt {both} ssl-min-ver TLSv1.2 curves X25519"
+    return site.fill(HAPROXY, ssl=secure, http2=" alpn h2" if site.http2 else "")
 
 
 def envoy_config(site: Site) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def envoy_config(site: Site) -> dict[str, Any]:
         return {"@type": f"type.googleapis.com/envoy.extensions.filters.{kind}", **fields}
 
     def listener(port: int, name: str, config: dict[str, Any]) -> dict[str, Any]:
-        chain = {"filters": [{"name": name, "typed_config": config}], **_envoy_tls(site.certificate)}
+        chain = {"filters": [{"name": name, "typed_config": config}], **_envoy_tls(site)}
         return {"address": address(port), "filter_chains": [chain]}
 
     def cluster(name: str, port: int) -> dict[str, Any]:
@@ -160,6 +164,7 @@ def envoy_config(site: Site) -> dict[str, Any]:
     http = typed(
         "network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="http",
+        codec_type="HTTP2" if site.http2 else "AUTO",
         route_config={"virtual_hosts": [host]},
         http_filters=[router],
     )
@@ -177,13 +182,18 @@ def envoy_config(site: Site) -> dict[str, Any]:
     }
 
 
-def _envoy_tls(pair: Pair | None) -> dict[str, Any]:
+def _envoy_tls(site: Site) -> dict[str, Any]:
+    pair = site.certificate
     if pair is None:
         return {}
     files = {"certificate_chain": {"filename": str(pair.cert)}, "private_key": {"filename": str(pair.key)}}
     context = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "common_tls_context": {"tls_certificates": [files], "tls_params": {"ecdh_curves": ["X25519"]}},
+        "common_tls_context": {
+            "tls_certificates": [files],
+            "tls_params": {"ecdh_curves": ["X25519"]},
+            "alpn_protocols": ["h2"] if site.http2 else [],
+        },
     }
     return {"transport_socket": {"name": "tls", "typed_config": context}}
 
@@ -205,6 +215,7 @@ def hotswap_config(site: Site, **upgrade: Any) -> dict[str, Any]:
                 "address": f"127.0.0.1:{site.ports['http']}",
                 "protocol": "http1",
                 "keepalive_timeout": "1h",
+                "http2": site.http2,
                 "routes": [
                     {"match": {"host": "other.example.com", "prefix": "/"}, "cluster": "echo"},
                     {"match": {"host": HOST, "prefix": "/api"}, "cluster": "app"},

@@ -53,6 +53,7 @@ class Hall:
     """Starts proxies and ends them all. `missing` tells which could not be had, and why."""
 
     tls: bool = False  # all listeners terminate it
+    http2: bool = False  # instead of HTTP/1.1
     offspring: Offspring = field(default_factory=Offspring)
     missing: dict[str, str] = field(default_factory=dict)
     _exits: ExitStack = field(default_factory=ExitStack)
@@ -76,13 +77,15 @@ class Hall:
         """hotswap, and whoever of nginx, haproxy and Envoy is installed."""
         return [self.hotswap(), *filter(None, (self.nginx(), self.haproxy(), self.envoy()))]
 
-    def hotswap(self, change: Change | None = None, of: Protocol = "http", **upgrade: Any) -> Proxy:
+    def hotswap(
+        self, change: Change | None = None, of: Protocol = "http", run: type[Instance] = Instance, **upgrade: Any
+    ) -> Proxy:
         """The proxy of this tree, with routes and timeouts, and what `change` makes of the listener of a protocol."""
         site = self._site("hotswap")
         config = hotswap_config(site, **upgrade)
         if change is not None:
             config = changed(config, change, of, site.directory)
-        instance = Instance(site.directory, self.offspring, config)
+        instance = run(site.directory, self.offspring, config)
         pid = instance.start("--log-level", "warning")
         return Proxy("hotswap", hotswap.__version__, pid, site.ports, site.upstreams, instance)
 
@@ -143,7 +146,7 @@ class Hall:
     def _site(self, name: str) -> Site:
         directory = self._directory / f"{name}{len(list(self._directory.iterdir()))}"
         directory.mkdir()
-        return Site(directory, _ports(), _ports(), self._certificate)
+        return Site(directory, _ports(), _ports(), self._certificate, self.http2)
 
 
 def _ports() -> dict[Protocol, int]:

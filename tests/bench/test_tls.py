@@ -52,6 +52,6 @@ def test_every_load_gives_figures(version: Version) -> None:
 @pytest.mark.all
 def test_h2load_asks_and_is_answered(proxy: Proxy) -> None:
     program("h2load")
-    (row,) = h2load.compare("h2load", {proxy.name: proxy}, 1, 1000, lambda _: None).rows
+    (row,) = h2load.compare(tls.BY_H2LOAD, {proxy.name: proxy}, 1, 1000, lambda _: None).rows
     assert (row.errors, len(row.rounds)) == (0, 1)
     assert min(row.best, row.rate) > 0

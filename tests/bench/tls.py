@@ -17,7 +17,7 @@ from tests.bench.proxies import Hall
 
 MEGABYTE = 1024 * KILOBYTE
 BUSY_PERCENT = (1, 10)
-BY_H2LOAD = "HTTP/1.1 keep-alive, 1 KB, TLS 1.3, asked by h2load"
+BY_H2LOAD = h2load.Load("HTTP/1.1 keep-alive, 1 KB, TLS 1.3, asked by h2load")
 
 LOADS = (
     Load("HTTP/1.1 keep-alive, 1 KB, TLS 1.3", "http", Tls("1.3")),
@@ -62,7 +62,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
         if h2load.installed():
             comparisons.append(h2load.compare(BY_H2LOAD, proxies, plan.rounds, plan.requests, say))
         else:
-            hall.missing["h2load"] = "apt package nghttp2-client"
+            hall.missing["h2load"] = h2load.REMEDY
     return Result(
         comparisons,
         hall.missing,
