@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from proxy.http1 import forward
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.errors import BadMessage
-from proxy.http1.parser import parse_request
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
@@ -33,7 +32,7 @@ from proxy.http2.grpc import (
     status_of,
 )
 from proxy.http2.state import ExchangeState
-from proxy.http2.text import chunk, last_chunk, request_text, response_fields, seal, trailer_fields
+from proxy.http2.text import chunk, last_chunk, request_head, request_text, response_fields, seal, trailer_fields
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -93,11 +92,10 @@ class Http2Exchange(Http1Downstream):
             self.until = self.plane.now + patience
             self.wake(self.until)
         try:
-            text = request_text(fields, ended=ended)
             if listener.filters is None:
-                self._serve(parse_request(text, listener.config.max_headers), b"")
+                self._serve(request_head(fields, listener.config.max_headers, ended=ended), b"")
             else:
-                self._filter(text, b"")
+                self._filter(request_text(fields, ended=ended), b"")
         except BadMessage as why:
             self.meters = listener.meters.unrouted
             self._reply(why.status, why.reason, keep=False)

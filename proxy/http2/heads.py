@@ -13,6 +13,7 @@ from proxy.http2.errors import Malformed
 from proxy.http2.literals import NEVER
 
 if TYPE_CHECKING:
+    from proxy.http1.head import RequestHead
     from proxy.http2.hpack import Field
 
 # What a field is, as bits, so that a list's fields can be gathered in one number.
@@ -49,6 +50,19 @@ _IN_VALUES: Final = b"\t" + bytes((*range(0x20, 0x7F), *range(0x80, 0x100)))
 _DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 MAX_LENGTH: Final = 2**63 - 1
 _HOP: Final = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+
+
+class Repeated(list["Field"]):
+    """The fields of a block that came twice: while it is remembered, each one like it gives this very object."""
+
+    __slots__ = ("made",)
+
+    made: tuple[bool, int, RequestHead] | None
+    """What `proxy.http2.text.request_head` made of them, and from what else. It is forgotten with the block."""
+
+    def __init__(self, fields: list[Field]) -> None:
+        super().__init__(fields)
+        self.made = None
 
 
 class Head(NamedTuple):

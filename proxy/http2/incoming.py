@@ -23,7 +23,7 @@ from proxy.http2.errors import (
     Oversized,
 )
 from proxy.http2.frame import ACK, END_HEADERS, END_STREAM, HEAD, HEAD_SIZE, PADDED, WITH_PRIORITY
-from proxy.http2.heads import Head
+from proxy.http2.heads import Head, Repeated
 from proxy.http2.outgoing import PREFACE, SETTINGS
 from proxy.http2.settings import UNLIMITED
 from proxy.http2.stream import BODYLESS, HEAD_IN, LOCAL_ENDED, REMOTE_ENDED, TUNNEL, Stream
@@ -257,7 +257,7 @@ class Incoming(Controls):
         stream = self._new(stream_id, end=end)
         if head.method != b"CONNECT":
             stream.left = head.length
-        self.owner.headers(stream_id, head.fields[:], end)
+        self.owner.headers(stream_id, head.fields, end)
 
     def _new(self, stream_id: int, *, end: bool) -> Stream:
         stream = Stream(stream_id, self.theirs.window, self.ours.window if self.acked else frame.WINDOW)
@@ -324,9 +324,11 @@ class Incoming(Controls):
             known = self.known
         decoder = self.decoder
         if self.known_at == decoder.inserted:
-            head = known.get(block)
+            head = cast("Head | None", known.get(block))
             if head is not None:
-                return cast("Head", head)
+                if head.fields.__class__ is not Repeated:
+                    known[block] = head = head._replace(fields=Repeated(head.fields))
+                return head
         fields = decoder.decode(block, self.ours.header_list)
         unaltered = self.known_at == decoder.inserted
         if not unaltered:

@@ -16,7 +16,10 @@ class Owner(Protocol):
     """A connection, as its session sees it."""
 
     def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
-        """A request (a new stream), or a response, 1xx ones included. Valid; pseudo-fields first. `end`: no body."""
+        """A request (a new stream), or a response, 1xx ones included. Valid; pseudo-fields first. `end`: no body.
+
+        That of a request may come again (`proxy.http2.heads.Repeated`): it is not to be altered.
+        """
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:
         """The payload of one DATA frame; empty only at the end. To be given back by `Session.consumed`."""

@@ -297,13 +297,31 @@ def test_remembered_block_means_the_same_only_while_the_table_does() -> None:
     assert stage.calls[-1] == ("headers", 9, [*plain, other], True)
 
 
-def test_remembered_head_is_not_that_of_the_owner() -> None:
+def test_remembered_head_is_the_same_object_until_the_table_changes() -> None:
     stage = server()
-    for stream_id in (1, 3, 5, 7):
+    for stream_id in (1, 3, 5, 7, 9):
         stage.request(stream_id)
+    first, second, third, fourth, fifth = (call[2] for call in stage.calls)
+    assert first == second == third == fourth == fifth == GET
+    assert not isinstance(second, heads.Repeated), "it may never come again"
+    assert isinstance(fifth, heads.Repeated)
+    assert third is fourth is fifth
+    stage.request(11, [*GET, (b"x-other", b"2")])
+    for stream_id in (13, 15):
+        stage.request(stream_id)
+    assert stage.calls[-1][2] == GET
+    assert stage.calls[-1][2] is not fifth
+
+
+def test_heads_of_responses_are_their_owners() -> None:
+    stage = client()
+    for stream_id in (1, 3, 5, 7):
+        stage.call()
+        stage.say(stage.heads(stream_id, OK))
         stage.calls[-1][2].clear()
-    stage.request(9)
-    assert stage.calls[-1] == ("headers", 9, GET, True)
+    stage.call()
+    stage.say(stage.heads(9, OK))
+    assert stage.calls[-1] == ("headers", 9, OK, True)
 
 
 def test_memories_are_bounded_and_keep_no_secrets() -> None:
