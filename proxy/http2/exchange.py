@@ -156,10 +156,15 @@ class Http2Exchange(Http1Downstream):
         super().answer(head)
         if self.host is not None:
             none = head.length == 0 or self.method == b"HEAD"
-            fields = seal(response_fields(head.status, head.raw), self.concealed)
-            if self.called:  # a whole answer of gRPC in one HEADERS says nothing of a length
-                fields = [field for field in fields if field[0] != b"content-length"]
-            self.host.streams.session.send_headers(self.number, fields, none)
+            session = self.host.streams.session
+            # A filter may edit the text and not the status, so that the one does not stand for the other.
+            plain = self.listener.filters is None and not (self.concealed or self.called)
+            key = head.raw if plain else b""
+            if not session.send_again(self.number, key, none):
+                fields = seal(response_fields(head.status, head.raw), self.concealed)
+                if self.called:  # a whole answer of gRPC in one HEADERS says nothing of a length
+                    fields = [field for field in fields if field[0] != b"content-length"]
+                session.send_headers(self.number, fields, none, key)
             self.fin_sent = none
             self.host.stir()
         return b""

@@ -52,6 +52,9 @@ GRACE: Final = 4
 MEMO: Final = 1024
 """Strings that are remembered decoded, process-wide; each of at most `MEMO_LENGTH` bytes."""
 MEMO_LENGTH: Final = 128
+BLOCKS: Final = 32
+"""Blocks that an encoder remembers, for keys of at most `BLOCK_KEY` bytes."""
+BLOCK_KEY: Final = 512
 SECRETS: Final = 4
 """The same for strings that are never indexed: in each connection, so that none outlives it."""
 SECRET_LENGTH: Final = 4096
@@ -265,7 +268,7 @@ def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
 class Encoder:
     """Writes header blocks. What enters the table is decided by the field alone, see `proxy.http2.literals`."""
 
-    __slots__ = ("entries", "filled", "inserted", "known", "limit", "names", "pending", "size")
+    __slots__ = ("blocks", "entries", "filled", "inserted", "known", "lasting", "limit", "names", "pending", "size")
 
     def __init__(self) -> None:
         self.entries: deque[tuple[Field, int]] = deque()
@@ -278,6 +281,9 @@ class Encoder:
         """Of each field in the table its number, counted from the first one ever."""
         self.names: dict[bytes, int] = {}
         self.inserted = 0
+        self.blocks: dict[bytes, bytes] = {}
+        """What may be written again as it was, by the keys of `encode`: until the table changes. Derived."""
+        self.lasting = True  # the block under way may be among them
 
     def permit(self, limit: int) -> None:
         """The peer's HEADER_TABLE_SIZE: the next block tells it the size that follows (section 4.2)."""
@@ -287,11 +293,17 @@ class Encoder:
             self.pending = (least, size) if least < size else (size,)
             self.size = size
             self._evict(size)
+            self.blocks.clear()
         self.limit = limit
 
-    def encode(self, fields: Iterable[Field]) -> bytes:
-        """The block. Names have to be in lower case."""
+    def encode(self, fields: Iterable[Field], key: bytes = b"") -> bytes:
+        """The block. Names have to be in lower case.
+
+        If `key` stands for these fields and no others, `blocks` has it under that key from then on, as long as it means
+        the same, and if no field is a secret.
+        """
         known = self.known
+        self.lasting = not self.pending
         fixed = FIXED
         out = bytearray()
         for size in self.pending:
@@ -312,11 +324,17 @@ class Encoder:
                     out += one
                     continue
             out += self._literal(field)
-        return bytes(out)
+        block = bytes(out)
+        if key and self.lasting and len(key) <= BLOCK_KEY:
+            if len(self.blocks) >= BLOCKS:
+                self.blocks.clear()
+            self.blocks[key] = block
+        return block
 
     def _literal(self, field: Field) -> bytes:
         name, value = field
         if field.__class__ is not tuple or name in NEVER or secret(name, value):
+            self.lasting = False
             return self._named(name, 4, NEVER_ENTERS) + string(value, memo=False)
         if name in UNINDEXED:
             if name in NAMES:
@@ -329,6 +347,8 @@ class Encoder:
         if self.filled + size > self.size:
             self._evict(self.size - size)
         self.inserted += 1
+        self.lasting = False
+        self.blocks.clear()
         self.entries.appendleft((field, size))
         self.filled += size
         self.known[field] = self.names[name] = self.inserted
@@ -368,5 +388,6 @@ class Encoder:
         self.entries = deque((field, len(field[0]) + len(field[1]) + ENTRY) for field in fields)
         self.filled = sum(size for _, size in self.entries)
         self.inserted = len(fields)
+        self.blocks.clear()
         self.known = {field: len(fields) - at for at, field in reversed(list(enumerate(fields)))}
         self.names = {field[0]: len(fields) - at for at, field in reversed(list(enumerate(fields)))}

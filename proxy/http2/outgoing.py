@@ -165,8 +165,11 @@ class Outgoing:
         """`open` would give a stream now."""
         return len(self.streams) < self.theirs.streams and not self.spent
 
-    def send_headers(self, stream_id: int, fields: Sequence[Field], end: bool) -> None:
-        """A request or a response; of the latter 1xx ones first. Names in lower case, pseudo-fields first."""
+    def send_headers(self, stream_id: int, fields: Sequence[Field], end: bool, key: bytes = b"") -> None:
+        """A request or a response; of the latter 1xx ones first. Names in lower case, pseudo-fields first.
+
+        `key` stands for these fields, for `send_again`.
+        """
         stream = self.streams.get(stream_id)
         if stream is None or stream.flags & LOCAL_ENDED:
             return
@@ -179,7 +182,18 @@ class Outgoing:
                         stream.flags |= TUNNEL
                     break
         stream.flags |= HEAD_OUT
-        self._block_out(stream, fields, end=end)
+        self._block_out(stream, self.encoder.encode(fields, key), end=end)
+
+    def send_again(self, stream_id: int, key: bytes, end: bool) -> bool:
+        """The response that this key stood for. False: it is not known any more, and `send_headers` has to tell it."""
+        block = self.encoder.blocks.get(key)
+        if block is None:
+            return False
+        stream = self.streams.get(stream_id)
+        if stream is not None and not stream.flags & LOCAL_ENDED:
+            stream.flags |= HEAD_OUT
+            self._block_out(stream, block, end=end)
+        return True
 
     def send_body(self, stream_id: int, piece: bytes, end: bool) -> bool:
         """A piece of a body. True: it is on its way. False: not all of it, and `Owner.writable` tells when.
@@ -222,7 +236,7 @@ class Outgoing:
             stream.trailers = fields
             stream.flags |= ENDING
         else:
-            self._block_out(stream, fields, end=True)
+            self._block_out(stream, self.encoder.encode(fields), end=True)
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream now; the owner hears no more of it. What it has not consumed counts as consumed."""
@@ -325,14 +339,13 @@ class Outgoing:
             if end:
                 self._local_end(stream)
             elif stream.flags & ENDING:
-                self._block_out(stream, stream.trailers or (), end=True)
+                self._block_out(stream, self.encoder.encode(stream.trailers or ()), end=True)
             if waiting:
                 self.owner.writable(stream_id)
 
     # ---- streams ----
 
-    def _block_out(self, stream: Stream, fields: Sequence[Field], *, end: bool) -> None:
-        block = self.encoder.encode(fields)
+    def _block_out(self, stream: Stream, block: bytes, *, end: bool) -> None:
         self.out.append(frame.headers(block, stream.id, end=end, most=frame.LEAST_FRAME))
         self.work += 1
         if end:

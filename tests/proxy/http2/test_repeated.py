@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.http1.errors import BadMessage
 from proxy.http1.parser import parse_request
 from proxy.http2.heads import Repeated
+from proxy.http2.hpack import BLOCK_KEY, BLOCKS, Encoder, Field, Never
 from proxy.http2.text import request_head, request_text
 from tests.proxy.http1.scene import web
 from tests.proxy.http2.browser import Browser, speaking
-from tests.proxy.http2.scene import GET
+from tests.proxy.http2.scene import GET, OK, server
 from tests.proxy.simulation import World
 
 if TYPE_CHECKING:
@@ -54,6 +57,86 @@ def test_a_tunnel_gets_a_key_of_its_own_each_time() -> None:
     first, second = (request_head(repeated, 100, ended=False) for _ in range(2))
     assert first.upgrade == b"websocket"
     assert first.raw != second.raw
+
+
+# ---- blocks of responses ----
+
+ANSWERS: dict[bytes, list[Field]] = {
+    b"plain": [*OK, (b"content-length", b"5")],
+    b"indexed": [*OK, (b"server", b"s"), (b"content-type", b"text/plain")],
+    b"other": [*OK, (b"server", b"other")],
+    b"large": [*OK, (b"x-large", b"y" * 1500)],
+    b"secret": [*OK, (b"set-cookie", b"id=1")],
+    b"never": [*OK, Never(b"server", b"s")],
+}
+
+
+def again(encoder: Encoder, key: bytes) -> bytes:
+    return encoder.blocks.get(key) or encoder.encode(ANSWERS[key], key)
+
+
+@given(st.lists(st.sampled_from([*ANSWERS, 0, 100, 4096])))
+def test_blocks_that_come_again_are_what_they_would_be_anew(steps: list[bytes | int]) -> None:
+    remembering, forgetful = Encoder(), Encoder()
+    for step in steps:
+        if isinstance(step, int):
+            remembering.permit(step)
+            forgetful.permit(step)
+        else:
+            assert again(remembering, step) == forgetful.encode(ANSWERS[step])
+    assert remembering.save() == forgetful.save()
+
+
+def test_blocks_last_as_long_as_the_table() -> None:
+    encoder = Encoder()
+    again(encoder, b"indexed")
+    assert not encoder.blocks, "it entered fields"
+    block = again(encoder, b"indexed")
+    assert encoder.blocks == {b"indexed": block}
+    again(encoder, b"plain")
+    assert len(encoder.blocks) == 2
+    again(encoder, b"other")
+    assert not encoder.blocks
+    again(encoder, b"plain")
+    encoder.load(encoder.save())
+    assert not encoder.blocks
+
+
+@pytest.mark.parametrize("key", [b"secret", b"never"])
+def test_blocks_with_secrets_are_not_remembered(key: bytes) -> None:
+    encoder = Encoder()
+    for _ in range(3):
+        again(encoder, key)
+    assert not encoder.blocks
+
+
+def test_what_an_encoder_remembers_is_bounded() -> None:
+    encoder = Encoder()
+    encoder.encode(OK, b"x" * (BLOCK_KEY + 1))
+    assert not encoder.blocks
+    for number in range(3 * BLOCKS):
+        encoder.encode(OK, b"%d" % number)
+        assert len(encoder.blocks) <= BLOCKS
+
+
+def test_a_session_answers_again() -> None:
+    stage = server()
+    for stream_id in (1, 3):
+        stage.request(stream_id)
+    session = stage.session
+    assert not session.send_again(1, b"key", end=True)
+    session.send_headers(1, OK, True, b"key")
+    before = stage.frames()
+    assert session.send_again(3, b"key", end=True)
+    assert [(kind, flags, block) for kind, flags, _, block in stage.frames()] == [
+        (kind, flags, block) for kind, flags, _, block in before
+    ]
+    assert not session.streams
+    assert session.send_again(3, b"key", end=True), "nobody is there, and it is of no interest"
+    assert stage.frames() == []
+
+
+# ---- all of it ----
 
 
 def served(world: World, browser: Browser, server: Socket | None, *, end: bool) -> tuple[bytes, Socket]:
