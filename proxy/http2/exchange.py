@@ -17,7 +17,6 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from proxy.http1 import forward
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.errors import BadMessage
 from proxy.http1.replies import reply
@@ -83,8 +82,6 @@ class Http2Exchange(Http1Downstream):
         """The request's head."""
         listener = self.listener
         self.meters = listener.meters.unrouted
-        tail = forward.request_tail(self.remote, secure=self.host is not None and self.host.tls is not None)
-        self.tail = tail.replace(b"Via: 1.1 ", b"Via: 2 ")
         self.began = self.plane.now
         self.sealed = tuple([field[0] for field in fields if field.__class__ is not tuple])
         self.called, patience = deadline_of(fields)
@@ -363,8 +360,9 @@ class Http2Exchange(Http1Downstream):
 
     def load_from(self, saved: ExchangeState, now: float, places: Places) -> None:
         """The counterpart."""
+        tail = self.tail  # of its connection; what `load` makes of it is that of another protocol
         self.load(saved.exchange, now, places)
-        self.tail = self.tail.replace(b"Via: 1.1 ", b"Via: 2 ")
+        self.tail = tail
         self.owed, self.unread = saved.owed, saved.unread
         self.sealed, self.concealed = saved.sealed, saved.concealed
         self.trailing = seal(list(saved.trailing), saved.concealed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.http1 import forward
 from proxy.http2.budget import Limits
 from proxy.http2.errors import NO_ERROR
 from proxy.http2.exchange import HOSTED, Http2Exchange
@@ -31,7 +32,7 @@ LIMITS: Final = Limits()
 class Streams:
     """Those of one connection, its `host`."""
 
-    __slots__ = ("closing", "host", "requests", "session", "table")
+    __slots__ = ("closing", "host", "requests", "session", "table", "tail")
 
     def __init__(self, host: Http2Downstream) -> None:
         self.host = host
@@ -41,6 +42,8 @@ class Streams:
         self.closing: set[int] = set()
         """Those whose answer is complete, and their request perhaps is not."""
         self.requests = 0
+        self.tail = b""
+        """What we add to the heads of this client's requests. Derived."""
 
     def __bool__(self) -> bool:
         return bool(self.table or self.closing)
@@ -64,6 +67,10 @@ class Streams:
         stream.host, stream.number, stream.fd = host, number, HOSTED
         stream.listener, stream.remote = host.listener, host.remote
         stream.introduced, stream.destination, stream.server_name = host.introduced, host.destination, ""
+        if not self.tail:
+            tail = forward.request_tail(host.remote, secure=host.tls is not None)
+            self.tail = tail.replace(b"Via: 1.1 ", b"Via: 2 ")
+        stream.tail = self.tail
         self.table[number] = stream
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:
