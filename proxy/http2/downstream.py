@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.connection import Connection
-    from proxy.plane import Places, Plane
+    from proxy.plane import Places, Plane, Write
 
 LOOK: Final = 5.0
 """Seconds between two looks for streams that do not move."""
@@ -42,7 +42,7 @@ _decode = msgspec.msgpack.Decoder(DownstreamState).decode
 class Http2Downstream(Downstream):
     """A client connection."""
 
-    __slots__ = ("checked", "deadline", "leaving", "streams")
+    __slots__ = ("checked", "deadline", "leaving", "speaks", "streams")
 
     kind: ClassVar[str] = "http2.downstream"
     schema: ClassVar[Schema] = Schema(1, 1)
@@ -56,6 +56,8 @@ class Http2Downstream(Downstream):
         """Of the preface, or of the end."""
         self.checked = plane.now
         """When streams that do not move were last looked for. Derived."""
+        self.speaks = False
+        """It has its turn at the end of the batch. Derived: no batch is open in a handover."""
 
     # ---- the transport ----
 
@@ -70,6 +72,20 @@ class Http2Downstream(Downstream):
         """Bytes of frames."""
         self.streams.session.received(data, self.plane.now)
         self.stir()
+
+    def later(self) -> None:
+        """`stir` at the end of the batch, once for all streams: 2 us less for each of twenty that are answered."""
+        if not self.speaks:
+            self.speaks = True
+            self.plane.unflushed.append(self)
+
+    def flush(self, write: Write, now: float) -> None:
+        """The end of a batch."""
+        if self.speaks:
+            self.speaks = False
+            if self.fd >= 0:
+                self.stir()
+        super().flush(write, now)
 
     def stir(self) -> None:
         """Write what the session has to say by now; at the end, end."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from proxy.http2.hpack import Field
     from proxy.plane import Places, Plane, Write
 
+LAST: Final = MOVES[Event.LAST]
 HOSTED: Final = 1 << 30
 """In place of a descriptor: it lives, and has none."""
 _ASKED: Final = frozenset({Step.SEND, Step.WAIT})
@@ -163,8 +164,26 @@ class Http2Exchange(Http1Downstream):
                     fields = [field for field in fields if field[0] != b"content-length"]
                 session.send_headers(self.number, fields, none, key)
             self.fin_sent = none
-            self.host.stir()
+            self.host.later()
         return b""
+
+    def complete(self) -> None:
+        """See `Ending.complete`. Nearly all requests came whole, and there is nothing to wait for: done at once.
+
+        The way by `shut` and the flush, as of a connection that lingers, takes 4 us more.
+        """
+        host = self.host
+        if host is None or self.left or self.paused or self.unread or self.owed or self.trailing or self.copies:
+            super().complete()
+            return
+        if self.record is not None:
+            self.write_record("ok")
+        self.meters.durations.observe(self.plane.now - self.began)
+        out, self.outbox = self.outbox, b""
+        host.streams.session.send_body(self.number, bytes(out), True)
+        self.shutting = self.fin_sent = True
+        self.step = LAST[self.step]
+        self.finished()
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx response."""
@@ -245,7 +264,10 @@ class Http2Exchange(Http1Downstream):
                 self.fin_sent = True
                 if self.trailing:
                     session.send_trailers(self.number, self.trailing)
-            host.stir()
+            if over:
+                host.later()
+            else:
+                host.stir()
             if out and not over and (not room or host.clogged):
                 self.clogged = True
         if self.shutting and self.fin_sent and host is self.host:
@@ -273,7 +295,7 @@ class Http2Exchange(Http1Downstream):
             self._leave_host()
             host.streams.done(self, NO_ERROR)
             host.changes += 1
-            host.stir()
+            host.later()
 
     def break_off(self, *, bare: bool) -> None:
         """See `Ending.break_off`: nobody may take it for complete. A client of gRPC is told by a status."""

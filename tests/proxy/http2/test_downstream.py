@@ -56,6 +56,44 @@ def test_streams_do_not_wait_for_each_other(world: World) -> None:
     assert not browser.heard(again).ended
 
 
+def test_what_is_answered_in_one_batch_goes_by_one_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = Browser(world)
+    pairs = [asked(world, browser) for _ in range(5)]
+    writes: list[bytes] = []
+    write = browser.socket.write
+
+    def noted(data: bytes) -> int:
+        writes.append(bytes(data))
+        return write(data)
+
+    monkeypatch.setattr(browser.socket, "write", noted)
+    for _, server in pairs:
+        server.take()
+        server.inbox += HELLO
+    world.settle()
+    assert len(writes) == 1
+    for stream, _ in pairs:
+        assert (browser.heard(stream).body, browser.heard(stream).ended) == (b"hello", True)
+
+
+@pytest.mark.parametrize("end", ["fin", "rst"])
+def test_a_client_may_go_in_the_moment_of_its_answer(world: World, end: str) -> None:
+    first = Browser(world)
+    _, server = asked(world, first)  # whose events come first, for it was there before the other client
+    server.take()
+    server.send(HELLO)
+    browser = Browser(world)
+    browser.ask()
+    assert server.take() == SENT
+    server.inbox += HELLO
+    getattr(browser.socket, end)()
+    assert browser.socket.closed
+    stream = first.ask()
+    assert server.take() == SENT, "it was kept"
+    server.send(HELLO)
+    assert first.heard(stream).body == b"hello"
+
+
 def test_clients_of_http1_are_served_as_before(world: World) -> None:
     client = world.connect("web")
     for piece in (GET[:3], GET[3:]):
