@@ -38,33 +38,36 @@ CHUNKED_LINE: Final = b"\r\ntransfer-encoding: chunked"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _WEBSOCKET: Final = b"\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: "
 _DROPPED: Final = frozenset({HOP, TRANSFER_ENCODING, UPGRADE})
-_NOT_TOLD: Final = frozenset({b"connection", b"te"})
+_NOT_TOLD: Final = frozenset({b":scheme", b"connection", b"te"})
 """Fields that may come (``te: trailers``), or are ours, and mean nothing on the other side."""
+_MEANT: Final = _NOT_TOLD | {b":method", b":path", b":authority", b":protocol", b"cookie", b"content-length", b"host"}
+"""Fields that do not simply become a line."""
 
 
 def request_text(fields: Sequence[Field], *, ended: bool) -> bytes:
     """The head of a request, without its final CRLF CRLF. `ended`: no body follows. 400 or 501 as `BadMessage`."""
     method = path = authority = protocol = host = b""
-    lines = []
+    lines: list[bytes] = []
     cookies = []
     sized = False
     for name, value in fields:
-        if name[0] == 0x3A:
-            if name == b":method":
-                method = value
-            elif name == b":path":
-                path = value
-            elif name == b":authority":
-                authority = value
-            elif name == b":protocol":
-                protocol = value
+        if name not in _MEANT:
+            lines += (b"\r\n", name, b": ", value)  # less than half of what formatting takes
+        elif name == b":method":
+            method = value
+        elif name == b":path":
+            path = value
+        elif name == b":authority":
+            authority = value
         elif name == b"cookie":
             cookies.append(value)
+        elif name == b"content-length":
+            sized = True
+            lines += (b"\r\ncontent-length: ", value)
         elif name == b"host":
             host = value
-        elif name not in _NOT_TOLD:
-            sized = sized or name == b"content-length"
-            lines.append(b"\r\n%b: %b" % (name, value))
+        elif name == b":protocol":
+            protocol = value
     tail = b""
     if protocol:
         if protocol != b"websocket":
@@ -74,9 +77,8 @@ def request_text(fields: Sequence[Field], *, ended: bool) -> bytes:
     elif not ended and not sized:
         tail = CHUNKED_LINE
     if cookies:
-        lines.append(b"\r\ncookie: " + b"; ".join(cookies))
-    head = b"%b %b HTTP/1.1\r\nhost: %b" % (method, path or b"*", authority or host)
-    return b"".join((head, *lines, tail))
+        lines += (b"\r\ncookie: ", b"; ".join(cookies))
+    return b"".join((method, b" ", path or b"*", b" HTTP/1.1\r\nhost: ", authority or host, *lines, tail))
 
 
 def request_head(fields: Sequence[Field], most: int, *, ended: bool) -> RequestHead:
