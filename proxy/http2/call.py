@@ -289,14 +289,14 @@ class Http2Call(Http1Upstream):
 
     def lost(self, *, untouched: bool) -> None:
         """Its stream ended too early, or the connection did. `untouched`: nobody looked at the request."""
-        if self.host is None:
-            return
-        if self.eof and self.unread and self.use is not TUNNEL:  # the whole response is here, for a slow client
+        if self.host is not None and self.eof and self.unread and self.use is not TUNNEL:
+            # The whole response is here, for a slow client.
             data, self.unread, self.paused = self.unread, b"", False
             self.received(data)
-        if self.host is None:
+        host = self.host
+        if host is None:
             return
-        self.host.requests.forget(self)
+        host.requests.forget(self)
         self.gone()
         self.untouched = untouched and self.use in _UNANSWERED and not self.answered  # whatever the server says
         self.failed(0)

@@ -22,14 +22,7 @@ from proxy.http1.errors import BadMessage
 from proxy.http1.replies import reply
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
-from proxy.http2.grpc import (
-    DEADLINE_EXCEEDED,
-    UNAVAILABLE,
-    deadline_of,
-    failure,
-    only_answer,
-    status_of,
-)
+from proxy.http2.grpc import DEADLINE_EXCEEDED, UNAVAILABLE, about, failure, only_answer, status_of
 from proxy.http2.state import ExchangeState
 from proxy.http2.text import chunk, last_chunk, request_head, request_text, response_fields, seal, trailer_fields
 from proxy.timers import deadline, remaining
@@ -84,8 +77,7 @@ class Http2Exchange(Http1Downstream):
         listener = self.listener
         self.meters = listener.meters.unrouted
         self.began = self.plane.now
-        self.sealed = tuple([field[0] for field in fields if field.__class__ is not tuple])
-        self.called, patience = deadline_of(fields)
+        self.sealed, self.called, patience = about(fields)
         if patience is not None:
             self.until = self.plane.now + patience
             self.wake(self.until)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.http2.heads import Repeated
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,13 +63,25 @@ def _escaped(message: str) -> bytes:
     )
 
 
-def deadline_of(fields: Sequence[Field]) -> tuple[bool, float | None]:
-    """Whether these are of a call, and the seconds that its client waits."""
+def about(fields: Sequence[Field]) -> tuple[tuple[bytes, ...], bool, float | None]:
+    """Of a request: names of fields that no table may hold, whether it is a call, the seconds that its client waits.
+
+    Remembered with fields that come again: 0.1 us instead of 1.1.
+    """
+    known = fields.about if isinstance(fields, Repeated) else None
+    if known is not None:
+        return known
     called = False
     patience = None
-    for name, value in fields:
-        if name == b"content-type":
-            called = is_grpc(value)
-        elif name == b"grpc-timeout":
-            patience = timeout(value)
-    return called, patience if called else None
+    sealed = []
+    for field in fields:
+        if field.__class__ is not tuple:
+            sealed.append(field[0])
+        if field[0] == b"content-type":
+            called = is_grpc(field[1])
+        elif field[0] == b"grpc-timeout":
+            patience = timeout(field[1])
+    made = (tuple(sealed), called, patience if called else None)
+    if isinstance(fields, Repeated):
+        fields.about = made
+    return made

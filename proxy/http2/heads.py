@@ -56,14 +56,16 @@ _HOP: Final = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"tr
 class Repeated(list["Field"]):
     """The fields of a block that came twice: while it is remembered, each one like it gives this very object."""
 
-    __slots__ = ("made",)
+    __slots__ = ("about", "made")
 
     made: tuple[bool, int, RequestHead] | None
     """What `proxy.http2.text.request_head` made of them, and from what else. It is forgotten with the block."""
+    about: tuple[tuple[bytes, ...], bool, float | None] | None
+    """What `proxy.http2.grpc.about` says of them."""
 
     def __init__(self, fields: list[Field]) -> None:
         super().__init__(fields)
-        self.made = None
+        self.made = self.about = None
 
 
 class Head(NamedTuple):
