@@ -177,7 +177,7 @@ class Edge:
                     raise TooSoon(client.communicate()[0])
                 if then:
                     then(client)
-                output, _ = client.communicate(timeout=60)
+                output, _ = client.communicate(timeout=90)
             finally:
                 client.kill()
         assert client.returncode == 0, output
