@@ -35,14 +35,20 @@ class Load(msgspec.Struct, frozen=True):
     connections: int = CONNECTIONS
     streams: int = 1
     """Requests under way on a connection."""
+    paths: int = 1
+    """That are asked for in turn."""
 
     def options(self, port: int, requests: int) -> list[str]:
-        """Those of the program; without `--h1` it speaks HTTP/2, by ALPN or at once."""
+        """Those of the program; without `--h1` it speaks HTTP/2, by ALPN or at once. URIs are read from stdin."""
         spoken = [] if self.http2 else ["--h1"]
         number = ["-n", str(requests), "-c", str(self.connections), "-m", str(self.streams)]
-        scheme, suite = ("https", SUITE) if self.tls else ("http", [])
-        to = ["--connect-to", f"127.0.0.1:{port}", f"{scheme}://{HOST}/api/v1/items?id=12345"]
-        return [*spoken, *number, *suite, *to]
+        suite = SUITE if self.tls else []
+        return [*spoken, *number, *suite, "--connect-to", f"127.0.0.1:{port}", "-i", "-"]
+
+    def uris(self) -> str:
+        """One a line."""
+        site = f"{'https' if self.tls else 'http'}://{HOST}"
+        return "".join(f"{site}/api/v1/items?id={12345 + number}\n" for number in range(self.paths))
 
 
 def installed() -> bool:
@@ -82,6 +88,7 @@ def ask(load: Load, proxy: Proxy, requests: int) -> tuple[float, int]:
     """So many requests. Returns how many a second there were, and how many were answered by 2xx."""
     done = subprocess.run(
         ["h2load", *load.options(proxy.ports["http"], requests)],
+        input=load.uris(),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from tests.bench import h2load, layers
 from tests.bench.cpu import Comparison
@@ -17,9 +18,13 @@ CONNECTIONS = 8
 STREAMS = 20  # on each
 REQUESTS = 250 * CONNECTIONS * STREAMS  # a window; once in each are connections made
 
+PATHS = 1000  # so that no memory of the last requests helps
+
+_PLAIN = h2load.Load("HTTP/2, 1 KB, plaintext", tls=False, http2=True, connections=CONNECTIONS, streams=STREAMS)
 LOADS = (
-    h2load.Load("HTTP/2, 1 KB, plaintext", tls=False, http2=True, connections=CONNECTIONS, streams=STREAMS),
-    h2load.Load("HTTP/2, 1 KB, TLS 1.3", tls=True, http2=True, connections=CONNECTIONS, streams=STREAMS),
+    _PLAIN,
+    replace(_PLAIN, what=f"HTTP/2, 1 KB, plaintext, {PATHS} paths in turn", paths=PATHS),
+    replace(_PLAIN, what="HTTP/2, 1 KB, TLS 1.3", tls=True),
 )
 
 

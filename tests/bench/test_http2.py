@@ -16,7 +16,7 @@ from tests.kit.programs import program
 STARTED = ["hotswap", *(pytest.param(name, marks=pytest.mark.all) for name in ("nginx", "haproxy"))]
 
 
-@pytest.fixture(params=http2.LOADS, ids=["plain", "tls"])
+@pytest.fixture(params=http2.LOADS, ids=["plain", "paths", "tls"])
 def load(request: pytest.FixtureRequest) -> h2load.Load:
     program("h2load")
     chosen: h2load.Load = request.param
