@@ -27,7 +27,7 @@ from proxy.http2.exchange import HOSTED
 from proxy.http2.server_text import request_fields, response_text, switching_text
 from proxy.http2.state import CallState
 from proxy.http2.stream import LOCAL_ENDED
-from proxy.http2.text import chunk, last_chunk, trailer_fields
+from proxy.http2.text import chunk, last_chunk, sealed_of, trailer_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,7 +237,7 @@ class Http2Call(Http1Upstream):
 
     @staticmethod
     def _conceal(exchange: Exchange, fields: Sequence[Field]) -> None:
-        sealed = [field[0] for field in fields if field.__class__ is not tuple]
+        sealed = sealed_of(fields)
         if sealed:
             exchange.conceal(sealed)
 

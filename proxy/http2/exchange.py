@@ -24,7 +24,16 @@ from proxy.http1.states import MOVES, Event, Step
 from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
 from proxy.http2.grpc import DEADLINE_EXCEEDED, UNAVAILABLE, about, failure, only_answer, status_of
 from proxy.http2.state import ExchangeState
-from proxy.http2.text import chunk, last_chunk, request_head, request_text, response_fields, seal, trailer_fields
+from proxy.http2.text import (
+    chunk,
+    last_chunk,
+    request_head,
+    request_text,
+    response_fields,
+    seal,
+    sealed_of,
+    trailer_fields,
+)
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -107,6 +116,7 @@ class Http2Exchange(Http1Downstream):
 
     def ended_by(self, trailers: Sequence[Field]) -> None:
         """The request ends with these."""
+        self.sealed += sealed_of(trailers)
         if self.chunks is not None:
             self._arrived(last_chunk(trailers))
 
@@ -184,7 +194,8 @@ class Http2Exchange(Http1Downstream):
         if head.status == 100:
             self.expects = False
         if self.host is not None:
-            self.host.streams.session.send_headers(self.number, response_fields(head.status, head.raw), False)
+            fields = seal(response_fields(head.status, head.raw), self.concealed)
+            self.host.streams.session.send_headers(self.number, fields, False)
             self.host.stir()
 
     def switch(self, head: ResponseHead) -> bool:
@@ -200,7 +211,7 @@ class Http2Exchange(Http1Downstream):
             self.record.received += len(self.inbox)
         told = {b"sec-websocket-accept", b"connection", b"upgrade"}
         fields = [field for field in response_fields(200, head.raw) if field[0] not in told]
-        host.streams.session.send_headers(self.number, fields, False)
+        host.streams.session.send_headers(self.number, seal(fields, self.concealed), False)
         if self.inbox:
             upstream.send(self.inbox)
             self.inbox = b""

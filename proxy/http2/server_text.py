@@ -31,7 +31,7 @@ from proxy.http1.fields import (
 )
 from proxy.http1.head import CHUNKED
 from proxy.http2.hpack import Never
-from proxy.http2.text import CHUNKED_LINE
+from proxy.http2.text import CHUNKED_LINE, seal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -92,8 +92,8 @@ def request_fields(raw: bytes, *, secure: bool, sealed: Collection[bytes] = ()) 
         fields = [field for field in fields if field[0] != _KEY]
         pseudo[0] = (b":method", b"CONNECT")
         pseudo.append((b":protocol", protocol))
-        return Request([*pseudo, *fields], CHUNKED, key)
-    return Request([*pseudo, *fields, _TRAILERS], length, b"")
+        return Request([*seal(pseudo, sealed), *fields], CHUNKED, key)
+    return Request([*seal(pseudo, sealed), *fields, _TRAILERS], length, b"")
 
 
 def response_text(fields: Sequence[Field], *, ended: bool, bodyless: bool) -> tuple[bytes, bool]:

@@ -142,6 +142,11 @@ def seal(fields: list[Field], sealed: Collection[bytes]) -> list[Field]:
     return [Never(*field) if field[0] in sealed else field for field in fields] if sealed else fields
 
 
+def sealed_of(fields: Iterable[Field]) -> tuple[bytes, ...]:
+    """The names of those that are never indexed."""
+    return tuple([field[0] for field in fields if field.__class__ is not tuple])
+
+
 def is_sized(raw: bytes) -> bool:
     """Whether a head has a Content-Length."""
     return any(LINES[line] == CONTENT_LENGTH for line in raw.split(b"\r\n")[1:])
