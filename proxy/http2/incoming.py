@@ -279,6 +279,8 @@ class Incoming(Controls):
             return
         if head.status in {204, 304}:
             stream.flags |= BODYLESS
+        if head.status >= 300:
+            stream.flags &= ~TUNNEL  # a refusal is a response like any other (section 8.5)
         if not stream.flags & (BODYLESS | TUNNEL):
             stream.left = head.length
             if head.length > 0 and end:

@@ -88,3 +88,14 @@ def test_what_waits_for_the_window_of_a_client_arrives(world: Site, server_first
     browser.flush()
     heard = browser.heard(stream)
     assert (len(heard.body), heard.ended, heard.reset) == (70_000, True, None)
+
+
+@pytest.mark.parametrize("length", [b"3", b"9"])
+def test_a_refusal_that_is_not_as_long_as_it_says_is_no_whole_one(world: Site, length: bytes) -> None:
+    client = world.ask(UPGRADE % (KEY, ID))
+    server = world.server(connect=True)
+    server.head(1, (b":status", b"403"), (b"content-length", length))
+    server.say(1, b"sorry", end=True)
+    assert client.ended
+    assert server.asked(1).reset is not None
+    world.at_rest()
