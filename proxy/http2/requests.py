@@ -155,6 +155,7 @@ class Requests:
             del self.closing[number]
             self.session.reset(number, NO_ERROR)
             self.host.vacated()
+            self.host.stir()
 
     # ---- the session's owner ----
 
