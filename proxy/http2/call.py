@@ -118,6 +118,7 @@ class Http2Call(Http1Upstream):
         room = stream is None or not stream.queue
         if out or over:
             self.outbox = b""
+            self.changes += 1
             self.active = now
             room = self._upload(host, out, end=over)
         host.stir()

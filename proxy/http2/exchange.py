@@ -225,6 +225,7 @@ class Http2Exchange(Http1Downstream):
     def conceal(self, names: Sequence[bytes]) -> None:
         """See `Exchange.conceal`."""
         self.concealed = (*self.concealed, *names)
+        self.changes += 1
 
     def trailers(self, section: bytes) -> None:
         """See `Exchange.trailers`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hpack
 import pytest
 
-from tests.proxy.http2.backend import OK, Site
+from tests.proxy.http2.backend import OK, Site, behind
 from tests.proxy.http2.browser import Browser
 
 if TYPE_CHECKING:
@@ -107,3 +107,23 @@ def test_of_one_that_waits(site: Callable[..., Site]) -> None:
     assert never(server.asked(3).headers) == [b"x-mine"]
     server.reset(3, 7)
     assert never(server.asked(5).headers) == [b"x-mine"]
+
+
+def test_of_trailers_that_wait_between_two_rounds() -> None:
+    """The client reads nothing, so that all that changes is how they will be sent."""
+    world = Site(behind())
+    browser = Browser(world, greedy=False)
+    stream = browser.ask()
+    server = world.server()
+    server.answer(1, b"x" * 65535, end=False)
+    browser.listen()
+    browser.socket.accept_bytes(0)
+    server.say(1, b"x" * 65_000)
+    server.say(1, b"x" * 500)
+    world.move(meanwhile=lambda: server.head(1, YOURS, end=True))
+    browser.socket.accept_bytes(None)
+    browser.connection.increment_flow_control_window(100_000, stream)
+    browser.connection.increment_flow_control_window(100_000)
+    browser.flush()
+    assert never(browser.heard(stream).trailers) == [b"x-yours"]
+    world.leave()

@@ -241,8 +241,14 @@ def test_every_client_gets_what_is_its(asks: list[Ask], moves: list[int], cuts: 
     converse(asks, moves, cuts)
 
 
+def test_half_a_chunk_between_two_rounds() -> None:
+    """The beginning of a chunk goes nowhere yet; all that changes is what is known of it."""
+    ask = Ask(new=False, size=1, sized=False, answer=0, answer_sized=False, early=False)
+    converse([ask._replace(size=0), ask], moves=[2], cuts=[74, 77])
+
+
 @pytest.mark.all
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @settings(max_examples=1000)
 @given(asks=ASKS, moves=MOVES, cuts=CUTS)
 def test_very_many(asks: list[Ask], moves: list[int], cuts: list[int]) -> None:
