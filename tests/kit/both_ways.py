@@ -1,7 +1,7 @@
 """Servers that nobody here wrote and that take plaintext and TLS on one port: nginx and haproxy.
 
-    plaintext or TLS --> front, looks at the first bytes --plaintext--> server --> what is behind
-                                                         `--TLS-------> the same with a certificate
+plaintext or TLS --> front, looks at the first bytes --plaintext--> server --> what is behind
+                                                     `--TLS-------> the same with a certificate
 """
 
 from __future__ import annotations

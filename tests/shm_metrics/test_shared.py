@@ -15,7 +15,6 @@ from tests.shm_metrics.children import SMALL, Child, cells, child, close, joined
 T = TypeVar("T")
 
 
-
 def test_a_stopped_holder_of_the_lock_stops_nobody(registry: Registry) -> None:
     counted = registry.counter("a_total", "A.")
 

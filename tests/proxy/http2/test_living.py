@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
+from hotswap.handover.rounds import Limits
 from proxy.http2 import frame
 from proxy.http2.upstream import Http2Upstream
-from tests.proxy.http1.scene import GET, post, status
-from tests.proxy.http2.backend import Backend, Site
+from tests.proxy.http1.scene import GET, HELLO, HELLO_GOT, post, status, web
+from tests.proxy.http2.backend import Backend, Site, behind
+from tests.proxy.http2.browser import Browser
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
 
 Build = Callable[..., Site]
 
@@ -128,3 +134,171 @@ def test_a_request_in_a_drain_gets_a_connection_that_ends_with_it(site: Build) -
         server.answer(1)
         assert status(client.take()) == 200
         assert server.socket.ended
+
+
+def test_a_drain_lets_requests_end(world: Site) -> None:
+    client, browser = world.ask(), Browser(world)
+    stream = browser.ask()
+    server = world.server()
+    world.proxy.drain(world.kernel.clock() + 30)
+    world.settle()
+    server.answer(1)
+    server.listen()
+    assert server.goaways == []
+    server.answer(3)
+    assert status(client.take()) == 200
+    assert browser.heard(stream).ended
+    server.listen()
+    assert server.goaways == [0]
+    assert server.socket.ended
+    world.at_rest()
+
+
+def test_a_drain_ends_what_is_idle(world: Site) -> None:
+    server = there(world)
+    world.proxy.drain(world.kernel.clock() + 30)
+    world.settle()
+    server.listen()
+    assert server.goaways == [0]
+    assert server.socket.ended
+
+
+# ---- idle ----
+
+
+def test_an_idle_connection_ends(site: Build) -> None:
+    world = site(keepalive_timeout=20.0)
+    server = there(world)
+    world.wait(19)
+    world.ask()
+    server.answer(3)
+    world.wait(19)
+    server.listen()
+    assert (server.goaways, server.pings) == ([], 0)
+    world.wait(1.1)
+    server.listen()
+    assert server.goaways == [0]
+    assert server.socket.ended
+    assert not server.socket.closed
+    world.wait(2.1)
+    assert server.socket.closed, "though the server does not"
+    world.ask()
+    assert world.dials
+
+
+def test_one_that_its_server_closes_is_forgotten(world: Site) -> None:
+    server = there(world)
+    server.goaway(1)
+    server.socket.fin()
+    assert server.socket.closed
+    client = world.ask()
+    world.server().answer(1)
+    assert status(client.take()) == 200
+    world.at_rest()
+
+
+def test_a_connection_nobody_asks_anything_of_any_more_ends(world: Site) -> None:
+    """Those who waited for it went."""
+    world.ask().rst()
+    server = world.server()
+    world.wait(61)
+    server.listen()
+    assert server.goaways == [0]
+    assert server.streams == {}
+
+
+# ---- reloads ----
+
+
+class File:
+    """Where the configuration comes from."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read(self) -> Config:
+        return self.config
+
+    def limits(self, config: Config) -> Limits:
+        return Limits(drain=config.drain_timeout)
+
+
+def reload(world: Site, config: Config) -> None:
+    """As it would be from a file."""
+    world.proxy._source = File(config)
+    world.proxy.reload().apply({})
+    world.config = config
+    world.settle()
+
+
+def test_a_removed_endpoint_finishes_its_requests(site: Build) -> None:
+    world = site(endpoints=2)
+    clients = [world.ask() for _ in range(2)]
+    servers = [world.server() for _ in range(2)]
+    reload(world, behind(endpoints=1))
+    other = world.ask()
+    assert (len(servers[0].open), len(servers[1].open)) == (2, 1)
+    assert not servers[1].socket.ended
+    servers[1].answer(1)
+    assert status(clients[1].take()) == 200
+    assert servers[1].socket.ended
+    for stream in (1, 3):
+        servers[0].answer(stream)
+    assert (status(clients[0].take()), status(other.take())) == (200, 200)
+    world.at_rest()
+
+
+def test_an_idle_one_of_a_removed_endpoint_ends(site: Build) -> None:
+    world = site(endpoints=2)
+    servers = [there(world) for _ in range(2)]
+    reload(world, behind(endpoints=1))
+    assert [server.socket.ended for server in servers] == [False, True]
+
+
+def test_a_reload_keeps_what_listeners_speak(world: Site) -> None:
+    reload(world, behind(listener={"max_headers": 77}))
+    browser = Browser(world)
+    stream = browser.ask()
+    world.server().answer(1)
+    assert browser.heard(stream).status == 200
+
+
+def test_a_reload_teaches_a_listener_http2() -> None:
+    world = Site(web(http2=True))
+    client = world.connect("web")
+    client.send(frame.PREFACE)
+    assert b"HTTP/1.1 400" in client.take() or client.ended
+    reload(world, behind())
+    browser = Browser(world)
+    stream = browser.ask()
+    server = world.server()
+    reload(world, web(http2=True))
+    server.answer(1)
+    assert browser.heard(stream).status == 200, "one that is there goes on"
+    client = world.connect("web")
+    client.send(frame.PREFACE)
+    assert not client.take().startswith(b"\0")
+    world.leave()
+
+
+def test_a_reload_switches_a_cluster_on_and_off(world: Site) -> None:
+    waiting = world.ask()
+    server = world.server()
+    reload(world, behind(http2=False))
+    client = world.ask()
+    old = world.dialled()
+    old.accept()
+    assert old.take().startswith(b"GET / HTTP/1.1\r\n")
+    server.answer(1)
+    assert status(waiting.take()) == 200
+    old.send(HELLO)
+    assert client.take() == HELLO_GOT
+    reload(world, behind())
+    client.send(GET)
+    again = server if not world.dials else world.server()
+    again.answer(again.latest)
+    assert status(client.take()) == 200
+    world.wait(61)
+    assert old.ended
+    assert again.socket.ended
+    world.at_rest()
