@@ -362,8 +362,10 @@ class Http2Exchange(Http1Downstream):
 
     def expired(self, now: float) -> None:
         """See `Http1Downstream`; a call that sends nothing for long is no upload that is too slow."""
-        if self.called and (self.step in _ASKED or (self.step is Step.DELAY and now >= self.until)):
+        if self.called and self.step in _ASKED:
             self._overdue(now)
+        elif self.step is Step.DELAY and now >= self.until:
+            self._reply(504, "the deadline passed", keep=False, late=True)
         else:
             super().expired(now)
 
