@@ -109,6 +109,8 @@ class Living(Upstream):
             about = {"cluster": self.endpoint.cluster.name, "endpoint": self.endpoint.name}
             log.warning("an endpoint does not agree on HTTP/2", extra=fields(alpn=self.tls.about.alpn, **about))
             self.close()
+            if self.spare:
+                self.cut()
             self._not_connected(late=False)
             return
         self.deadline = inf
