@@ -215,7 +215,9 @@ def configuration(
     """The configuration of `Edge`; `changes` replace top-level keys. With `relay` the web listener speaks tcp."""
     http, tcp = upstreams.addresses[:2]
     routes = [{"match": {"prefix": "/"}, "cluster": "app"}]
-    speaks: Config = {"protocol": "tcp", "cluster": "app"} if relay else {"protocol": "http1", "routes": routes}
+    # On a busy machine a storm outlasts the usual timeout of its clients that stay idle.
+    http1: Config = {"protocol": "http1", "routes": routes, "keepalive_timeout": "10m"}
+    speaks: Config = {"protocol": "tcp", "cluster": "app"} if relay else http1
     config: Config = {
         "name": "edge",
         "listeners": [

@@ -34,9 +34,6 @@ def test_no_call_fails_in_upgrades_in_a_row(stage: Stage, plan: Plan, routes: li
     edge = Edge(stage, behind)
     address = loopback()
     config = edge.instance.config
-    for listener in config["listeners"]:
-        if listener["protocol"] == "http1":
-            listener["keepalive_timeout"] = "10m"  # on a busy machine the storm outlasts the usual one
     config["listeners"].append({"name": "dubbo", "address": address, "protocol": "dubbo", "routes": routes})
     config["clusters"].append({"name": "dubbo", "endpoints": [behind.addresses[3]]})
     edge.instance.write_config()

@@ -79,6 +79,6 @@ def test_a_listener_has_to_make_use_of_it() -> None:
 
 
 def test_a_check_speaks_http1() -> None:
-    words = "clusters[0].health_check.check: it asks in HTTP/1.1, and app says http2; write check: tcp"
+    words = "clusters[0].health_check.check: the endpoints speak HTTP/2; write check: http2, or grpc"
     assert any(words in line for line in problems("http2: true", "http2: true, health_check: {check: http}"))
     assert warnings("http2: true", "http2: true, health_check: {check: tcp}") == []
