@@ -10,8 +10,8 @@ from proxy.connection import HIGH
 from proxy.http2 import frame
 from proxy.http2.upstream import Http2Upstream
 from tests.proxy.http1.scene import ID
-from tests.proxy.http2.backend import OK, Site
-from tests.proxy.http2.browser import Headers
+from tests.proxy.http2.backend import OK, Site, behind
+from tests.proxy.http2.browser import Browser, Headers
 
 LONG = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n%b\r\n" % ID
 
@@ -65,3 +65,122 @@ def test_a_whole_response_outlives_its_connection(world: Site, how: str, length:
         assert body.endswith(b"\r\n0\r\n\r\n")
     assert body.count(b"x") == 100_000
     assert head.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_window_that_stays_shut_pauses_its_client_and_no_other(world: Site) -> None:
+    first, browser = world.ask(LONG), Browser(world)
+    slow, fast = (browser.ask(b"/", b"POST", end=False) for _ in range(2))
+    server = world.server(greedy=False)
+    server.widen(1_000_000)
+    sent = 0
+    for _ in range(20):
+        if not first.inbox:
+            first.send(b"x" * HIGH)
+        size = min(browser.room(slow), 16384)
+        if size:
+            browser.say(slow, b"y" * size)
+            sent += size
+    assert first.inbox, "it is not read any more"
+    assert browser.room(slow) == 0
+    assert sent < 65_535 + 2 * 131_072
+    assert queued(world) < 6 * HIGH
+    server.widen(1_000_000, 5)
+    for _ in range(20):
+        browser.say(fast, b"z" * 16384)
+    browser.say(fast, b"", end=True)
+    assert (len(server.asked(5).body), server.asked(5).ended) == (20 * 16384, True)
+    for _ in range(4):
+        server.widen(200_000, 1)
+        server.widen(200_000, 3)
+        browser.listen()
+    assert not first.inbox
+    assert len(server.asked(3).body) == sent
+    assert browser.room(slow) > 0
+
+
+def test_a_shut_window_of_the_connection_pauses_all_until_it_opens(world: Site) -> None:
+    clients = [world.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n%b\r\n" % ID) for _ in range(3)]
+    server = world.server(greedy=False)
+    for stream in (1, 3, 5):
+        server.widen(200_000, stream)
+    for client in clients:
+        client.send(b"x" * 100_000)
+    assert sum(len(server.asked(stream).body) for stream in (1, 3, 5)) == 65_535
+    server.widen(300_000)
+    assert [len(server.asked(stream).body) for stream in (1, 3, 5)] == [100_000] * 3
+    assert all(server.asked(stream).ended for stream in (1, 3, 5))
+
+
+def test_a_client_that_does_not_read_stops_its_stream_alone(world: Site) -> None:
+    slow, browser = world.ask(), Browser(world, greedy=False)
+    held = browser.ask()
+    other = world.ask()
+    server = world.server()
+    slow.accept_bytes(0)
+    sent = {1: 0, 3: 0}
+    for stream in sent:
+        server.head(stream, OK, (b"content-length", b"1000000"))
+        while (size := min(server.room(stream), 16384)) > 0:
+            server.say(stream, b"x" * size)
+            sent[stream] += size
+    browser.listen()
+    assert sum(sent.values()) < 2 * (131_072 + 2 * HIGH) + 65_535
+    server.answer(5, b"z" * 100_000)
+    assert other.take().count(b"z") == 100_000
+    slow.accept_bytes(None)
+    assert slow.take().count(b"x") == sent[1]
+    browser.connection.increment_flow_control_window(1_000_000, held)
+    browser.connection.increment_flow_control_window(1_000_000)
+    browser.flush()
+    assert len(browser.heard(held).body) == sent[3]
+    assert server.room(1) > 0
+    assert server.room(3) > 0
+
+
+def test_a_server_that_does_not_read_its_socket_pauses_its_clients(world: Site) -> None:
+    client = world.ask(LONG)
+    server = world.server()
+    server.widen(10_000_000)
+    server.widen(10_000_000, 1)
+    server.socket.accept_bytes(100)
+    for _ in range(20):
+        if not client.inbox:
+            client.send(b"x" * HIGH)
+    assert client.inbox
+    assert queued(world) < 4 * HIGH
+    server.socket.accept_bytes(None)
+    assert not client.inbox
+    assert len(server.asked(1).body) % HIGH == 0
+
+
+def test_what_a_client_that_went_had_not_read_is_given_back(world: Site) -> None:
+    """Else the window of the connection would shrink with each."""
+    server = None
+    for number in range(8):
+        client = world.ask()
+        server = server or world.server()
+        stream = server.latest
+        client.accept_bytes(0)
+        server.head(stream, OK)
+        while (size := min(server.room(stream), 16384)) > 0:
+            server.say(stream, b"x" * size)
+        client.rst()
+        assert server.asked(stream).reset == 8
+        assert number < 8
+    assert server is not None
+    assert server.connection.outbound_flow_control_window > 200_000
+
+
+def test_a_server_that_is_asked_and_never_reads_is_given_up() -> None:
+    world = Site(behind())
+    world.ask()
+    server = world.server()
+    server.answer(1)
+    server.socket.accept_bytes(0)
+    for _ in range(300):
+        client = world.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: %b\r\n\r\n" % (b"~" * 30_000))
+        if server.socket.closed:
+            break
+        client.rst()
+    assert server.socket.closed
+    world.leave()
