@@ -169,6 +169,7 @@ class Backend:
 
     def reset(self, stream: int, code: int) -> None:
         """RST_STREAM."""
+        self.listen()
         self.connection.reset_stream(stream, code)
         self.flush()
 
