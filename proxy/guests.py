@@ -6,13 +6,16 @@ it is a part of (`Connection.anchor`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.connection import Connection
     from proxy.reactor import Reactor
+
+HOSTED: Final = 1 << 30
+"""In place of a descriptor: it lives, and has none."""
 
 
 class Guests:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from proxy.guests import HOSTED
 from proxy.http1.body import Chunks
 from proxy.http1.download import MAX_FIELDS, MAX_HEAD
 from proxy.http1.head import CHUNKED
@@ -23,7 +24,6 @@ from proxy.http1.state import load_chunks, save_chunks
 from proxy.http1.states import Use
 from proxy.http1.upstream import Http1Upstream
 from proxy.http2.errors import CANCEL, NO_ERROR
-from proxy.http2.exchange import HOSTED
 from proxy.http2.server_text import request_fields, response_text, switching_text
 from proxy.http2.state import CallState
 from proxy.http2.stream import LOCAL_ENDED

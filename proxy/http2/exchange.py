@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from proxy.plane import Places, Plane, Write
 
 LAST: Final = MOVES[Event.LAST]
-HOSTED: Final = 1 << 30
-"""In place of a descriptor: it lives, and has none."""
 _ASKED: Final = frozenset({Step.SEND, Step.WAIT})
 _UNDER_WAY: Final = _ASKED | {Step.DELAY, Step.DIAL, Step.BOTH, Step.REPLY}
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.guests import HOSTED
 from proxy.http2.budget import Limits
 from proxy.http2.call import Http2Call
 from proxy.http2.errors import CANCEL, NO_ERROR, REFUSED_STREAM, name_of
-from proxy.http2.exchange import HOSTED
 from proxy.http2.outgoing import SETTINGS
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings

@@ -11,10 +11,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from proxy.guests import HOSTED
 from proxy.http1 import forward
 from proxy.http2.budget import Limits
 from proxy.http2.errors import NO_ERROR
-from proxy.http2.exchange import HOSTED, Http2Exchange
+from proxy.http2.exchange import Http2Exchange
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings
 from proxy.http2.stream import LOCAL_ENDED
