@@ -86,7 +86,7 @@ def check(said: bytes, cut: int, *, moving: bool) -> None:
     world.leave()
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(said=SAID, cut=st.integers(1, 400))
 def test_any_frames(moving: bool, said: bytes, cut: int) -> None:
     check(said, cut, moving=moving)
@@ -94,7 +94,7 @@ def test_any_frames(moving: bool, said: bytes, cut: int) -> None:
 
 @pytest.mark.all
 @pytest.mark.timeout(1200)
-@settings(max_examples=1200)
+@settings(max_examples=600)
 @given(said=SAID, cut=st.integers(1, 400), moving=st.booleans())
 def test_very_many_frames(said: bytes, cut: int, moving: bool) -> None:
     check(said, cut, moving=moving)

@@ -235,7 +235,7 @@ def converse(asks: Sequence[Ask], moves: Sequence[int], cuts: Sequence[int]) -> 
     scene.world.leave()
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(asks=ASKS, moves=MOVES, cuts=CUTS)
 def test_every_client_gets_what_is_its(asks: list[Ask], moves: list[int], cuts: list[int]) -> None:
     converse(asks, moves, cuts)
