@@ -171,7 +171,7 @@ class Endpoint:
     def connections(self) -> int:
         """In use, being made, idle, shared."""
         spares = len(self.mix.spares)
-        if self.shared:
+        if any(self.shared.values()):  # not only once, before a reload
             return sum(len(pool) for pool in self.shared.values()) + spares
         return self.in_flight + len(self.pool) + spares
 

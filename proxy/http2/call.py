@@ -158,7 +158,7 @@ class Http2Call(Http1Upstream):
         if chunks is None:
             self.wanting -= len(out)
             return session.send_body(number, out, not self.wanting)
-        piece = chunks.feed(out, _LIMITS, bare=True)
+        piece = chunks.feed(out, self._trailer_limits, bare=True)
         if not chunks.done:
             return session.send_body(number, piece, False) if piece else True
         self.uploading, self.wanting = None, 0
@@ -168,6 +168,14 @@ class Http2Call(Http1Upstream):
         room = session.send_body(number, piece, False) if piece else True
         session.send_trailers(number, trailers)
         return room
+
+    @property
+    def _trailer_limits(self) -> tuple[int, int]:
+        """Bytes and lines: those that the client was held to."""
+        if self.peer is None:
+            return _LIMITS
+        config = self.peer.listener.config
+        return config.max_header_bytes, config.max_headers
 
     def writable(self) -> None:
         """All of it is on its way."""

@@ -126,6 +126,15 @@ def test_chunks_and_their_trailers(world: Site) -> None:
     assert (asked.body, asked.trailers, asked.ended) == (b"abcd", [(b"x-sum", b"4")], True)
 
 
+def test_as_many_trailers_as_the_listener_permits(site: Callable[..., Site]) -> None:
+    world = site(listener={"max_headers": 400})
+    client = world.ask(CHUNKED)
+    server = world.server()
+    client.send(b"0\r\n" + b"".join(b"x-%d: 1\r\n" % number for number in range(300)) + b"\r\n")
+    asked = server.asked(1)
+    assert (len(asked.trailers), asked.ended) == (300, True)
+
+
 def test_chunks_without_trailers(world: Site) -> None:
     client = world.ask(CHUNKED + b"3\r\nabc\r\n")
     server = world.server()

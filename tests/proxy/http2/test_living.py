@@ -301,4 +301,9 @@ def test_a_reload_switches_a_cluster_on_and_off(world: Site) -> None:
     world.wait(61)
     assert old.ended
     assert again.socket.ended
+    reload(world, behind(http2=False))
+    client.send(GET)
+    world.dialled().accept()
+    assert world.proxy.clusters["app"].connections == 1, "the ones of before do not stand for it"
+    client.rst()
     world.at_rest()
