@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from proxy.plane import Places
 
 LIMITS: Final = Limits()
+WINDOW: Final = 1 << 28
+"""Bytes of all streams together that a server may send before they are passed on: 2048 of them at their limit, since
+they are those of many clients, and who does not read must not keep the others waiting."""
 CLOSING: Final = 5.0
 """Seconds for a server to end a stream whose response was complete by its Content-Length."""
 
@@ -39,7 +42,7 @@ class Requests:
 
     def __init__(self, host: Living) -> None:
         self.host = host
-        self.session = Session(self, Settings(), LIMITS, server=False)
+        self.session = Session(self, Settings(connection=WINDOW), LIMITS, server=False)
         self.seated: dict[int, Http2Call] = {}
         """All, by serial."""
         self.table: dict[int, Http2Call] = {}

@@ -184,3 +184,18 @@ def test_a_server_that_is_asked_and_never_reads_is_given_up() -> None:
         client.rst()
     assert server.socket.closed
     world.leave()
+
+
+def test_clients_that_do_not_read_leave_the_others_their_window(world: Site) -> None:
+    """All of them share the connection."""
+    clients = [world.ask()]
+    server = world.server(greedy=False)
+    clients += [world.ask() for _ in range(5)]
+    for stream, client in zip(server.open, clients, strict=True):
+        client.accept_bytes(0)
+        server.head(stream, OK)
+        while size := min(server.room(stream), 16384):
+            server.say(stream, b"x" * size)
+    other = world.ask()
+    server.answer(server.latest, b"hello", (b"content-length", b"5"))
+    assert other.take().endswith(b"hello")
