@@ -67,7 +67,7 @@ class Http2Call(Http1Upstream):
         """The response's body is put in chunks."""
         self.owed = 0
         """Bytes of its window that the server gets back when they are passed on."""
-        self.unread = b""
+        self.unread = bytearray()
         """What came while it was paused."""
         self.untouched = False
         """It ended before the server looked at it. Derived, at the end."""
@@ -254,7 +254,7 @@ class Http2Call(Http1Upstream):
         """Read again, first what came meanwhile."""
         super().resume()
         if self.unread:
-            data, self.unread = self.unread, b""
+            data, self.unread = bytes(self.unread), bytearray()
             self.received(data)
             if self.eof:
                 self._at_end()
@@ -300,7 +300,7 @@ class Http2Call(Http1Upstream):
         """Its stream ended too early, or the connection did. `untouched`: nobody looked at the request."""
         if self.host is not None and self.eof and self.unread and self.use is not TUNNEL:
             # The whole response is here, for a slow client.
-            data, self.unread, self.paused = self.unread, b"", False
+            data, self.unread, self.paused = bytes(self.unread), bytearray(), False
             self.received(data)
         host = self.host
         if host is None:
@@ -357,7 +357,7 @@ class Http2Call(Http1Upstream):
             self.key,
             self.wraps,
             self.owed,
-            self.unread,
+            bytes(self.unread),
             waits,
             self.save(now),
         )
@@ -366,7 +366,7 @@ class Http2Call(Http1Upstream):
         """The counterpart."""
         self.load(saved.call, now, places)
         self.number, self.wanting, self.uploading = saved.number, saved.wanting, load_chunks(saved.uploading)
-        self.key, self.wraps, self.owed, self.unread = saved.key, saved.wraps, saved.owed, saved.unread
+        self.key, self.wraps, self.owed, self.unread = saved.key, saved.wraps, saved.owed, bytearray(saved.unread)
 
     @property
     def anchor(self) -> Living | Http2Call:

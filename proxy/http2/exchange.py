@@ -65,7 +65,7 @@ class Http2Exchange(Http1Downstream):
         """The id of the stream."""
         self.owed = 0
         """Bytes of its window that the client gets back when they are passed on."""
-        self.unread = b""
+        self.unread = bytearray()
         """What came while it was paused."""
         self.trailing: list[Field] = []
         """The trailers of its response."""
@@ -142,7 +142,7 @@ class Http2Exchange(Http1Downstream):
         """Read again, first what came meanwhile."""
         super().resume()
         if self.unread:
-            data, self.unread = self.unread, b""
+            data, self.unread = bytes(self.unread), bytearray()
             self.received(data)
             self._shut_tunnel()
         self._give_back()
@@ -375,7 +375,7 @@ class Http2Exchange(Http1Downstream):
             self.serial,
             self.number,
             self.owed,
-            self.unread,
+            bytes(self.unread),
             tuple([(name, value) for name, value in self.trailing]),
             self.save(now),
             self.sealed,
@@ -389,7 +389,7 @@ class Http2Exchange(Http1Downstream):
         tail = self.tail  # of its connection; what `load` makes of it is that of another protocol
         self.load(saved.exchange, now, places)
         self.tail = tail
-        self.owed, self.unread = saved.owed, saved.unread
+        self.owed, self.unread = saved.owed, bytearray(saved.unread)
         self.sealed, self.concealed = saved.sealed, saved.concealed
         self.trailing = seal(list(saved.trailing), saved.concealed)
         self.called, self.until = saved.called, deadline(saved.until, now)
