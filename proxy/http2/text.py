@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     Field = tuple[bytes, bytes]
 
 CHUNKED_LINE: Final = b"\r\ntransfer-encoding: chunked"
+MAX_REMEMBERED: Final = 2048
+"""Bytes of a head that is remembered: a block of a few bytes may unfold to 64 KB."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _WEBSOCKET: Final = b"\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: "
 _DROPPED: Final = frozenset({HOP, TRANSFER_ENCODING, UPGRADE})
@@ -93,7 +95,7 @@ def request_head(fields: Sequence[Field], most: int, *, ended: bool) -> RequestH
     if made is not None and made[0] is ended and made[1] == most:
         return made[2]
     head = parse_request(request_text(fields, ended=ended), most)
-    if not head.upgrade:  # a WebSocket's key is another each time
+    if not head.upgrade and len(head.raw) <= MAX_REMEMBERED:  # a WebSocket's key is another each time
         fields.made = (ended, most, head)
     return head
 

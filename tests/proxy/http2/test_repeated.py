@@ -12,7 +12,7 @@ from proxy.http1.errors import BadMessage
 from proxy.http1.parser import parse_request
 from proxy.http2.heads import Repeated
 from proxy.http2.hpack import BLOCK_KEY, BLOCKS, Encoder, Field, Never
-from proxy.http2.text import request_head, request_text
+from proxy.http2.text import MAX_REMEMBERED, request_head, request_text
 from tests.proxy.http1.scene import web
 from tests.proxy.http2.browser import Browser, speaking
 from tests.proxy.http2.scene import GET, OK, server
@@ -57,6 +57,12 @@ def test_a_tunnel_gets_a_key_of_its_own_each_time() -> None:
     first, second = (request_head(repeated, 100, ended=False) for _ in range(2))
     assert first.upgrade == b"websocket"
     assert first.raw != second.raw
+
+
+def test_a_large_one_is_read_again() -> None:
+    """Its block may be short: references to one field, 32 of which would be 2 MB a connection."""
+    repeated = Repeated([*FIELDS, (b"x-large", b"y" * MAX_REMEMBERED)])
+    assert request_head(repeated, 100, ended=True) is not request_head(repeated, 100, ended=True)
 
 
 # ---- blocks of responses ----
