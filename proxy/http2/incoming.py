@@ -39,6 +39,7 @@ MEMO_LENGTH: Final = 512
 FORGIVEN: Final = 512
 """The last stream that a client may open in vain before it acknowledged our settings."""
 _PARTIAL: Final = END_HEADERS | PADDED | WITH_PRIORITY
+_HTTP1: Final = b"HTTP/1."
 _REFUSAL: Final = {
     431: [(b":status", b"431"), (b"content-length", b"0")],
 }
@@ -63,6 +64,8 @@ class Incoming(Controls):
         self.wanted = 0
         try:
             at = self._preface(data) if self.expecting == PREFACE else 0
+            if self.expecting == SETTINGS and data.startswith(_HTTP1):
+                raise Broken(PROTOCOL_ERROR, "it answers in HTTP/1")
             at = self._frames(data, at)
         except Broken as error:
             self.fail(error.code, error.reason)
