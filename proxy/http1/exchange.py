@@ -56,6 +56,8 @@ class Exchange(Ending):
 
     sealed: Collection[bytes] = ()
     """Names of fields of the request that no table of HTTP/2 may hold."""
+    called: bool = False
+    """It is a call of gRPC, whose status comes in trailers."""
 
     # ---- the request ----
 

@@ -205,6 +205,8 @@ class Http2Call(Http1Upstream):
         if self.key and fields[0][1][:1] == b"2":
             self._arrived(switching_text(fields, self.key))
         else:
+            if exchange.called:  # beside a length HTTP/1.1 has no trailers, and the session has seen to the length
+                fields = [field for field in fields if field[0] != b"content-length"]
             text, self.wraps = response_text(fields, ended=ended, bodyless=exchange.method == b"HEAD")
             self._arrived(text)
         if ended:

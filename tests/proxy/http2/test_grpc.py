@@ -317,3 +317,14 @@ def test_one_call_more_or_less_ends_no_other(world: Site) -> None:
     assert told(browser.heard(late)) == DEADLINE_EXCEEDED
     server.head(3, OK, TYPE, (b"grpc-status", b"0"), end=True)
     assert browser.heard(other).ended
+
+
+def test_an_answer_with_a_length_keeps_its_status(world: Site) -> None:
+    browser = Browser(world)
+    stream = browser.ask(b"/", b"POST", (b"content-type", b"application/grpc"), (b"te", b"trailers"))
+    server = world.server()
+    server.head(1, OK, (b"content-type", b"application/grpc"), (b"content-length", b"5"))
+    server.say(1, b"hello")
+    server.head(1, (b"grpc-status", b"0"), end=True)
+    heard = browser.heard(stream)
+    assert (heard.body, heard.trailers, heard.ended) == (b"hello", [(b"grpc-status", b"0")], True)
