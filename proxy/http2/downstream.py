@@ -91,7 +91,7 @@ class Http2Downstream(Downstream):
         """Write what the session has to say by now; at the end, end."""
         streams = self.streams
         if streams.closing:
-            streams.close_those_done()
+            streams.close_those_done(self.plane.now)
         session = streams.session
         said = session.take()
         if said:
@@ -165,7 +165,7 @@ class Http2Downstream(Downstream):
             return self.plane.now
         look = self.checked + LOOK if streams.session.queued else inf
         if self.deadline != inf or streams:
-            return min(self.deadline, look)
+            return min(self.deadline, look, min(streams.closing.values(), default=inf))
         return min(self.active + self.listener.config.keepalive_timeout, look)
 
     def expired(self, now: float) -> None:
@@ -173,6 +173,9 @@ class Http2Downstream(Downstream):
         if len(self.outbox) > MOST_UNREAD:
             self.streams.lose()  # to pause instead could make two proxies wait for each other
             self.reset()
+            return
+        if min(self.streams.closing.values(), default=inf) <= now:
+            self.stir()
             return
         session = self.streams.session
         if session.queued and now >= self.checked + LOOK:
@@ -219,8 +222,9 @@ class Http2Downstream(Downstream):
         self.load_transport(saved.transport, now, places)
         self.remote, self.leaving, self.deadline = saved.remote, saved.leaving, deadline(saved.deadline, now)
         self.introduced, self.destination, self.server_name = saved.introduced, saved.destination, ""
-        self.streams.closing, self.streams.requests = set(saved.closing), saved.requests
+        self.streams.requests = saved.requests
         self.streams.load(saved.session, saved.streams, now, places)
+        self.streams.load_closing(saved.closing, now)
 
     def dropped(self, places: Places) -> None:
         """A copy that is not wanted any more."""

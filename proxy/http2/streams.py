@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from proxy.plane import Places
 
 LIMITS: Final = Limits()
+MOMENT: Final = 0.05
+"""Seconds between an answer that came before its request was complete, and the end of that."""
 
 
 class Streams:
@@ -40,8 +42,8 @@ class Streams:
         self.session = Session(self, Settings(connect=True), LIMITS, server=True)
         self.table: dict[int, Http2Exchange] = {}
         """By their ids."""
-        self.closing: set[int] = set()
-        """Those whose answer is complete, and their request perhaps is not."""
+        self.closing: dict[int, float] = {}
+        """Those whose answer is complete, and their request perhaps is not; when they are reset, inf: not known yet."""
         self.requests = 0
         self.tail = b""
         """What we add to the heads of this client's requests. Derived."""
@@ -90,7 +92,7 @@ class Streams:
 
     def reset(self, stream_id: int, code: int) -> None:
         """The client, or the session, gave a stream up. To the other side that is the same, whatever the `code`."""
-        self.closing.discard(stream_id)
+        self.closing.pop(stream_id, None)
         stream = self.table.pop(stream_id, None)
         if stream is not None:
             self.host.plane.unhost(stream)
@@ -135,15 +137,21 @@ class Streams:
         if code != NO_ERROR:
             self.session.reset(number, code)
         elif number in self.session.streams:
-            self.closing.add(number)
+            self.closing[number] = inf
 
-    def close_those_done(self) -> None:
-        """A request whose answer is sent is of no interest any more (RFC 9113 section 8.1)."""
-        for number in list(self.closing):
+    def close_those_done(self, now: float) -> None:
+        """A request whose answer is sent is of no interest any more (RFC 9113 section 8.1).
+
+        It is reset a moment later: curl 7.88 knows nothing of an answer that comes in one read with RST_STREAM.
+        """
+        for number, until in list(self.closing.items()):
             stream = self.session.streams.get(number)
-            if stream is None or stream.flags & LOCAL_ENDED:
-                self.closing.discard(number)
+            if stream is None or until <= now:
+                del self.closing[number]
                 self.session.reset(number, NO_ERROR)
+            elif until == inf and stream.flags & LOCAL_ENDED:
+                self.closing[number] = now + MOMENT
+                self.host.wake(now + MOMENT)
 
     def lose(self) -> None:
         """The client is gone, and nobody wants the answers."""
@@ -184,3 +192,10 @@ class Streams:
             stream.wake(stream.due())
         for stream in before.values():
             places.unhosted(stream)
+
+    def load_closing(self, numbers: tuple[int, ...], now: float) -> None:
+        """Those of an answer that is complete; when they are reset follows from their streams."""
+        sent = (
+            number in self.session.streams and self.session.streams[number].flags & LOCAL_ENDED for number in numbers
+        )
+        self.closing = {number: now + MOMENT if out else inf for number, out in zip(numbers, sent, strict=True)}

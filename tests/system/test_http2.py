@@ -128,3 +128,19 @@ def test_node_keeps_its_session(stage: Stage, upstreams: Upstreams, tmp_path: Pa
     script.write_text(NODE)
     output = edge.run_through_upgrades([program("node"), str(script), f"http://{edge.web}", "200"], UPGRADES)
     assert output == "2000 streams, 0 bad\n"
+
+
+def test_curl_hears_an_answer_that_comes_before_its_upload_ends(
+    stage: Stage, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """curl 7.88 would know nothing of one that came in the same read as the end of its stream."""
+    edge = speaking(stage, upstreams)
+    body = tmp_path / "body"
+    body.write_bytes(bytes(5_000_000))
+    upload = [program("curl"), "-sS", "--http2-prior-knowledge", "-X", "POST", "-T", str(body), "-w", "%{http_code}"]
+    upload += ["-o", "/dev/null", f"http://{edge.web}/sink"]
+    edge.instance.config["listeners"][0]["max_body"] = "1MB"
+    edge.instance.write_config()
+    assert edge.instance.upgrade().exit_code == 0
+    done = subprocess.run(upload, capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == "413", done.stderr

@@ -133,6 +133,7 @@ def test_released_streams_go_on() -> None:
     sockets[far].send(HELLO)
     client.send(frame.window_update(0, 1 << 20))
     (closing,) = connection.closing
+    world.wait(0.06)
     heard = list(frame.frames(client.take()))
     assert [one[:2] for one in heard if one[2] == waiting] == [(frame.HEADERS, 4), (frame.DATA, frame.END_STREAM)]
     *_, data, last = (one for one in heard if one[2] == closing)
