@@ -116,4 +116,4 @@ def answer(path: str, authority: str, data: bytes, *, grpc: bool) -> str | None:
         return owner.problem or None
     if owner.grpc != b"0":
         return f"it answered the check with grpc-status {owner.grpc.decode('ascii', 'replace') or 'missing'}"
-    return "" if _SERVING in owner.message[5:] else "it says that it does not serve"
+    return "" if owner.message[5:].startswith(_SERVING) else "it says that it does not serve"

@@ -24,10 +24,11 @@ from proxy.http1.state import load_chunks, save_chunks
 from proxy.http1.states import Use
 from proxy.http1.upstream import Http1Upstream
 from proxy.http2.errors import CANCEL, NO_ERROR
+from proxy.http2.sealing import sealed_of
 from proxy.http2.server_text import request_fields, response_text, switching_text
 from proxy.http2.state import CallState
 from proxy.http2.stream import LOCAL_ENDED
-from proxy.http2.text import chunk, last_chunk, sealed_of, trailer_fields
+from proxy.http2.text import chunk, last_chunk, trailer_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -329,11 +330,14 @@ class Http2Call(Http1Upstream):
 
     def expired(self, now: float) -> None:
         """There is none."""
+        host = self.host
         if self.use is DIAL:
             self.not_there(late=True)
+        elif host is not None and host.requests.told:
+            self.lost(untouched=True)
         elif self.peer is not None:
             self.deadline = inf
-            self._fail("the endpoint takes no further stream")
+            self._fail("the endpoint did not say in time whether it takes WebSocket over HTTP/2")
 
     # ---- it is no connection: its host counts ----
 

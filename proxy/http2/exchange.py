@@ -17,23 +17,16 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from proxy.accesslog.record import OF_HTTP2
 from proxy.http1.downstream import Http1Downstream
 from proxy.http1.errors import BadMessage
 from proxy.http1.replies import reply
-from proxy.http1.states import MOVES, Event, Step
+from proxy.http1.states import ASKED, MOVES, UNDER_WAY, Event, Step
 from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
 from proxy.http2.grpc import DEADLINE_EXCEEDED, UNAVAILABLE, about, failure, only_answer, status_of
+from proxy.http2.sealing import seal, sealed_of
 from proxy.http2.state import ExchangeState
-from proxy.http2.text import (
-    chunk,
-    last_chunk,
-    request_head,
-    request_text,
-    response_fields,
-    seal,
-    sealed_of,
-    trailer_fields,
-)
+from proxy.http2.text import chunk, last_chunk, request_head, request_text, response_fields, trailer_fields
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -46,8 +39,6 @@ if TYPE_CHECKING:
     from proxy.plane import Places, Plane, Write
 
 LAST: Final = MOVES[Event.LAST]
-_ASKED: Final = frozenset({Step.SEND, Step.WAIT})
-_UNDER_WAY: Final = _ASKED | {Step.DELAY, Step.DIAL, Step.BOTH, Step.REPLY}
 
 
 class Http2Exchange(Http1Downstream):
@@ -233,7 +224,7 @@ class Http2Exchange(Http1Downstream):
         if self.host is None:
             return
         if self.called:
-            late = status == 504 and (self.step in _ASKED or self.plane.now >= self.until)
+            late = status == 504 and (self.step in ASKED or self.plane.now >= self.until)
             answer = only_answer(status_of(status, late=late), text or detail)
             self.host.streams.session.send_headers(self.number, answer, True)
             self.fin_sent = True
@@ -283,6 +274,12 @@ class Http2Exchange(Http1Downstream):
             self.drained()
 
     # ---- its end ----
+
+    def write_record(self, outcome: str) -> None:
+        """See `Ending.write_record`: to others it is of HTTP/1.0, to people it is not."""
+        if self.record is not None:
+            self.record.minor = OF_HTTP2
+        super().write_record(outcome)
 
     def finished(self) -> None:
         """The response is complete. A request that is not is of no interest any more (RFC 9113 section 8.1)."""
@@ -356,11 +353,11 @@ class Http2Exchange(Http1Downstream):
             idle = (self.terms or self.cluster.config).idle_timeout
             heard = self.active if self.peer is None else max(self.active, self.peer.active)
             when = min(heard + idle, self.expires)
-        return min(when, self.until) if step in _UNDER_WAY else when
+        return min(when, self.until) if step in UNDER_WAY else when
 
     def expired(self, now: float) -> None:
         """See `Http1Downstream`; a call that sends nothing for long is no upload that is too slow."""
-        if self.called and self.step in _ASKED:
+        if self.called and self.step in ASKED:
             self._overdue(now)
         elif self.step is Step.DELAY and now >= self.until:
             self._reply(504, "the deadline passed", keep=False, late=True)

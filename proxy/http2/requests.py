@@ -94,7 +94,8 @@ class Requests:
         room = session.theirs.streams - begun  # not all of these have their stream yet
         for call in list(self.waiting.values()):
             if room <= 0 or session.spent:
-                self.wait(call)
+                if call.deadline == inf:
+                    self.wait(call)
                 continue
             room -= 1
             del self.waiting[call.serial]

@@ -31,7 +31,8 @@ from proxy.http1.fields import (
 )
 from proxy.http1.head import CHUNKED
 from proxy.http2.hpack import Never
-from proxy.http2.text import CHUNKED_LINE, seal
+from proxy.http2.sealing import seal
+from proxy.http2.text import CHUNKED_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

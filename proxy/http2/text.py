@@ -22,10 +22,10 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final
 
 from proxy.http1.errors import BadMessage
-from proxy.http1.fields import CONTENT_LENGTH, HOP, LINES, PASS, TRANSFER_ENCODING, UPGRADE, Memo
+from proxy.http1.fields import HOP, LINES, PASS, TRANSFER_ENCODING, UPGRADE, Memo
 from proxy.http1.parser import parse_request
 from proxy.http2.heads import Repeated
-from proxy.http2.hpack import Never
+from proxy.http2.sealing import seal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -137,18 +137,3 @@ def trailer_fields(section: bytes, sealed: Collection[bytes] = ()) -> list[Field
     """The fields of a trailer section, whose last line is empty. `sealed` are names that no table may hold."""
     found = [_FIELDS[line] for line in section.split(b"\r\n") if line and LINES[line] == PASS]
     return seal([field for field in found if field is not None], sealed)
-
-
-def seal(fields: list[Field], sealed: Collection[bytes]) -> list[Field]:
-    """Those of these names become never indexed (RFC 7541 section 6.2.3)."""
-    return [Never(*field) if field[0] in sealed else field for field in fields] if sealed else fields
-
-
-def sealed_of(fields: Iterable[Field]) -> tuple[bytes, ...]:
-    """The names of those that are never indexed."""
-    return tuple([field[0] for field in fields if field.__class__ is not tuple])
-
-
-def is_sized(raw: bytes) -> bool:
-    """Whether a head has a Content-Length."""
-    return any(LINES[line] == CONTENT_LENGTH for line in raw.split(b"\r\n")[1:])
