@@ -5,7 +5,7 @@ Rules of compatibility: `proxy.state`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from proxy.http1.head import RequestHead
+
+OF_HTTP2: Final = 10
+"""In place of a minor version of HTTP/1."""
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -26,7 +29,7 @@ class Record(msgspec.Struct, array_like=True):
     target: str = ""
     host: str = ""
     minor: int = -1
-    """The client's HTTP version is 1.`minor`; -1 without HTTP."""
+    """The client's HTTP version is 1.`minor`, or 2 if this is `OF_HTTP2`; -1 without HTTP."""
     request_id: str = ""
     headers: dict[str, str] = {}
     """The request's fields that the template asks for, by name in lower case; repeated ones joined by commas."""

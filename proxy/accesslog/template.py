@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from proxy.accesslog.record import Record
+from proxy.accesslog.record import OF_HTTP2, Record
 
 
 class End(NamedTuple):
@@ -59,6 +59,12 @@ def _status(record: Record) -> int | None:
     return record.status or None
 
 
+def _version(record: Record) -> str | None:
+    if record.minor == OF_HTTP2:
+        return "HTTP/2.0"  # as nginx writes it
+    return f"HTTP/1.{record.minor}" if record.minor >= 0 else None
+
+
 FIELDS: Final[dict[str, tuple[Get, str]]] = {
     "time": (lambda _, end: _time(end.began), "When it began, UTC: `2026-01-31T12:00:00.000Z`."),
     "listener": (lambda _, end: end.listener, "The name of the listener."),
@@ -67,7 +73,7 @@ FIELDS: Final[dict[str, tuple[Get, str]]] = {
     "method": (lambda record, _: record.method or None, "The method; of bolt `sofa_head_method_name`."),
     "target": (lambda record, _: record.target or None, "The path with its query, as it came."),
     "host": (lambda record, _: record.host or None, "The host that was asked for, with its port if that was said."),
-    "version": (lambda record, _: f"HTTP/1.{record.minor}" if record.minor >= 0 else None, "The client's version."),
+    "version": (lambda record, _: _version(record), "The client's version."),
     "request_id": (
         lambda record, _: record.request_id or None,
         "`X-Request-Id`: the client's, else the proxy's; of bolt the trace id.",

@@ -7,12 +7,14 @@ What is asked, and what counts as an answer, is that of the application's check 
 
 from __future__ import annotations
 
+import logging
 import os
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
+from hotswap.log import fields
 from hotswap.swappable import Schema
 from proxy.app import answer, question
 from proxy.config.model import AppConfig
@@ -25,6 +27,8 @@ from proxy.timers import deadline, remaining
 if TYPE_CHECKING:
     from proxy.endpoint import Endpoint
     from proxy.plane import Places, Plane
+
+log = logging.getLogger("proxy")
 
 LONGEST_ANSWER: Final = 65536
 """Bytes that are read of an answer."""
@@ -128,8 +132,17 @@ class Probe(Upstream):
 
     def _tell(self, failure: str) -> None:
         self.close()
-        if self.endpoint.watch is not None:
-            self.endpoint.watch.checked(failure)
+        watch, endpoint = self.endpoint.watch, self.endpoint
+        if watch is None:
+            return
+        before = watch.healthy
+        watch.checked(failure)
+        if watch.healthy is not before:
+            about = {"cluster": endpoint.cluster.name, "endpoint": endpoint.name}
+            if watch.healthy:
+                log.info("an endpoint passes its checks again", extra=fields(**about))
+            else:
+                log.warning("an endpoint fails its checks", extra=fields(reason=failure, **about))
 
     def drain(self) -> None:
         """Whoever owns then will ask again."""

@@ -23,7 +23,7 @@ from proxy.http1.forward import request_head
 from proxy.http1.head import without_empty_lines
 from proxy.http1.parser import find_end, parse_request
 from proxy.http1.state import DownstreamState, load_chunks, save_chunks
-from proxy.http1.states import MOVES, Event, Step
+from proxy.http1.states import MOVES, UNDER_WAY, Event, Step
 from proxy.http1.upload import Upload
 from proxy.http2.frame import PREFACE
 from proxy.timers import deadline, remaining
@@ -41,8 +41,7 @@ MAX_REPEATABLE: Final = 65536
 IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.WAIT
 BOTH, REPLY, DISCARD, TUNNEL, LINGER = Step.BOTH, Step.REPLY, Step.DISCARD, Step.TUNNEL, Step.LINGER
 DELAY = Step.DELAY
-_EXCHANGE: Final = frozenset({DELAY, DIAL, SEND, WAIT, BOTH, REPLY})
-_WITH_CLUSTER: Final = _EXCHANGE - {DELAY} | {TUNNEL}
+_WITH_CLUSTER: Final = UNDER_WAY - {DELAY} | {TUNNEL}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
@@ -367,7 +366,7 @@ class Http1Downstream(Upload):
 
     def in_flight(self) -> int:
         """One while a request is under way; a tunnel is none."""
-        return 1 if self.step in _EXCHANGE else 0
+        return 1 if self.step in UNDER_WAY else 0
 
     def describe(self) -> dict[str, Any]:
         """With the step, and where the request under way goes."""

@@ -81,6 +81,11 @@ class Event(IntEnum):
     """A filter wants the request to wait."""
 
 
+ASKED: Final = frozenset({Step.SEND, Step.WAIT})
+"""An upstream has the request, or a part of it."""
+UNDER_WAY: Final = ASKED | {Step.DELAY, Step.DIAL, Step.BOTH, Step.REPLY}
+"""A request is, which a tunnel is not."""
+
 S = Step
 MOVES: Final[dict[Event, dict[Step, Step]]] = {
     Event.PART: {S.IDLE: S.HEAD, S.HEAD: S.HEAD},

@@ -83,6 +83,18 @@ def test_an_endpoint_is_left_alone_after_failures_in_a_row_and_used_again_after_
     assert goes_to(world) == [9000, 9001]
 
 
+def test_the_log_tells_when_the_judgement_changes(proxy: Build, caplog: pytest.LogCaptureFixture) -> None:
+    world = proxy("interval: 5s, unhealthy: 2, healthy: 1")
+    with caplog.at_level("INFO", "proxy"):
+        for working in (False, False, False, True, True):
+            checks(world, working=(working, True))
+            world.wait(5.0)
+    assert [one.message for one in caplog.records if one.name == "proxy"] == [
+        "an endpoint fails its checks",
+        "an endpoint passes its checks again",
+    ]
+
+
 def test_checks_come_at_the_interval_and_fail_by_the_timeout(proxy: Build) -> None:
     world = proxy("interval: 5s, timeout: 1s, unhealthy: 1", endpoints=3)
     silent = world.dials.pop(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.config.model import LimitsConfig
+from proxy.config.model import AccessLogConfig, LimitsConfig
 from tests.proxy.http1.scene import GET, post, status
 from tests.proxy.http2.backend import OK, Site
 from tests.proxy.http2.browser import Browser
@@ -103,3 +103,17 @@ def test_endpoints_in_turn_and_by_what_is_under_way(site: Build) -> None:
         world.ask()
     assert [len(server.open) for server in servers] == [4, 2]
     assert {len(one.shared[20]) for one in world.proxy.clusters["app"].endpoints} == {1}
+
+
+def test_the_access_log_tells_the_version_of_each_client(site: Build) -> None:
+    log = AccessLogConfig(to="/log", template="{version} {status} {endpoint}")
+    world = site(listener={"access_log": log})
+    client, browser = world.ask(), Browser(world)
+    browser.ask()
+    server = world.server()
+    for stream in (1, 3):
+        server.answer(stream)
+    assert status(client.take()) == 200
+    browser.listen()
+    assert world.lines["/log"] == [f"HTTP/{version} 200 127.0.0.1:9000" for version in ("1.1", "2.0")]
+    world.at_rest()
