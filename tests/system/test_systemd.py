@@ -193,11 +193,13 @@ def test_a_death_in_the_middle_of_an_upgrade_comes_out_right(site: Site, fault: 
 def test_one_that_a_later_build_superseded_is_not_started_again_and_again(site: Site) -> None:
     """What the unit starts is older than what serves, as in the bake of a release."""
     first = site.start()
+    site.machine.run("cp", "/etc/hotswap/edge.yaml", "/etc/hotswap/before.yaml")
+    site.configure(lambda config: config["listeners"][0].update(max_headers=77))
     site.machine.run("systemctl", "reload", site.unit)
     owner = site.wait_settled(unlike=first)
     late = site.machine.attempt(
         "systemd-run", "--quiet", "--pipe", "--collect", "--uid=hotswap", "--setenv=HOTSWAP_RUNTIME_DIR=/run/hotswap",
-        "hotswap", "run", "-c", "/etc/hotswap/edge.yaml", "--takeover=auto",
+        "hotswap", "run", "-c", "/etc/hotswap/before.yaml", "--takeover=auto",
     )  # fmt: skip
     assert late.returncode == Superseded.exit_code, late.stdout
     assert site.wait_settled() == owner
