@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hotswap.address import Address
 from proxy.encryption.mix import Mix
 from proxy.pool import Corner, Pool
+from proxy.shared_pool import SharedPool
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from proxy.config.tls_model import Announced, Wanted
     from proxy.health.watch import Watch
     from proxy.metrics.meters import EndpointMeters
-    from proxy.multiplexed.pool import SharedPool
     from proxy.sides import Upstream
 
     class Client(Protocol):
@@ -174,6 +174,19 @@ class Endpoint:
         if any(self.shared.values()):  # not only once, before a reload
             return sum(len(pool) for pool in self.shared.values()) + spares
         return self.in_flight + len(self.pool) + spares
+
+    def shared_pool(self, key: int) -> SharedPool[Any]:
+        """Its connections of that protocol, see `shared`."""
+        pool = self.shared.get(key)
+        if pool is None:
+            pool = self.shared[key] = SharedPool()
+        return pool
+
+    def unshare(self, key: int, connection: Any) -> None:
+        """No further calls for it; no harm if it is not there."""
+        pool = self.shared.get(key)
+        if pool is not None:
+            pool.discard(connection)
 
     def pooled(self) -> list[Upstream]:
         """What may be picked for the next stream: those in the pool, oldest first, and those that are shared."""

@@ -155,7 +155,7 @@ class ProxyServer(Homes, Staying, Telling):
     def values(self) -> Mapping[int, Connection]:
         """The live connections; a view: it changes with every tick."""
         connections = self.reactor.connections
-        self.reactor.guests.reckon()
+        self.reactor.guests.reckon()  # whoever asks for the values compares them by their changes
         if self._unordered:
             self._unordered = False
             ordered = sorted(connections.items())

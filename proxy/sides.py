@@ -10,7 +10,7 @@ from proxy.encryption.reasons import REFUSED
 from proxy.tls.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sized
 
     from proxy.encryption.mix import Mix
     from proxy.endpoint import Endpoint
@@ -210,3 +210,17 @@ class Upstream(Connection):
     def describe(self) -> dict[str, Any]:
         """With where it goes to."""
         return {**super().describe(), "cluster": self.endpoint.cluster.name, "endpoint": self.endpoint.name}
+
+
+class Shared(Upstream):
+    """One that the calls of many clients share: see `proxy.shared_pool`."""
+
+    __slots__ = ()
+
+    pooled: ClassVar[bool] = True
+    exclusive: ClassVar[bool] = False
+
+    @property
+    def calls(self) -> Sized:
+        """Under way on it, those that wait for it included."""
+        raise NotImplementedError

@@ -16,21 +16,22 @@ from __future__ import annotations
 
 import logging
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from hotswap.log import fields
 from proxy.connection import HIGH
 from proxy.encryption.reasons import ENDED, TOO_SLOW
 from proxy.http2.requests import Requests
-from proxy.multiplexed.pool import PAUSE, SharedPool
 from proxy.proxy_protocol.sending import announcement
-from proxy.sides import Upstream
+from proxy.shared_pool import PAUSE
+from proxy.sides import Shared
 from proxy.tls.session import Session as TlsSession
 
 if TYPE_CHECKING:
     from proxy.endpoint import Endpoint
     from proxy.http2.call import Http2Call
     from proxy.plane import Plane
+    from proxy.sides import Upstream
 
 SHARED: Final = 20
 """The key of these in `Endpoint.shared`."""
@@ -46,13 +47,10 @@ MOST_UNREAD: Final = HIGH + (1 << 22)
 log = logging.getLogger("proxy")
 
 
-class Living(Upstream):
+class Living(Shared):
     """A connection that begins and ends."""
 
     __slots__ = ("asked", "deadline", "heard", "replaced", "requests", "retiring")
-
-    pooled: ClassVar[bool] = True
-    exclusive: ClassVar[bool] = False
 
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
@@ -133,9 +131,7 @@ class Living(Upstream):
     def _not_connected(self, *, late: bool) -> None:
         if self.spare:
             return
-        pool = self.endpoint.shared.get(SHARED)
-        if pool is not None:
-            pool.not_before = self.plane.now + PAUSE
+        self.endpoint.shared_pool(SHARED).not_before = self.plane.now + PAUSE
         self.endpoint.unreachable(self.plane.now, late=late)
         self.requests.disappoint(late=late)
 
@@ -171,10 +167,7 @@ class Living(Upstream):
             return
         self.spare = False
         self.deadline = inf
-        pool = self.endpoint.shared.get(SHARED)
-        if pool is None:
-            pool = self.endpoint.shared[SHARED] = SharedPool()
-        pool.add(self)
+        self.endpoint.shared_pool(SHARED).add(self)
         self.recount()
         self.endpoint.cluster.switch.succeeded(self, self.plane.now)
 
@@ -239,9 +232,7 @@ class Living(Upstream):
     def _take_no_more(self) -> None:
         self.retiring = True
         self.changes += 1
-        pool = self.endpoint.shared.get(SHARED)
-        if pool is not None:
-            pool.discard(self)
+        self.endpoint.unshare(SHARED, self)
         self.recount()
 
     def drain(self) -> None:
@@ -261,9 +252,7 @@ class Living(Upstream):
 
     def _end(self) -> None:
         """Say good-bye, and give the server a moment to close."""
-        pool = self.endpoint.shared.get(SHARED)
-        if pool is not None:
-            pool.discard(self)  # one that was made while we drain is there until now
+        self.endpoint.unshare(SHARED, self)  # one that was made while we drain is there until now
         self.requests.session.end()
         self.stir()
         self.deadline = self.plane.now + LAST_WORDS
@@ -286,9 +275,7 @@ class Living(Upstream):
     def detached(self) -> None:
         """It ended, or lives elsewhere now."""
         super().detached()
-        pool = self.endpoint.shared.get(SHARED)
-        if pool is not None:
-            pool.discard(self)
+        self.endpoint.unshare(SHARED, self)
 
     # ---- deadlines ----
 

@@ -195,7 +195,5 @@ class Streams:
 
     def load_closing(self, numbers: tuple[int, ...], now: float) -> None:
         """Those of an answer that is complete; when they are reset follows from their streams."""
-        sent = (
-            number in self.session.streams and self.session.streams[number].flags & LOCAL_ENDED for number in numbers
-        )
-        self.closing = {number: now + MOMENT if out else inf for number, out in zip(numbers, sent, strict=True)}
+        open_still = {one.id for one in self.session.streams.values() if not one.flags & LOCAL_ENDED}
+        self.closing = {number: inf if number in open_still else now + MOMENT for number in numbers}

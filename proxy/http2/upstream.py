@@ -17,7 +17,6 @@ from hotswap.swappable import Schema
 from proxy.http2.call import Http2Call
 from proxy.http2.living import SHARED, Living
 from proxy.http2.state import UpstreamState
-from proxy.multiplexed.pool import SharedPool
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.endpoint import Endpoint
     from proxy.http1.exchange import Exchange
     from proxy.plane import Places, Write
+    from proxy.shared_pool import SharedPool
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
@@ -45,21 +45,14 @@ class Http2Upstream(Living):
     @classmethod
     def has_room(cls, endpoint: Endpoint) -> bool:
         """A request needs no new connection."""
-        pool = endpoint.shared.get(SHARED)
-        return pool is not None and any(one.requests.room for one in pool.members.values())
+        return any(one.requests.room for one in endpoint.shared_pool(SHARED).members.values())
 
     @classmethod
     def call(cls, exchange: Exchange, endpoint: Endpoint) -> Http2Call:
         """A request to this endpoint. `Exchange.dialled` or `Exchange.try_next` follows, unless it may begin now."""
         plane = exchange.plane
-        pool: SharedPool[Http2Upstream] | None = endpoint.shared.get(SHARED)
-        if pool is None:
-            pool = endpoint.shared[SHARED] = SharedPool()
-        chosen = pool.choose()
-        if chosen is not None and not (
-            endpoint.mix.settled or chosen.connecting or endpoint.cluster.switch.admits(chosen, plane.now)
-        ):
-            chosen = pool.choose()
+        pool: SharedPool[Http2Upstream] = endpoint.shared_pool(SHARED)
+        chosen = pool.choose_for(endpoint, plane.now)
         if chosen is not None and not chosen.requests.room:
             chosen = next((one for one in pool.members.values() if one.requests.room), chosen)
         full = chosen is not None and not chosen.requests.room
@@ -143,9 +136,7 @@ class Http2Upstream(Living):
         self.asked = inf if saved.asked is None else now - saved.asked
         self.requests.closing = {number: now + left for number, left in saved.closing.items()}
         self.requests.load(saved.session, saved.calls, now, places)
-        pool = endpoint.shared.get(SHARED)
-        if pool is None:
-            pool = endpoint.shared[SHARED] = SharedPool()
+        pool = endpoint.shared_pool(SHARED)
         if self.retiring or self.spare:
             pool.discard(self)
         else:

@@ -3,7 +3,7 @@
     wire         what such a protocol has of its own: heads of frames, statuses, how an id is patched
     stream       a stream cut into frames
     client, attended, downstream     a client's side: calls on their way, those that are looked at, the rest of its life
-    ledger, living, upstream, pool   an endpoint's side: the record of calls, the life of a connection that all share
+    ledger, living, upstream         an endpoint's side: the record of calls, the life of a connection that all share
     routes       what compiled routes have in common
     state        both as they travel
 

@@ -17,11 +17,10 @@ import msgspec
 
 from proxy.connection import HIGH
 from proxy.kernel import READING
-from proxy.multiplexed.pool import SharedPool
 from proxy.multiplexed.state import CallState, UpstreamState, load_about, save_about
 from proxy.multiplexed.stream import Framed
 from proxy.multiplexed.wire import torn_by
-from proxy.sides import Upstream
+from proxy.sides import Shared
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UpstreamState).decode
 
 
-class Ledger(Framed, Upstream):
+class Ledger(Framed, Shared):
     """A connection to an endpoint, as far as it is a record of calls."""
 
     __slots__ = (
@@ -338,9 +337,7 @@ class Ledger(Framed, Upstream):
         for client in there.values():
             self.met(client)
         endpoint.in_flight += len(self.calls) - before
-        pool = endpoint.shared.get(self.version)
-        if pool is None:
-            pool = endpoint.shared[self.version] = SharedPool()
+        pool = endpoint.shared_pool(self.version)
         if self.retiring or self.spare:
             pool.discard(self)
         else:

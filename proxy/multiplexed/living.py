@@ -13,11 +13,10 @@ sends none any more, so that the server closes it: it alone knows when it has no
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.encryption.reasons import TOO_SLOW
 from proxy.multiplexed.ledger import Ledger
-from proxy.multiplexed.pool import SharedPool
 from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ class Living(Ledger):
     """A ledger that begins and ends."""
 
     __slots__ = ()
-
-    pooled: ClassVar[bool] = True
-    exclusive: ClassVar[bool] = False
 
     def dial(self, endpoint: Endpoint, version: int) -> None:
         """Connect; calls may be given to it at once."""
@@ -108,10 +104,7 @@ class Living(Ledger):
         self.spare = False
         self.connect_by = inf
         self.changes += 1
-        pool = self.endpoint.shared.get(self.version)
-        if pool is None:
-            pool = self.endpoint.shared[self.version] = SharedPool()
-        pool.add(self)
+        self.endpoint.shared_pool(self.version).add(self)
         self.recount()
         self.endpoint.cluster.switch.succeeded(self, self.plane.now)
 
@@ -135,9 +128,7 @@ class Living(Ledger):
     def _take_no_more(self) -> None:
         self.retiring = True
         self.changes += 1
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None:
-            pool.discard(self)
+        self.endpoint.unshare(self.version, self)
         self.recount()
         self.end_if_done()
 
@@ -209,9 +200,7 @@ class Living(Ledger):
     def detached(self) -> None:
         """It ended, or lives elsewhere now."""
         super().detached()
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None:
-            pool.discard(self)
+        self.endpoint.unshare(self.version, self)
         self.endpoint.in_flight -= len(self.calls)
         again = self.spurned and not self.endpoint.cluster.switch.wishes.strict
         self.unsent = self.kept + self.outbox if again else self.outbox[self.torn :]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.connection import HIGH
 from proxy.encryption.reasons import ENDED
 from proxy.multiplexed.living import Living
-from proxy.multiplexed.pool import PAUSE, SharedPool
+from proxy.shared_pool import PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.multiplexed.ledger import Ledger
     from proxy.multiplexed.wire import Head
     from proxy.plane import Plane
+    from proxy.shared_pool import SharedPool
 
 MOST_UNREAD: Final = HIGH + (1 << 25)
 """Bytes that may wait for a server: two longest frames, more than calls take."""
@@ -51,14 +52,8 @@ class MultiplexedUpstream(Living):
         if endpoint.rests_until > plane.now:  # a fresh connection would be closed with the calls that it was given
             resting = [one.name for one in cluster.endpoints if one.rests_until > plane.now]
             endpoint = cluster.pick((*tried, *resting), subset) or endpoint
-        pool = endpoint.shared.get(version)
-        if pool is None:
-            pool = endpoint.shared[version] = SharedPool()
-        chosen = pool.choose()
-        if chosen is not None and not (
-            endpoint.mix.settled or chosen.connecting or cluster.switch.admits(chosen, plane.now)
-        ):
-            chosen = pool.choose()
+        pool: SharedPool[MultiplexedUpstream] = endpoint.shared_pool(version)
+        chosen = pool.choose_for(endpoint, plane.now)
         if chosen is None or (len(pool.members) < cluster.config.shared_connections and pool.grows(chosen, plane.now)):
             added = cls(plane)
             added.dial(endpoint, version)
@@ -107,9 +102,7 @@ class MultiplexedUpstream(Living):
         """See `Living`. Nobody waits for one that was to take another's place."""
         if self.spare:
             return
-        pool = self.endpoint.shared.get(self.version)
-        if pool is not None:
-            pool.not_before = self.plane.now + PAUSE
+        self.endpoint.shared_pool(self.version).not_before = self.plane.now + PAUSE
         self.endpoint.unreachable(self.plane.now)
         self.lost(self.wire.not_sent, self.endpoint.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -189,11 +190,13 @@ def test_endpoint_that_is_not_there_is_unavailable(stage: Stage) -> None:
 def test_health_service_decides(stage: Stage, site: Path, served: bool, code: str) -> None:
     """A server of gRPC is healthy; nghttpd knows no such service, and gets no call."""
     port = free_port()
-    server = peer(http2_peers.grpc_server, port) if served else SERVERS["nghttpd"](site)
-    with server as there:
-        behind = port if served else there
-        health = {"check": "grpc", "interval": "100ms", "unhealthy": 1, "healthy": 1, "panic": 0}
-        _, address = proxy(stage, behind, health_check=health)  # type: ignore[arg-type]
+    health = {"check": "grpc", "interval": "100ms", "unhealthy": 1, "healthy": 1, "panic": 0}
+    with ExitStack() as servers:
+        if served:
+            servers.enter_context(peer(http2_peers.grpc_server, port))
+        else:
+            port = servers.enter_context(SERVERS["nghttpd"](site))
+        _, address = proxy(stage, port, health_check=health)
         eventually(
             lambda: http2_peers.grpc_once(address, "Echo", b"hello").code == code, within=20, what=f"calls get {code}"
         )

@@ -10,7 +10,7 @@ from proxy.config.model import RouteConfig
 from proxy.dubbo.patience import KEYS, MOST, patience
 from tests.kit import dubbo
 from tests.kit import hessian as kit
-from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, captured, rpc, statuses, taken
+from tests.proxy.dubbo.scene import BY_GROUP, BY_INTERFACE, Captured, captured, rpc, statuses, taken
 from tests.proxy.simulation import World
 
 LOOKED_AT = {
@@ -110,8 +110,8 @@ def test_the_longer_of_both_counts_and_attachments_before_arguments() -> None:
 
 
 @pytest.mark.parametrize("one", [one for one in captured() if one.req and not one.event], ids=lambda one: one.source)
-def test_calls_of_peers_that_do_not_say(one: object) -> None:
-    frame = one.frame  # type: ignore[attr-defined]
+def test_calls_of_peers_that_do_not_say(one: Captured) -> None:
+    frame = one.frame
     assert patience(frame, 16, len(frame)) == 0.0
 
 

@@ -1,32 +1,19 @@
 """The connections to one endpoint, of one protocol or version of it, that all clients share.
 
 There are `shared_connections` of them at most. Within one tick all calls take the same one, the one with the fewest
-calls under way, so that they leave in one write; the next tick chooses anew. Another one is dialled while the least
-busy one is not idle; nobody waits for it.
+calls under way, so that they leave in one write; the next tick chooses anew. When another one is dialled each protocol
+decides: bolt and Dubbo while the least busy one is not idle (`grows`), HTTP/2 when no stream is left.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from proxy.kernel import READING
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
-
-    class Shared(Protocol):
-        """A connection that many share."""
-
-        serial: int
-        connecting: bool
-        clogged: bool
-        interest: int
-        outbox: bytes | bytearray
-
-        @property
-        def calls(self) -> Sized:
-            """Under way on it."""
-
+    from proxy.endpoint import Endpoint
+    from proxy.sides import Shared
 
 T = TypeVar("T", bound="Shared")
 
@@ -69,6 +56,13 @@ class SharedPool(Generic[T]):
         if not chosen.calls or now < self.not_before:
             return False
         return not any(one.connecting for one in self.members.values())
+
+    def choose_for(self, endpoint: Endpoint, now: float) -> T | None:
+        """The same; while connections change over, one whose encryption may serve (`proxy.encryption`)."""
+        chosen = self.choose()
+        if chosen is None or endpoint.mix.settled or chosen.connecting:
+            return chosen
+        return chosen if endpoint.cluster.switch.admits(chosen, now) else self.choose()
 
     def add(self, connection: T) -> None:
         """Let it take calls."""
