@@ -24,6 +24,7 @@ from pathlib import Path
 import click
 
 from hotswap.cli.main import main as hotswap
+from proxy import compiled, ondemand, protocols
 from vm_agent.cli.main import main as agent
 
 NATIVE = ("proxy.tls._record", "proxy.http1._head", "shm_metrics._cells")
@@ -41,7 +42,7 @@ def loaded() -> Iterator[Path]:
     for group in ("hotswap.checks", "hotswap.remedies"):
         for point in entry_points(group=group):
             point.load()
-    for name in (*NATIVE, *LATER):
+    for name in (*NATIVE, *LATER, *ondemand.MODULES, *protocols.MODULES):
         importlib.import_module(name)
     for module in list(sys.modules.values()):
         source = getattr(module, "__file__", None)
@@ -57,14 +58,16 @@ def installed() -> Iterator[Path]:
 
 def main() -> None:
     """Compile them."""
+    if compiled.WHY_INTERPRETED:  # optional elsewhere, too
+        sys.exit(f"the data plane would run interpreted: {compiled.WHY_INTERPRETED}")
     target = Path(sys.argv[1])
     sources = {*loaded(), *installed()} - {Path(__file__)}
     for source in sorted(sources):
-        compiled = target / importlib.util.cache_from_source(str(source)).lstrip("/")
-        compiled.parent.mkdir(parents=True, exist_ok=True)
+        bytecode = target / importlib.util.cache_from_source(str(source)).lstrip("/")
+        bytecode.parent.mkdir(parents=True, exist_ok=True)
         py_compile.compile(
             str(source),
-            cfile=str(compiled),
+            cfile=str(bytecode),
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )

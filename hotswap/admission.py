@@ -37,7 +37,7 @@ def judge(
             f"no common protocol version: this side speaks {wire.PROTOCOL_OLDEST} to {wire.PROTOCOL_NEWEST}, "
             f"the other {hello.protocol.oldest} to {hello.protocol.newest}; upgrade by way of a version between"
         )
-    needed = len(server.values()) + listeners + SPARE_FDS
+    needed = server.count() + listeners + SPARE_FDS
     if hello.nofile and hello.nofile - hello.open_fds < needed:
         raise Refused(f"the new generation may open {hello.nofile} files and needs {needed} more: raise RLIMIT_NOFILE")
     return agree(server.schemas(), hello.schemas)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from hotswap.errors import UsageError
 
@@ -19,8 +18,7 @@ REVISION_VARIABLES: Final = ("HOTSWAP_REVISION", "SIDECARSET_VERSION")
 """The second is what the SidecarSet of OpenKruise gives its containers."""
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """`revision`: the orchestrator's order of versions, -1 if it gives none; see `hotswap.admission.newer`.
 
     `if_busy`: while another one takes over, or the owner drains, exit or wait for one's turn. `after_handover`: with

@@ -44,6 +44,19 @@ class Doors:
         if estate.admin >= 0:
             self._admin.start(estate.admin)
 
+    def pause(self) -> None:
+        """Accept nobody for now. Answers under way go on.
+
+        Two generations listen on these sockets: who comes waits in the kernel's queue for the one that owns in the end.
+        """
+        self._control.pause()
+        self._admin.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._control.resume()
+        self._admin.resume()
+
     def close(self) -> None:
         """Let nobody in any more. Answers under way go on."""
         self._control.stop()

@@ -64,7 +64,7 @@ class Draining:
         self._began = time.monotonic()
         self._until = self._began + deadline
         self._reported = 0.0
-        self._left = len(server.values())
+        self._left = server.count()
         self._watchers: list[EventStream] = []
         self._result: dict[str, Any] | None = None  # there at once if there was nothing to finish
         self.closed = False
@@ -114,7 +114,7 @@ class Draining:
         self._look()
 
     def _look(self) -> None:
-        before, self._left = self._left, len(self._server.values())
+        before, self._left = self._left, self._server.count()
         now = time.monotonic()
         if self._server.idle():
             # The server ends what is left at the deadline by itself, perhaps just before this look.
@@ -130,7 +130,7 @@ class Draining:
         return {
             "event": "draining",
             "listeners": "closed" if self.closed else "open",
-            "connections": len(self._server.values()),
+            "connections": self._server.count(),
             "in_flight": self._server.in_flight(),
             "left_s": max(self._until - time.monotonic(), 0.0),
         }

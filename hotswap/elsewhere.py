@@ -6,7 +6,7 @@ can end it, or see it before it calls; what it says of its own accord comes by t
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Final
 
 from hotswap.errors import DestinationFailed, HotswapError
@@ -25,7 +25,7 @@ class Elsewhere:
     @classmethod
     def summoned(cls) -> Elsewhere:
         """One that is told the token."""
-        return cls(secrets.token_hex(16))
+        return cls(os.urandom(16).hex())
 
     def kill(self) -> None:
         """Whoever started it does, or it ends by itself: it hears that the attempt is over."""

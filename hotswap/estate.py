@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from hotswap import listeners
+from hotswap.chain import Record
 from hotswap.handover import wire
+from hotswap.place import here
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hotswap.swappable import ListenerSpec
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who this generation is."""
 
     name: str
@@ -18,9 +28,13 @@ class Identity:
     command: list[str]
     cwd: str
 
+    def record(self, number: int, how: str, now: float, *, restores: int, revision: int) -> Record:
+        """For the history: generation `number`, which is this process, owns from now on, seconds since the epoch."""
+        who = (self.version, self.build, self.config_id, self.command, self.cwd, os.getpid())
+        return Record(number, *who, now, how, restores=restores, revision=revision, place=here())
 
-@dataclass
-class Estate:
+
+class Estate(msgspec.Struct):
     """The descriptors that pass from generation to generation."""
 
     lock: int
@@ -28,7 +42,12 @@ class Estate:
     handover: int
     admin: int = -1
     admin_address: str = ""
-    server: dict[str, int] = field(default_factory=dict)  # by address
+    server: dict[str, int] = msgspec.field(default_factory=dict)  # by address
+
+    def listen(self, specs: Sequence[ListenerSpec]) -> None:
+        """Listen for clients, or listen again. Raises `BindFailed`."""
+        for spec in specs:
+            listeners.listen(self.server[str(spec.address)], spec.backlog)
 
     def held(self) -> dict[str, int]:
         """What clients connect to, by address."""

@@ -23,10 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from hotswap import __version__, idling, keeper, lineage, listeners, news, spawn, supervisor
+from hotswap import __version__, idling, keeper, lineage, listeners, news, spawn, supervisor, turns
 from hotswap.address import Address
 from hotswap.build import of_program
-from hotswap.chain import Chain, Intent, Record
+from hotswap.chain import Chain, Intent
 from hotswap.container import Container
 from hotswap.errors import (
     AlreadyRunning,
@@ -95,11 +95,11 @@ class Generation:
         self._identity = Identity(name, version, build, config_id, spawn.own_command(), str(Path.cwd()))
         say_who(name, 0)
         self._server = server
-        self._limits = limits or Limits()
-        self._admin = admin
+        self._limits, self._admin = limits or Limits(), admin
         self._admin_routes, self._control_routes = admin_routes, control_routes
         self.token = spawn.inherited_token()  # of the upgrade that had it started, or come
         self._report = spawn.inherited_report()
+        spawn.keep_to_ourselves()
         self._supervisor = supervisor.Supervisor.of_environment()
         self._passed, self._dropped = supervisor.by_address(supervisor.passed())
         self._stood = idling.stood_by()  # as which generation, -1: it did not
@@ -111,17 +111,16 @@ class Generation:
         self._serving: Serving | None = None
         self._estate: Estate | None = None
         self._chain = Chain()
-        self._number = 1
-        self._how = "cold"
+        self._number, self._how = 1, "cold"
         self._adopted = False
-        self._waits = False  # for its turn
-        self._waited = False
+        self._waits = self._waited = False  # for its turn
 
     def run(self) -> int:
         """Serve until the end; returns the exit code. Raises `HotswapError` if it never comes to own."""
         try:
             self._runtime.prepare()
-            code = asyncio.run(self._live())
+            with asyncio.Runner(loop_factory=self._server.new_loop) as runner:
+                code = runner.run(self._live())
         except HotswapError as error:
             spawn.report(self._report, error)
             raise
@@ -135,8 +134,7 @@ class Generation:
 
     def _stand_by(self, generation: int, *, bereft: bool = False, rest: bool = False) -> NoReturn:
         identity = self._identity
-        revision, place = self._container.revision, here()
-        standby = Standby(generation, identity.version, identity.build, revision, place)
+        standby = Standby(generation, identity.version, identity.build, self._container.revision, here())
         idling.become(self._runtime.control_path, standby, bereft=bereft, rest=rest)
 
     async def _live(self) -> int:
@@ -271,6 +269,7 @@ class Generation:
             if address in self._passed:
                 log.warning("the supervisor passed what no listener wants", extra=fields(address=address))
         self._adopted = True
+        self._server.guard(estate.lock)
         self._server.adopt({spec.name: estate.server[str(spec.address)] for spec in wanted})
 
     # -- handover.destination.Taker ---------------------------------------------------------------
@@ -281,6 +280,7 @@ class Generation:
         by_purpose = {entry.purpose: (entry, fd) for entry, fd in entries}
         if not {"control", "handover"} <= by_purpose.keys():
             raise BindFailed("the serving generation did not pass on its runtime sockets")
+        Chain.decode(Chain().encode())  # the first one takes 2 ms, for its types: not in the freeze
         self._estate = Estate(lock, by_purpose["control"][1], by_purpose["handover"][1])
         if "admin" in by_purpose:
             entry, fd = by_purpose["admin"]
@@ -296,9 +296,18 @@ class Generation:
         self._number = generation
 
     def start(self) -> None:
-        """See `Taker`."""
-        self._own()
-        self._server.start()
+        """See `Taker`. Clients that wait for it to go on come before all else."""
+        estate = self._estate
+        if estate is None:
+            raise HotswapError("owner without listeners: a bug")
+        turns.take(turns.SHORT)
+        estate.listen(self._server.wanted())
+        if self._how in {"upgrade", "takeover"}:
+            self._server.start()
+            self._own(estate)
+        else:
+            self._own(estate)
+            self._server.start()
 
     def start_cold(self) -> None:
         """See `Taker`."""
@@ -341,14 +350,9 @@ class Generation:
         sys.stderr.flush()
         os._exit(failure.exit_code)
 
-    def _own(self) -> None:
+    def _own(self, estate: Estate) -> None:
         """From here on this process answers for the name."""
-        estate = self._estate
-        if estate is None:
-            raise HotswapError("owner without listeners: a bug")
         self._runtime.share()
-        for spec in self._server.wanted():
-            listeners.listen(estate.server[str(spec.address)], spec.backlog)
         if estate.admin >= 0:
             listeners.listen(estate.admin, 128)
         if self._how != "cold":
@@ -363,22 +367,10 @@ class Generation:
         news.owning(self._server, self._number, how)
         container = self._container
         self._chain.newest = max(self._chain.newest, container.revision)
-        self._chain.add(
-            Record(
-                self._number,
-                identity.version,
-                identity.build,
-                identity.config_id,
-                identity.command,
-                identity.cwd,
-                os.getpid(),
-                time.time(),
-                how,
-                restores=intent.restores,
-                revision=container.revision,
-                place=here(),
-            )
+        record = identity.record(
+            self._number, how, time.time(), restores=intent.restores, revision=container.revision
         )
+        self._chain.add(record)
         sign(estate.lock)
         self._serving = Serving(
             identity,

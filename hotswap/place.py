@@ -13,7 +13,6 @@ answer any more.
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ NAMESPACE: Final = Path("/proc/self/ns/mnt")
 
 SIGNATURE: Final = 64  # bytes
 
-LIFE: Final = secrets.token_hex(8)
+LIFE: Final = os.urandom(8).hex()
 """Of this very process: no other, before it or beside it, answers with the same."""
 
 

@@ -153,7 +153,7 @@ class Reloading:
                 raise Busy(f"a handover is under way and did not end within {patience:g} s; try again") from None
             self._refuse_if_over()
             self._working = True  # an upgrade that is ordered from here on waits
-            plan: Reload = await _in_thread(server.reload)
+            plan: Reload = await in_thread(server.reload)
             self._refuse_if_over()
             if not serving.in_handover:  # else somebody took over, or tried to: look again
                 return plan
@@ -268,7 +268,7 @@ class _Fresh:
                     Path(spec.address.host).unlink()
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T]) -> T:
     """Run something slow beside the ticks. No executor: it would import modules now, while serving."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

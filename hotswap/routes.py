@@ -51,7 +51,7 @@ def status(serving: Serving, *, brief: bool = False) -> dict[str, Any]:
         "started": serving.started,
         "config_id": identity.config_id,
         "listeners": [{"name": spec.name, "address": str(spec.address)} for spec in server.wanted()],
-        "connections": len(server.values()),
+        "connections": server.count(),
         "in_flight": None if brief else server.in_flight(),
         "server": None if brief else server.status(),
         "last_upgrade": serving.succession.last or inherited_upgrade(serving.chain),
@@ -108,9 +108,11 @@ def routes(serving: Serving) -> dict[tuple[str, str], Route]:
     """Bound to one serving generation."""
 
     async def get_status(request: Request) -> Response:
+        await serving.server.look()
         return Response.json(status(serving, brief="brief" in request.query))
 
     async def get_connections(_request: Request) -> Response:
+        await serving.server.look()
         return Response.json({"connections": serving.server.connections()})
 
     async def get_history(_request: Request) -> Response:

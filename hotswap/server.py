@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import Any
 
 from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Took, Value
@@ -16,6 +19,10 @@ class Server:
     """
 
     retired = False
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Nothing of this server needs a loop of its own."""
+        return asyncio.new_event_loop()
 
     def schemas(self) -> Mapping[str, Schema]:
         """See `Swappable`."""
@@ -32,6 +39,15 @@ class Server:
     def values(self) -> Mapping[int, Value]:
         """See `Swappable`."""
         raise NotImplementedError
+
+    def changed(self, sent: Mapping[int, int]) -> Sequence[Value]:
+        """Look at each of `values`."""
+        values = self.values()
+        return list(compress(values.values(), map(ne, [one.changes for one in values.values()], map(sent.get, values))))
+
+    def census(self) -> Sequence[int]:
+        """Look at each of `values`."""
+        return [one.changes for one in self.values().values()]
 
     def restore(self, saved: Saved, now: float) -> None:
         """See `Swappable`."""
@@ -52,6 +68,24 @@ class Server:
     def start(self) -> None:
         """See `Swappable`."""
         raise NotImplementedError
+
+    def count(self) -> int:
+        """All are here."""
+        return len(self.values())
+
+    def gathered(self) -> bool:
+        """All are here."""
+        return True
+
+    def unrestored(self) -> Mapping[int, str]:
+        """`restore` said so itself."""
+        return {}
+
+    async def look(self) -> None:
+        """All is known."""
+
+    def guard(self, lock: int) -> None:
+        """Nobody else gets the listeners."""
 
     def agree(self, chosen: Mapping[str, int], wanted: Collection[str]) -> None:
         """One version of each kind: nothing to choose."""

@@ -13,11 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hotswap import lineage, listeners, news
+import msgspec
+
+from hotswap import lineage, news, turns
 from hotswap.admission import failed, judge
 from hotswap.chain import Bake, Chain
 from hotswap.control import Route
@@ -47,6 +48,7 @@ log = logging.getLogger("hotswap")
 
 MoreRoutes = Callable[["Serving"], Mapping[tuple[str, str], Route]]
 """What a server answers beside that: made for the generation that serves."""
+_PREPARE_SECONDS = 0.5  # after the start, when whoever waited for it is served
 _IDLE_CHECK_SECONDS = 0.05  # only while something that was kept drains
 
 
@@ -106,6 +108,7 @@ class Serving:
             self.loop.add_signal_handler(number, self._on_signal, number)
         self.loop.add_signal_handler(signal.SIGHUP, self.reloading.signalled)
         self.loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
+        self.loop.call_later(_PREPARE_SECONDS, wire.decoder)
 
     async def finish(self) -> None:
         """Let answers under way reach their readers."""
@@ -261,7 +264,7 @@ class Serving:
         """Everything is given away; what was kept drains, then this process ends."""
         self._leaving = True
         self.tenure.succeeded_by(self._successor)
-        if self.server.values():
+        if self.server.count():
             self.server.sharing(False)  # the destination lives, and holds no copy of what was kept
         elif not self._returns:
             # Tidying up after thousands of connections must not compete with the owner's first ticks.
@@ -301,15 +304,18 @@ class Serving:
 
     def freeze(self) -> None:
         """See `Holder`."""
+        self._doors.pause()
         self.server.freeze()
 
     def thaw(self) -> None:
         """See `Holder`."""
         self.server.thaw()
+        self._doors.resume()
 
     def retired(self, kept: list[int], wanted: frozenset[str]) -> None:
         """See `Holder`."""
         self.gave_away = True
+        turns.take(turns.USUAL)
         self.tenure.end()
         self.succession.end()
         if self.drain_under_way is not None:
@@ -331,11 +337,11 @@ class Serving:
     def take_listeners(self) -> None:
         """See `Holder`."""
         self.gave_away = False
+        turns.take(turns.SHORT)
         if self.succession.baking is not None:
             self.succession.baked("ended without a verdict: the generation that got everything died at once")
         self.server.abandon()
-        for spec in self.server.wanted():
-            listeners.listen(self.estate.server[str(spec.address)], spec.backlog)
+        self.estate.listen(self.server.wanted())
         self.open(crashed=True)
         if self.drain_under_way is not None:
             self.drain_under_way.resumed()
@@ -373,7 +379,7 @@ class Serving:
 
     def reconfigured(self, plan: Reload, admin: int) -> None:
         """The server applied a new configuration: follow it. `admin` is the descriptor of a new admin address."""
-        self.identity = replace(self.identity, config_id=plan.config_id)
+        self.identity = msgspec.structs.replace(self.identity, config_id=plan.config_id)
         self.chain.reloaded(plan.config_id, time.time())
         self._limits = plan.limits or self._limits
         address = "" if plan.admin is None else str(plan.admin)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from hotswap import turns
 from hotswap.errors import DestinationFailed, HotswapError, error_of
 
 TOKEN_VARIABLE = "HOTSWAP_TOKEN"  # noqa: S105  a name, no secret
@@ -38,35 +39,46 @@ class Spawned:
 
     def __init__(self, command: Sequence[str], cwd: str) -> None:
         """Start it. Raises `DestinationFailed` if it cannot be executed."""
-        self.token = secrets.token_hex(16)
+        self.token = os.urandom(16).hex()
         self._report, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         environment = {**os.environ, TOKEN_VARIABLE: self.token, REPORT_VARIABLE: str(write_end)}
         try:
-            self._process = subprocess.Popen(
-                command, cwd=cwd, env=environment, pass_fds=(write_end,), stdin=subprocess.DEVNULL
-            )
+            with turns.long_ones():
+                self.pid = _start(command, cwd, environment, write_end)
         except (OSError, ValueError) as error:
             os.close(self._report)
             why = getattr(error, "strerror", None) or error
             raise DestinationFailed(f"{command[0]} cannot be started in {cwd}: {why}") from None
         finally:
             os.close(write_end)
-        self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
+        self._status: int | None = None
+
+    def _poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self._status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else was told
+                self._status = 0
+            else:
+                self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
 
     @property
     def running(self) -> bool:
         """Not ended, or not reaped yet."""
-        return self._process.poll() is None
+        return self._poll() is None
 
     def kill(self) -> None:
         """SIGKILL; it may hold the byte or hang, so it gets no say."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def failure(self) -> HotswapError:
         """Why it ended: its own words if it left any. Call it once it has ended."""
-        status = self._process.poll()
+        status = self._poll()
         try:
             text = os.read(self._report, _REPORT_LIMIT)
         except OSError:
@@ -81,11 +93,35 @@ class Spawned:
         return DestinationFailed(f"the new generation {how} and said no reason; look at {_log_of(self.pid)}")
 
     def close(self) -> None:
-        """Let go of it; it lives on."""
+        """Let go of it; it lives on, and is not ours to wait for any more, or to kill: its pidfd may be another's."""
+        self._status = self._poll() or 0
         for fd in (self._report, self.pidfd):
             with contextlib.suppress(OSError):
                 os.close(fd)
-        self._process.returncode = self._process.poll() or 0  # not ours to wait for any more
+
+
+def _start(command: Sequence[str], cwd: str, environment: Mapping[str, str], kept: int) -> int:
+    """The pid of a new process, which inherits `kept` and the standard streams but for input. Raises `OSError`.
+
+    `subprocess` returns only when the new program has closed what it inherited: with 18,000 connections, 4 ms in which
+    nobody is served. posix_spawn(3) returns when it begins to, after 0.8.
+    """
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, kept, kept)]
+    ignored_by_python = (signal.SIGPIPE, signal.SIGXFSZ)
+    with contextlib.ExitStack() as back:
+        if not Path(cwd).samefile("."):
+            here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            back.callback(os.close, here)
+            back.callback(os.fchdir, here)
+            os.chdir(cwd)
+        return os.posix_spawnp(command[0], [*command], environment, file_actions=actions, setsigdef=ignored_by_python)
+
+
+def keep_to_ourselves() -> None:
+    """What this process was started with, beside the standard streams, goes to none that it starts."""
+    for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208  one of them is what is read here, and closed by then
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(entry), int(entry) <= 2)
 
 
 def _log_of(pid: int) -> str:

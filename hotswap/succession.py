@@ -84,7 +84,7 @@ class Succession:
         if order.external:
             return Elsewhere(), plan.intent, {"event": "waiting", "timeout": order.timeout}
         if not order.force:
-            preflight.check(len(serving.server.values()))
+            preflight.check(serving.server.count())
         spawned = Spawned(plan.command, plan.cwd)
         return spawned, plan.intent, {"event": "spawned", "pid": spawned.pid}
 

@@ -25,11 +25,14 @@ round began on the respective side (seconds, monotonic clock of that process), s
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import msgspec
 
 from hotswap.address import Address
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 
 class Schema(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +59,27 @@ class Saved(NamedTuple):
     state: bytes
     fd: int = -1
     worker: int = 0
+
+
+class Passed:
+    """A value of another process of the same generation, which saved it and gave its descriptor along.
+
+    `worker` tells which: connections that belong together come from the same one.
+    """
+
+    __slots__ = ("changes", "fd", "kind", "serial", "state", "worker")
+
+    def __init__(self, saved: Saved) -> None:
+        self.kind, self.serial, self.changes, self.state, self.fd, self.worker = saved
+
+    def save(self, _now: float) -> bytes:
+        """As it was when it came."""
+        return self.state
+
+    def release(self) -> int:
+        """Its descriptor, which is the caller's from here on."""
+        fd, self.fd = self.fd, -1
+        return fd
 
 
 class Tally(NamedTuple):
@@ -129,6 +153,9 @@ class Value(Protocol):
 class Swappable(Protocol):
     """A server that can be replaced while it serves. See the module text for the order of calls."""
 
+    def new_loop(self) -> AbstractEventLoop:
+        """The event loop that the generation is to run in."""
+
     def schemas(self) -> Mapping[str, Schema]:
         """State kinds with the versions this build reads and writes."""
 
@@ -151,11 +178,44 @@ class Swappable(Protocol):
     def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
         """The counterpart, before the first `restore`; they belong to the server. Raises `CannotRestore`."""
 
+    def guard(self, lock: int) -> None:
+        """Before `adopt`. Whoever else gets the listeners gets a copy of this lock, too, and keeps it for life.
+
+        It stays the caller's. Nobody starts cold while anybody has it, so nobody finds an address in use by the dead.
+        """
+
     def adopt(self, listeners: Mapping[str, int]) -> None:
         """Take bound, non-blocking sockets by listener name. Do not poll them before `start`."""
 
     def values(self) -> Mapping[int, Value]:
         """Every live connection by serial, in ascending order of serials."""
+
+    def changed(self, sent: Mapping[int, int]) -> Sequence[Value]:
+        """Those of `values` whose change count is not the one that stands in `sent`, in the same order.
+
+        It is asked for in the freeze: what is not needed of 18,000 values is not looked at one by one in Python.
+        """
+
+    def census(self) -> Sequence[int]:
+        """The change count of each of `values`, in the same order. Asked for in the freeze, as `changed`."""
+
+    def count(self) -> int:
+        """How many connections live, also in other processes of this generation."""
+
+    def gathered(self) -> bool:
+        """Whether `values` shows all there is by now: other processes may have to bring theirs first.
+
+        Raises `HotswapError` if they cannot.
+        """
+
+    def unrestored(self) -> Mapping[int, str]:
+        """Values of this round that another process of this generation could not restore, each with the reason.
+
+        Returns when all of them have answered. Raises `HotswapError` if one does not.
+        """
+
+    async def look(self) -> None:
+        """Somebody is about to ask: bring up to date what other processes of this generation tell of themselves."""
 
     def restore(self, saved: Saved, now: float) -> None:
         """Rebuild a value, inert, or bring the one with this serial up to date.

@@ -4,3 +4,5 @@ config      the file, checked and turned into values
 server      `ProxyServer`: what `hotswap.generation.Generation` runs and replaces
 cli         the commands run, check, schema
 """
+
+from proxy import compiled as compiled

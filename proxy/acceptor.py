@@ -20,6 +20,7 @@ from proxy.proxy_protocol.receiving import Introduction
 from proxy.tls.handshaking import Handshaking
 from proxy.tls.session import Session
 from proxy.tls.undecided import Undecided
+from proxy.workers.scales import LOOK_AWAY
 
 if TYPE_CHECKING:
     from proxy.connection import Connection
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.proxy_protocol.header import Pair
     from proxy.reactor import Reactor
     from proxy.sides import Downstream
+    from proxy.workers.scales import Scales
 
 log = logging.getLogger("proxy")
 
@@ -35,7 +37,8 @@ BATCH = 64
 PAUSE = 0.5
 """Seconds after which accepting is tried again even if nothing was closed: others free descriptors too."""
 RESERVE = 64
-"""Descriptors left for dials, files and the control plane when accepting stops; an eighth of small limits."""
+"""Descriptors left for dials, files, the one pipe of `proxy.bulk` and the control plane when accepting stops; an eighth
+of small limits."""
 
 _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -43,7 +46,17 @@ _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Acceptor:
     """The listeners of one reactor. Polls none before `start`."""
 
-    __slots__ = ("_ceiling", "_leaving", "_listeners", "_reactor", "_spare", "_started", "accepted", "retry_at")
+    __slots__ = (
+        "_ceiling",
+        "_leaving",
+        "_listeners",
+        "_reactor",
+        "_spare",
+        "_started",
+        "accepted",
+        "retry_at",
+        "scales",
+    )
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -56,12 +69,13 @@ class Acceptor:
         self.accepted = 0
         """Connections accepted in the chain of generations."""
         self.retry_at = inf
-        """Monotonic seconds; inf unless accepting is stopped for want of descriptors."""
+        """Monotonic seconds; inf unless accepting is stopped for want of descriptors, or leaves a client to others."""
+        self.scales: Scales | None = None  # with other processes that accept from the same sockets
 
     @property
     def accepting(self) -> bool:
         """Started, and descriptors are left."""
-        return self._started and self.retry_at == inf
+        return self._started and (self.retry_at == inf or (self.scales is not None and self.scales.looked_away))
 
     def add(self, listener: Listener) -> None:
         """Know a listener with a descriptor."""
@@ -162,11 +176,14 @@ class Acceptor:
         for listener in self._listeners.values():
             self.prepare(listener)
         self._started = True
+        self.weigh()
         self.follow()
 
     def stop(self) -> None:
         """Accept nothing more; what waits in the queues stays there."""
         self._started = False
+        if self.scales is not None:
+            self.scales.leave()
         self.follow()
 
     def close(self) -> None:
@@ -177,7 +194,7 @@ class Acceptor:
 
     def follow(self) -> None:
         """Make epoll's interest in the listeners what it should be."""
-        accepting = self.accepting
+        accepting = self._started and self.retry_at == inf
         for fd, listener in self._listeners.items():
             wanted = accepting and not listener.full and listener.turning_away != "close"
             if wanted != listener.polled:
@@ -198,13 +215,17 @@ class Acceptor:
         """An event of a descriptor that is no connection: a listener, or one closed in this batch."""
         listener = self._listeners.get(fd)
         if listener is not None and listener.polled:
-            self.accept(listener)
+            most = BATCH if self.scales is None else self.scales.most(self.clients)
+            if not most:
+                self.retry_at = self._reactor.now + LOOK_AWAY
+                self.follow()
+            else:
+                self.accept(listener, most)
 
-    def accept(self, listener: Listener) -> int:
-        """Take what waits in the queue, up to BATCH. Returns how many."""
-        reactor = self._reactor
-        taken = 0
-        for _ in range(BATCH):
+    def accept(self, listener: Listener, most: int = BATCH) -> int:
+        """Take what waits in the queue, up to so many. Returns how many."""
+        reactor, taken = self._reactor, 0
+        for _ in range(most):
             if listener.full:
                 self.follow()
                 break
@@ -331,7 +352,7 @@ class Acceptor:
         if connection.tls is not None and connection.tls.waiting and not connection.paused:
             connection.catch_up()
         if not connection.closed:
-            connection.readable(self._reactor.kernel.read, self._reactor.now)
+            connection.readable(self._reactor.kernel.calls, self._reactor.now)
         if not connection.closed:
             connection.drain()
 
@@ -341,8 +362,19 @@ class Acceptor:
             self._reactor.settle()
         self._reactor.settle()
 
+    @property
+    def clients(self) -> int:
+        """Connections that came here; others say nothing of the work: a pool may be full and idle."""
+        return sum(listener.connections for listener in self._listeners.values())
+
+    def weigh(self) -> None:
+        """Tell other workers how many clients there are."""
+        if self.scales is not None and self._started:
+            self.scales.weigh(self.clients)
+
     def freed(self, lowest: int) -> None:
         """Descriptors were closed, `lowest` the lowest of them."""
+        self.weigh()
         if self.retry_at != inf and lowest < self._ceiling:
             self.retry()
         else:

@@ -36,6 +36,7 @@ def admin_routes(serving: Serving) -> dict[tuple[str, str], Route]:
         return await usual(request)
 
     async def show(_request: Request) -> Response:
+        await serving.server.look()
         return Response.json(status(serving))
 
     return {

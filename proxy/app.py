@@ -13,10 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from proxy.bolt.wire import BOLT
-from proxy.dubbo.wire import DUBBO
-from proxy.http2 import asking
-from proxy.multiplexed.wire import BadFrame, Wire
+from proxy import ondemand
+from proxy.multiplexed.wire import BadFrame
 from proxy.state import AppState
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 UNKNOWN, ALIVE, DEAD = "unknown", "alive", "dead"
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
-_WIRES: Final[dict[str, Wire]] = {"bolt": BOLT, "dubbo": DUBBO}
 _OVER_HTTP2: Final = frozenset({"http2", "grpc"})
 _LONGEST_STATUS: Final = 64
 _LONGEST_ANSWER: Final = 4096
@@ -61,6 +58,8 @@ class App:
         self._heart: Heart | None = None
         self._running = False
         self._listeners: Callable[[], Iterable[Listener]] = tuple
+        self.changed: Callable[[], object] = tuple
+        """Called after each check: other processes may have to know."""
 
     def configure(self, config: AppConfig | None, listeners: Callable[[], Iterable[Listener]]) -> None:
         """Watch this one from now on; what is known of it stays known if it is the same."""
@@ -86,7 +85,7 @@ class App:
         """This generation owns and ticks: check, and keep the service port as it should be."""
         if not self._running:
             self._running = True
-            self._apply()
+            self.apply()
             if self.config is not None:
                 self._heart = self._make()
                 self._heart.start(self.config, self.told)
@@ -112,9 +111,10 @@ class App:
         else:
             self.streak = 0
             self.state = ALIVE
-        self._apply()
+        self.apply()
+        self.changed()
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
         """Again after each check: a socket may have been told to listen in the course of a handover."""
         config = self.config
         dead = config is not None and self.state == DEAD
@@ -160,11 +160,12 @@ def question(config: AppConfig) -> bytes:
     """What a check sends once it is connected; nothing if that is all."""
     host = _host(config)
     if config.check in _OVER_HTTP2:
-        return asking.question(config.path, host, grpc=config.check == "grpc")
+        asked: bytes = ondemand.asking().question(config.path, host, grpc=config.check == "grpc")
+        return asked
     if config.check == "http":
         lines = (f"GET {config.path} HTTP/1.1", f"Host: {host}", "User-Agent: hotswap", "Connection: close", "", "")
         return "\r\n".join(lines).encode()
-    wire = _WIRES.get(config.check)
+    wire = ondemand.wire(config.check)
     return b"" if wire is None else wire.heartbeat(1, 1)
 
 
@@ -176,16 +177,16 @@ def answer(config: AppConfig, data: bytes, *, ended: bool) -> str | None:
     """What the bytes so far say: empty for alive, else the reason; None: read on."""
     verdict: str | None = None
     if config.check in _OVER_HTTP2:
-        verdict = asking.answer(config.path, _host(config), data, grpc=config.check == "grpc")
+        verdict = ondemand.asking().answer(config.path, _host(config), data, grpc=config.check == "grpc")
     elif config.check == "http":
         status = _STATUS.match(data)
         if status is not None:
             verdict = "" if int(status[1]) < 400 else f"it answered {config.path} with {int(status[1])}"
         elif len(data) >= _LONGEST_STATUS:
             verdict = "it does not speak HTTP"
-    else:
+    elif (wire := ondemand.wire(config.check)) is not None:
         try:
-            if any(head.answers for head, _ in _WIRES[config.check].frames(data)):
+            if any(head.answers for head, _ in wire.frames(data)):
                 verdict = ""
         except BadFrame as error:
             verdict = f"it does not speak {config.check}: {error}"

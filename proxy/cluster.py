@@ -6,11 +6,11 @@ themselves tell.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore, ConfigError
-from proxy.amqp.login import Login
 from proxy.balance import BALANCES
 from proxy.dns.endpoints import expanded, hosts
 from proxy.encryption.status import described
@@ -20,7 +20,7 @@ from proxy.health.healing import Healing
 from proxy.limits import Limits
 from proxy.metrics.families import Families
 from proxy.metrics.meters import ClusterMeters, EndpointMeters
-from proxy.tls.contexts import ClientContexts
+from proxy.ondemand import client_contexts, login
 from proxy.tls.tally import Handshakes
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.config.model import ClusterConfig, EndpointConfig
     from proxy.limits import Claimant
+    from proxy.tls.contexts import ClientContexts
 
 
 class Cluster:
@@ -46,11 +47,15 @@ class Cluster:
         "families",
         "handshakes",
         "healing",
+        "http2",
         "limits",
         "login",
+        "max_duration",
         "meters",
         "name",
         "personal",
+        "request_timeout",
+        "shared_connections",
         "switch",
         "tls",
     )
@@ -64,6 +69,7 @@ class Cluster:
     ) -> None:
         """`answers` are those that its names have already, `tls` what was made of its ``tls`` already."""
         self.config = config
+        self._note(config)
         self.name = config.name
         self.families = families or Families()
         self.meters = ClusterMeters(self.families, config.name)
@@ -84,7 +90,7 @@ class Cluster:
         self._former: dict[str, Endpoint] = {}
         self.calls_before = 0
         """Those of endpoints that are gone, see `calls`."""
-        self.tls = None if config.tls is None else tls or ClientContexts(config.tls)
+        self.tls = None if config.tls is None else tls or client_contexts(config.tls)
         """How its endpoints are talked to; None: in plaintext."""
         self.switch = Switch(self)
         """Whether its connections are encrypted."""
@@ -93,7 +99,7 @@ class Cluster:
         self.healing: Healing | None = None
         self.limits = Limits(self) if Limits.wanted(config) else None
         """None if it has none."""
-        self.login = None if config.broker is None else Login(config.broker)
+        self.login = None if config.broker is None else login(config.broker)
         """How connections log in that change their broker (amqp); None: none does."""
         self._heal()
 
@@ -107,7 +113,7 @@ class Cluster:
         if not Healing.wanted(self.config):
             self.healing = None
             for endpoint in self.endpoints:
-                endpoint.watch = None
+                endpoint.heal_by(None)
             return
         self.healing = self.healing or Healing(self)
         self.healing.follow()
@@ -153,6 +159,13 @@ class Cluster:
         """This one's request may be sent again, as far as the budget is concerned."""
         return self.limits is None or self.limits.may_retry(claimant)
 
+    def _note(self, config: ClusterConfig) -> None:
+        """What is looked at for every request, as numbers of C: 20 ns each."""
+        self.http2 = config.http2
+        self.request_timeout = config.request_timeout
+        self.shared_connections = config.shared_connections
+        self.max_duration = inf if config.max_duration is None else config.max_duration
+
     def use(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Pick from these: `Healing` knows which of them work."""
         self._used = endpoints
@@ -186,6 +199,7 @@ class Cluster:
             old.follow(endpoint)
             endpoints.append(old)
         self.config, self.answers = config, fresh.answers
+        self._note(config)
         self.announces, self.tls = config.proxy_protocol, fresh.tls
         self.personal = fresh.personal
         self.login = fresh.login
@@ -229,9 +243,9 @@ class Cluster:
             return self._pick_of(subset, tried)
         candidates = self._used
         if tried:
-            candidates = tuple(endpoint for endpoint in candidates if endpoint.name not in tried)
+            candidates = tuple([endpoint for endpoint in candidates if endpoint.name not in tried])
             if not candidates:  # rather one that did not work lately than none
-                candidates = tuple(endpoint for endpoint in self.endpoints if endpoint.name not in tried)
+                candidates = tuple([endpoint for endpoint in self.endpoints if endpoint.name not in tried])
             if not candidates:
                 return None
         if len(candidates) == 1:

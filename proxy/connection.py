@@ -42,30 +42,30 @@ Rules a layer keeps:
 from __future__ import annotations
 
 from math import inf
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from proxy.flow import NOWHERE
 from proxy.kernel import EDGE, OUT, READING
 from proxy.state import CLOGGED, CONNECTING, EOF, FIN_SENT, FLAGS, PAUSED, SHUTTING, Transport
-from proxy.tls.handshake import Anew, Handshake
+from proxy.tls.handshake import Anew
 from proxy.tls.session import Session, restored
 from proxy.tls.state import HANDSHAKE
 
 if TYPE_CHECKING:
     from hotswap.swappable import Schema
-    from proxy.plane import Places, Plane, Read, Write
-    from proxy.tls.state import TlsState
+    from proxy.calls import Calls
+    from proxy.flow import Flow
+    from proxy.plane import Places, Plane
+    from proxy.tls.guard import Guard
 
 CHUNK = 16384
 """Bytes of a first read; one that came full is followed by a larger one."""
+BULK = 49152
+"""Bytes of that one, and of all that follow while much comes: with HIGH the most that an outbox may be given."""
 HIGH = 65536
 """Bytes of outbox above which whoever feeds it should pause its source."""
 LOW = 16384
 """Bytes of outbox below which `Connection.drained` is called."""
-
-
-def _uncounted(size: float, /) -> None:
-    """Bytes that nobody counts."""
 
 
 class Connection:
@@ -77,6 +77,7 @@ class Connection:
     __slots__ = (
         "active",
         "alarm",
+        "bulk",
         "changes",
         "clogged",
         "connecting",
@@ -102,6 +103,10 @@ class Connection:
     """The versions of `kind` this build reads and writes."""
 
     def __init__(self, plane: Plane) -> None:
+        self.fresh(plane)
+
+    def fresh(self, plane: Plane) -> None:
+        """Its fields at first. For C: constructors of eight bases, each called through Python, take 0.1 us each."""
         self.plane = plane
         self.serial = 0  # 64-bit identity, given by the plane, never reused
         self.fd = -1  # the plane's descriptor; layers only test `closed`
@@ -116,19 +121,21 @@ class Connection:
         self.eof = False  # the peer's FIN came: nothing more will be received
         self.shutting = False  # a FIN follows the outbox
         self.clogged = False  # the outbox was above HIGH and has not fallen below LOW since
+        self.bulk = False  # so much comes that it is read in portions. Derived
         self.stale = False  # A flag changed since the plane last looked at them. The plane's own, never saved
-        self.count_in = self.count_out = _uncounted  # bytes of the protocol, see `proxy.metrics.meters`
-        self.tls: Session | Handshake | Anew | None = None  # between the layer and the wire; None: plaintext
+        self.count_in = self.count_out = NOWHERE  # bytes of the protocol, see `proxy.metrics.meters`
+        self.tls: Guard | None = None  # between the layer and the wire; None: plaintext
 
-    # ---- the plane's hot path, see `__init_subclass__` ----
+    # ---- the plane's hot path, see `proxy.specialised` ----
 
-    def readable(self, read: Read, now: float) -> None:
+    def readable(self, calls: Calls, now: float) -> None:
         """Epoll says so: read, and let the layer work."""
         if self.paused:  # by a connection earlier in this batch
             self.plane.unread(self)
             return
+        portion = BULK if self.bulk else CHUNK
         try:
-            data = read(self.fd, CHUNK)
+            data = calls.read(self.fd, portion)
         except OSError as error:
             self.plane.io_failed(self, error)
             return
@@ -136,18 +143,22 @@ class Connection:
         self.changes += 1
         size = len(data)
         if size:
-            if self.tls is None:
-                count_in = self.count_in  # called by a local name: CPython 3.11 has no fast call of what a slot holds
-                count_in(size)
+            tls = self.tls  # the local name keeps it alive: compiled calls do not, and it may be done with meanwhile
+            if tls is None:
+                self.tally(self.count_in, size)
                 self.received(data)
             else:
-                self.tls.arrived(self, data)
-            if size == CHUNK:
+                tls.arrived(self, data)
+            if size == CHUNK and not self.bulk:
                 self.plane.read_on(self)
+            elif size == portion:
+                self.plane.unread(self)
+            elif size < CHUNK:
+                self.bulk = False
         else:
             self.plane.at_end(self)
 
-    def flush(self, write: Write, now: float) -> None:
+    def flush(self, calls: Calls, now: float) -> None:
         """The end of a batch: write the outbox; then whatever else is to be done (`Plane.follow`)."""
         out = self.outbox
         tls = self.tls
@@ -155,13 +166,12 @@ class Connection:
             self.changes += 1
             if not self.connecting or tls is not None:
                 try:
-                    count = write(self.fd, out) if tls is None else tls.write(write, self.fd, out)
+                    count = calls.write(self.fd, out) if tls is None else tls.write(calls, self.fd, out)
                 except OSError as error:
                     self.plane.io_failed(self, error)
                 else:
                     self.active = now
-                    count_out = self.count_out
-                    count_out(count)
+                    self.tally(self.count_out, count)
                     if count == len(out):
                         self.outbox = b""
                         if self.interest == READING and not self.stale and (tls is None or not tls.sealed):
@@ -170,19 +180,11 @@ class Connection:
                         self.outbox = out[count:]
         self.plane.follow(self)
 
-    def __init_subclass__(cls) -> None:
-        """Give every class a copy of its own of the hottest methods.
-
-        CPython remembers one type per attribute access (PEP 659). Shared code pays 1.3 us of 18 per relayed request.
-        """
-        for name in ("readable", "flush", "received", "send"):
-            inherited = getattr(cls, name)
-            own = FunctionType(
-                inherited.__code__.replace(), inherited.__globals__, name, inherited.__defaults__, inherited.__closure__
-            )
-            own.__doc__ = inherited.__doc__
-            own.__qualname__ = f"{cls.__name__}.{name}"
-            setattr(cls, name, own)
+    def tally(self, flow: Flow, size: int) -> None:
+        """Bytes of the protocol came or went: `flow` is `count_in` or `count_out`."""
+        if not flow.owed:
+            self.plane.flows.append(flow)
+        flow.owed += size
 
     def events(self) -> int:
         """The epoll mask that the value asks for."""
@@ -287,10 +289,11 @@ class Connection:
 
     def catch_up(self) -> None:
         """What came before this connection could take it (`Session.waiting`)."""
-        if isinstance(self.tls, Session):
-            self.tls.waiting = False
+        tls = self.tls
+        if isinstance(tls, Session):
+            tls.waiting = False
             self.changes += 1
-            self.tls.arrived(self, b"")
+            tls.arrived(self, b"")
 
     def ended(self) -> None:
         """The peer's FIN came; writing is still possible."""
@@ -382,19 +385,16 @@ class Connection:
 
     def load_transport(self, saved: Transport, now: float, places: Places) -> None:
         """The counterpart of `transport`."""
-        self._load_tls(saved.tls)
+        tls, state = self.tls, saved.tls
+        if state is None:
+            self.tls = None
+        elif state.flags & HANDSHAKE:
+            self.tls = Anew(state.preface)
+        elif isinstance(tls, Session):
+            tls.load(state, self.plane.tls.taking)
+        else:
+            self.tls = restored(state, self.plane.tls.taking, self.plane.tls.permit)
         self.connecting, self.paused, self.eof, self.shutting, self.fin_sent, self.clogged = FLAGS[saved.flags % 64]
         self.active = now - saved.silent
         self.outbox = saved.outbox
         places.link(self, saved.peer)
-
-    def _load_tls(self, saved: TlsState | None) -> None:
-        tls = self.tls
-        if saved is None:
-            self.tls = None
-        elif saved.flags & HANDSHAKE:
-            self.tls = Anew(saved.preface)
-        elif isinstance(tls, Session):
-            tls.load(saved, self.plane.tls.taking)
-        else:
-            self.tls = restored(saved, self.plane.tls.taking, self.plane.tls.permit)

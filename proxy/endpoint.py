@@ -95,7 +95,7 @@ class Endpoint:
         self.current = 0
         """The balance's own number, see `proxy.balance`."""
         self.pool = Pool(cluster.config.max_idle, cluster.config.keepalive_timeout)
-        self.shared: dict[int, SharedPool[Any]] = {}
+        self.shared: dict[int, SharedPool] = {}
         """The connections that clients share: by the version of bolt, and one number for each other protocol."""
         self.meters = meters or cluster.endpoint_meters(self.name)
         self.calls = 0
@@ -161,6 +161,12 @@ class Endpoint:
             guise.pool.keepalive = settings.pool.keepalive
             guise.encryption, guise.announces = settings.encryption, settings.announces
 
+    def heal_by(self, watch: Watch | None) -> None:
+        """Tell this one what becomes of its streams, and of those of its guises."""
+        self.watch = watch
+        for guise in self.guises.values():
+            guise.watch = watch
+
     def reappear(self) -> None:
         """Readers may have lost sight of what it counts."""
         self.meters = self.cluster.endpoint_meters(self.meters.where[1] or self.name)
@@ -175,7 +181,7 @@ class Endpoint:
             return sum(len(pool) for pool in self.shared.values()) + spares
         return self.in_flight + len(self.pool) + spares
 
-    def shared_pool(self, key: int) -> SharedPool[Any]:
+    def shared_pool(self, key: int) -> SharedPool:
         """Its connections of that protocol, see `shared`."""
         pool = self.shared.get(key)
         if pool is None:
@@ -241,6 +247,7 @@ class Guise(Endpoint):
         self.key = key
         self.pool = Corner(whole.pool)
         self.encryption, self.announces, self.mix = whole.encryption, whole.announces, whole.mix
+        self.watch = whole.watch
 
     @property
     def whole(self) -> Endpoint:
@@ -251,14 +258,6 @@ class Guise(Endpoint):
     def connections(self) -> int:
         """Its own, so that it is not forgotten meanwhile."""
         return self.in_flight + len(self.pool) + sum(one.endpoint is self for one in self.mix.spares)
-
-    @property
-    def watch(self) -> Watch | None:
-        """That of the whole."""
-        return self._whole.watch
-
-    @watch.setter
-    def watch(self, watch: Watch | None) -> None: ...
 
     def begin(self) -> None:
         """See `Endpoint`."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.connection import Connection
-    from proxy.reactor import Reactor
+    from proxy.plane import Plane
 
 HOSTED: Final = 1 << 30
 """In place of a descriptor: it lives, and has none."""
@@ -23,7 +23,7 @@ class Guests:
 
     __slots__ = ("_reactor", "by_serial")
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Plane) -> None:
         self._reactor = reactor
         self.by_serial: dict[int, Connection] = {}
 

@@ -1,27 +1,30 @@
-"""Where connections are restored, and find what they belong to: the half of the server that is `proxy.plane.Places`."""
+"""Which connections live here, and where those that are restored find what they belong to.
+
+The half of the server that is `proxy.plane.Places`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hotswap.errors import CannotRestore
-from proxy.protocols import KINDS
+from proxy.protocols import KINDS, connections
 from proxy.sides import Upstream
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from hotswap.swappable import Saved
     from proxy.cluster import Cluster
     from proxy.connection import Connection
+    from proxy.encryption.control import TlsOrder
     from proxy.endpoint import Endpoint
     from proxy.links import Links
     from proxy.listener import Listener
     from proxy.reactor import Reactor
-    from proxy.ticker import Ticker
 
 
 class Homes:
@@ -29,19 +32,69 @@ class Homes:
 
     clusters: dict[str, Cluster]
     reactor: Reactor
-    ticker: Ticker
     _by_address: dict[str, Listener]
     _links: Links
     arrived: Counter[str]
     _unordered: bool
     """A connection came that is not the last by serial."""
+    companions = 0
+    """Other processes of this generation that count."""
     _highest: int
     """The highest serial that came."""
+
+    def values(self) -> Mapping[int, Connection]:
+        """The live connections; a view: it changes with every tick."""
+        return self.live()
+
+    def live(self) -> Mapping[int, Connection]:
+        """The connections of this process, in the order of their serials; a view: it changes with every tick."""
+        connections = self.reactor.connections
+        self.reactor.guests.reckon()  # whoever asks for the values compares them by their changes
+        if self._unordered:
+            self._unordered = False
+            ordered = sorted(connections.items())
+            connections.clear()
+            connections.update(ordered)
+        return connections
+
+    def changed(self, sent: Mapping[int, int]) -> list[Connection]:
+        """See `Swappable`. `values` was called before."""
+        return self.reactor.changed(sent)
+
+    def census(self) -> list[int]:
+        """See `Swappable`. `values` was called before."""
+        return self.reactor.census()
+
+    def count(self) -> int:
+        """See `Swappable`."""
+        return len(self.reactor.connections)
+
+    def ordered(self, order: TlsOrder) -> None:
+        """An order about encryption was carried out: other processes may have to do it, too."""
+
+    def recruit(self) -> None:
+        """Start the other processes of this generation, if there are to be any."""
+
+    def guard(self, lock: int) -> None:
+        """Nobody else gets the listeners."""
+
+    def with_workers(self, clusters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is told of the encryption of clusters, with what other processes of this generation have."""
+        return clusters
+
+    def gathered(self) -> bool:
+        """All are here."""
+        return True
+
+    def unrestored(self) -> Mapping[int, str]:
+        """`restore` said so itself."""
+        return {}
 
     def restore(self, saved: Saved, now: float) -> None:
         """Rebuild or update one connection."""
         connection = self.reactor.connections.get(saved.serial)
         known = connection is not None
+        self.reactor.tls.take_from(saved.worker)
         try:
             if connection is None:
                 connection = self._blank(saved)
@@ -69,15 +122,13 @@ class Homes:
             self.reactor.restore(connection, saved.fd)
             self._links.arrived(connection)
             self.arrived[saved.kind] += 1
-            self.ticker.replan()
 
     def _blank(self, saved: Saved) -> Connection:
-        kind = KINDS.get(saved.kind)
-        if kind is None:
+        if saved.kind not in KINDS:
             raise CannotRestore(f"this version does not know connections of the kind {saved.kind!r}")
         if saved.fd < 0:
             raise CannotRestore(f"connection {saved.serial} ({saved.kind}) came without its descriptor")
-        connection = kind(self.reactor)
+        connection = connections(saved.kind)(self.reactor)
         connection.serial = saved.serial
         return connection
 

@@ -16,10 +16,11 @@ import resource
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from proxy import plumbing
 from proxy.accesslog.sinks import open_sink
+from proxy.calls import Calls, Poller
 from proxy.proxy_protocol.header import UNIX, Pair
 
 if TYPE_CHECKING:
@@ -43,47 +44,24 @@ _ADDRESS_SIZE = 128
 _UNSPECIFIED = (ctypes.c_char * 16)()  # sa_family 0 is AF_UNSPEC
 
 
-class Epoll(Protocol):
-    """The part of `select.epoll` that the reactor uses."""
-
-    def fileno(self) -> int:
-        """The epoll's own descriptor."""
-
-    def close(self) -> None:
-        """Forget all registrations."""
-
-    def register(self, fd: int, eventmask: int = ...) -> None:
-        """EPOLL_CTL_ADD."""
-
-    def modify(self, fd: int, eventmask: int) -> None:
-        """EPOLL_CTL_MOD."""
-
-    def unregister(self, fd: int) -> None:
-        """EPOLL_CTL_DEL."""
-
-    def poll(self, timeout: float | None = ..., maxevents: int = ...) -> list[tuple[int, int]]:
-        """Wait for events, `timeout` in seconds."""
-
-
 class Kernel:
     """The real one. Failures are `OSError`, unless a method says that it returns the errno."""
 
-    read = staticmethod(os.read)
-    write = staticmethod(os.write)
     close = staticmethod(os.close)
     clock = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
     sink = staticmethod(open_sink)
 
     def __init__(self) -> None:
+        self.calls = Calls()
         self._address = ctypes.create_string_buffer(_ADDRESS_SIZE)
         self._length = ctypes.c_uint32()
         self._error = ctypes.c_int()
         self._peeked = ctypes.create_string_buffer(LONGEST_PEEK)
 
-    def epoll(self) -> Epoll:
+    def epoll(self) -> Poller:
         """A fresh epoll instance."""
-        return select.epoll()
+        return Poller()
 
     def open_files_limit(self) -> int:
         """The soft RLIMIT_NOFILE: descriptors are below it."""

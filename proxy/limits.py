@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.portion import PORTION
+
 if TYPE_CHECKING:
     from proxy.cluster import Cluster
     from proxy.config.model import ClusterConfig
@@ -75,13 +77,13 @@ class Limits:
         if limits is None:
             return ""
         cluster = self._cluster
-        if limits.max_requests is not None and cluster.in_flight >= limits.max_requests:
+        if limits.max_requests is not None and cluster.in_flight >= PORTION.of(limits.max_requests):
             return f"cluster {cluster.name} serves {limits.max_requests} requests already"
-        if dials and limits.max_connections is not None and cluster.connections >= limits.max_connections:
+        if dials and limits.max_connections is not None and cluster.connections >= PORTION.of(limits.max_connections):
             return f"cluster {cluster.name} has {limits.max_connections} connections already"
         if dials and limits.max_pending is not None:
             self._prune()
-            if sum(one.waiting for one in self._claimants.values()) >= limits.max_pending:
+            if sum(one.waiting for one in self._claimants.values()) >= PORTION.of(limits.max_pending):
                 return f"{limits.max_pending} requests wait for a connection to cluster {cluster.name} already"
         return ""
 

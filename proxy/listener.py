@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.bolt.routes import ServiceTable
-from proxy.dubbo.routes import InvocationTable
 from proxy.filters.chain import Chain
 from proxy.metrics.meters import ListenerMeters
+from proxy.multiplexed.routes import CallRoute, CallTable
+from proxy.ondemand import CALLS, call_table, server_contexts
+from proxy.portion import PORTION
 from proxy.proxy_protocol.receiving import Gate
 from proxy.route import RouteTable
 from proxy.split import Splits, identity
-from proxy.tls.contexts import ServerContexts
 from proxy.tls.tally import Handshakes
 
 if TYPE_CHECKING:
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from proxy.config.model import ListenerConfig
     from proxy.http1.exchange import Calls
     from proxy.metrics.families import Families
-    from proxy.multiplexed.routes import CallTable
     from proxy.sides import Downstream
 
 
-CALLS = frozenset({"bolt", "dubbo"})
-"""Protocols whose calls share connections, see `proxy.multiplexed`."""
 _OWN = frozenset({"answered", "connections", "draining", "failed", "fd", "polled", "turning_away"})
 """What a listener is, not how it is configured."""
 
@@ -53,8 +50,11 @@ class Listener:
         "gate",
         "handshakes",
         "http2",
+        "keepalive_timeout",
         "lanes",
         "looks",
+        "max_header_bytes",
+        "max_headers",
         "meters",
         "name",
         "polled",
@@ -77,6 +77,8 @@ class Listener:
     ) -> None:
         """`sinks` is open for this configuration."""
         self.config = config
+        self.keepalive_timeout = config.keepalive_timeout  # as numbers of C, for every request: 20 ns each
+        self.max_header_bytes, self.max_headers = config.max_header_bytes, config.max_headers
         self.meters = ListenerMeters(families, config.name, config.protocol)
         self.access_log = sinks.log(config)
         """None where none is configured."""
@@ -89,7 +91,7 @@ class Listener:
         """None if neither the listener nor a route has any."""
         self.gate = None if config.proxy_protocol is None else Gate(config.proxy_protocol)
         """Who sends PROXY protocol headers; None: nobody."""
-        self.tls = None if config.tls is None else ServerContexts(config.tls)
+        self.tls = None if config.tls is None else server_contexts(config.tls)
         """What it shows to clients; None: it speaks plaintext, or passes TLS through."""
         self.looks = config.tls_mode == "permissive" or any(route.match.sni for route in config.routes)
         """The first bytes of its connections tell what they are."""
@@ -101,10 +103,11 @@ class Listener:
         self.splits = Splits(config.routes)
         self.routes = RouteTable(config.routes if config.protocol == "http1" else (), self.splits, self.meters.route)
         """Which of them serves a request (http1)."""
-        table = InvocationTable if config.protocol == "dubbo" else ServiceTable
-        self.services: CallTable[Any] = table(config.routes, self.splits)
+        self.services: CallTable[Any] = CallTable((), self.splits, CallRoute)
         """Which of them serves a call (bolt, dubbo)."""
-        for one in self.services.routes if config.protocol in CALLS else ():
+        if config.protocol in CALLS:
+            self.services = call_table(config.protocol, config.routes, self.splits)
+        for one in self.services.routes:
             self.meters.route(one.label)  # defined here, not when the first call comes
         chain = self.filters
         looking = chain is not None and (chain.requests or chain.responses)
@@ -170,7 +173,7 @@ class Listener:
     def full(self) -> bool:
         """As many connections as the configuration allows."""
         limit = self.config.max_connections
-        return limit is not None and self.connections >= limit
+        return limit is not None and self.connections >= PORTION.of(limit)
 
     @property
     def cluster(self) -> Cluster:

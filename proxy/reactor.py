@@ -1,7 +1,7 @@
 """The I/O loop of the data plane: the only caller of the kernel, and the `Plane` that layers see.
 
-One tick: take events from epoll, read, call the layers, flush what they sent, until nothing is left or two milliseconds
-are over; then look at the alarms. Between two ticks every connection is a consistent value, no callback is owed.
+One tick: take events from epoll, read, call the layers, flush what they sent; then look at the alarms. Between two
+ticks every connection is a consistent value, no callback is owed.
 
     epoll --events--> read --received()--> layer --send()--> outbox --flush--> write
                                              `--dial/close--> settled at the end of the batch
@@ -12,110 +12,127 @@ Decisions
   is asked for again by EPOLL_CTL_MOD, and so is everything when a value is restored or its interest changes.
 * Writes are coalesced: layers append, the flush at the end of a batch writes once per connection.
 * Interest follows the value (`Connection.events`) at the end of a batch: pausing and resuming within one is free.
-* Descriptors are closed at the end of the batch, so no number is reused while events of the same batch may still name
-  its former owner. EPOLL_CTL_DEL comes first: while another process holds a copy, a closed one goes on telling.
-* While `sharing`, close() would send no FIN: end by shutdown. Resets never rely on SO_LINGER.
+* The reactor waits, and the control plane's event loop is one of the things it waits for (`proxy/ticker.py`).
+* Resets never rely on SO_LINGER: another process may hold a copy.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING
 
 from hotswap.log import fields
 from proxy.acceptor import Acceptor
 from proxy.agenda import Agenda
-from proxy.connection import LOW, Connection
+from proxy.connection import BULK, CHUNK, LOW, Connection
 from proxy.dialling import Dials
 from proxy.guests import Guests
 from proxy.kernel import ERR, IN, OUT
 from proxy.origins import Origins
-from proxy.timers import Alarms
+from proxy.roster import Roster
 from proxy.tls.errors import CLOSE_NOTIFY, TlsError
 from proxy.tls.plane import TlsPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
+    from proxy.flow import Flow
     from proxy.kernel import Kernel
 
 log = logging.getLogger("proxy")
 
-BULK = 49152  # bytes of a second read, when the first came full
-MAX_EVENTS = 256
-SLICE = 0.002  # seconds that a tick polls again while there is work; then the control plane gets its turn
+SLICE = 0.002  # seconds that `tick` polls again while there is work
 
-_UNREGISTERED = -1
 _UNREAD = 1 << 30  # added to a connection's known interest, so that it differs from the wanted one
 
 
-class Reactor:
-    """Implements `proxy.plane.Plane`. Inert until `tick` is called."""
+class Reactor(Roster):
+    """The plane that all connections live on. Inert until `tick` or `serve` is called."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel, self.now = kernel, kernel.clock()
-        self.connections: dict[int, Connection] = {}  # all live ones by serial
+        super().__init__(kernel)
         self.unflushed: list[Connection] = []
-        self.draining = self.sharing = False  # the latter: another process holds copies of our descriptors
+        self.flows: list[Flow] = []
+        self.draining = False
         self.stop_at = inf  # when a drain ends whatever is left
-        self.next_serial, self.bugs = 1, 0  # the latter: exceptions that layers raised
+        self.bugs = 0  # exceptions that layers raised
         self.count_bug: Callable[[], object] = object  # for metrics
-        self.epoll = kernel.epoll()
-        self._by_fd: list[Connection | None] = [None] * 256
-        self._alarms, self._closing = Alarms(), list[int]()
-        self.dials, guests = Dials(self), Guests(self)
-        self.guests, self.hosted, self.host, self.unhost = guests, guests.by_serial, guests.host, guests.unhost
-        self.dial, self.in_plaintext = self.dials.dial, self.dials.in_plaintext
+        self.called = False
+        self._control = -1
+        self.dials, self.guests, self.acceptor = Dials(self), Guests(self), Acceptor(self)
         self.tls, self.agenda, self.origins = TlsPlane(self), Agenda(self), Origins(self)
-        self.acceptor = acceptor = Acceptor(self)
-        self.peek, self.ends, self.introduced = kernel.peek, kernel.ends, acceptor.introduced
-        self.decided, self.secured, self.changes_over = acceptor.decided, acceptor.secured, acceptor.changes_over
+        self.hosted = self.guests.by_serial
 
     # ---- ticking ----
 
-    def fileno(self) -> int:
-        """The epoll's descriptor, to be watched by the control plane's loop."""
-        return self.epoll.fileno()
+    def watch_control(self, fd: int) -> None:
+        """Have `serve` return as soon as this descriptor is readable: the control plane's epoll, epoll(7)."""
+        self.reserve(fd)
+        self.epoll.register(fd, IN)
+        self._control = fd
 
     def next_alarm(self) -> float:
-        """When `tick` must be called even without an event, monotonic seconds; inf: never."""
+        """When to tick even without an event, monotonic seconds; inf: never."""
         if self.unflushed:  # a straggler was restored between two ticks
             return self.now
         return min(self._alarms.next(), self.acceptor.next_alarm(), self.agenda.next_alarm(), self.stop_at)
 
+    def serve(self, seconds: float) -> None:
+        """Tick until the control plane is called, or for that time: 0 is one batch, inf has no end.
+
+        It is called by its descriptor, or by `called`, which whoever has work for it sets.
+        """
+        self.now = self.kernel.clock()
+        until = self.now + seconds
+        self.called = False
+        alarm = self.next_alarm()
+        while True:
+            self._batch(min(until, alarm) - self.now)
+            alarm = self.next_alarm()
+            if alarm <= self.now:
+                self._alarms_passed()
+                self.settle()
+                alarm = self.next_alarm()
+            if self.called or self.now >= until:
+                return
+
     def tick(self, timeout: float = 0.0) -> None:
         """Handle all that is ready; wait up to `timeout` seconds for the first event."""
-        kernel = self.kernel
-        clock = kernel.clock
-        read = kernel.read
-        poll = self.epoll.poll
-        by_fd = self._by_fd
         until = 0.0
-        while True:
-            events = poll(timeout, MAX_EVENTS)
+        while self._batch(timeout) and not (until and self.now > until):
             timeout = 0.0
-            self.now = now = clock()
-            for fd, mask in events:
-                connection = by_fd[fd]
-                try:
-                    if connection is None:
-                        self.acceptor.ready(fd)
-                    elif mask == IN:
-                        connection.readable(read, now)
-                    else:
-                        self._ready(connection, mask)
-                except Exception as bug:  # noqa: BLE001 - see `broken`
-                    self.broken(connection, bug)
-            self.settle()
-            if not events or (until and now > until):
-                break
-            until = until or now + SLICE
+            until = until or self.now + SLICE
         if self.next_alarm() <= self.now:
             self._alarms_passed()
             self.settle()
+
+    def _batch(self, timeout: float) -> int:
+        """Wait for events, handle them, and settle what they brought. Returns how many there were."""
+        calls, poller, by_fd, plain = self.kernel.calls, self.epoll, self._by_fd, IN
+        count = poller.wait(timeout)
+        self.now = now = self.kernel.clock()
+        for at in range(count):
+            fd, mask = poller.fds[at], poller.masks[at]
+            connection = by_fd[fd]
+            try:
+                if connection is None:
+                    self._ready_otherwise(fd)
+                elif mask == plain:
+                    connection.readable(calls, now)
+                else:
+                    self._ready(connection, mask)
+            except Exception as bug:  # noqa: BLE001 - see `broken`
+                self.broken(connection, bug)
+        self.settle()
+        return count
+
+    def _ready_otherwise(self, fd: int) -> None:
+        if fd == self._control:
+            self.called = True
+        else:
+            self.acceptor.ready(fd)
 
     def broken(self, connection: Connection | None, bug: Exception) -> None:
         """A layer raised. A bug costs the connection that met it and its other side, and nobody else."""
@@ -151,16 +168,17 @@ class Reactor:
             self.unread(connection)
             return
         try:
-            data = self.kernel.read(connection.fd, BULK)
+            data = self.kernel.calls.read(connection.fd, BULK)
         except OSError as error:
             self.io_failed(connection, error)
             return
+        connection.bulk = len(data) >= CHUNK
         if len(data) == BULK:
             self.unread(connection)
         if not data:
             self.at_end(connection)
         elif connection.tls is None:
-            connection.count_in(len(data))
+            connection.tally(connection.count_in, len(data))
             connection.received(data)
         else:
             connection.tls.arrived(connection, data)
@@ -194,7 +212,7 @@ class Reactor:
             self.io_failed(connection, OSError(code or errno.ECONNRESET, "reset"))
         elif not connection.eof:
             before = connection.changes
-            connection.readable(self.kernel.read, self.now)
+            connection.readable(self.kernel.calls, self.now)
             if connection.fd >= 0 and mask & ~(IN | OUT) and connection.changes != before:
                 self.unread(connection)  # a FIN, an error or urgent bytes may follow what was read
 
@@ -211,16 +229,21 @@ class Reactor:
 
     def settle(self) -> None:
         """Flush, report dials and give descriptors back, until nothing is owed to anybody."""
-        write = self.kernel.write
-        now = self.now
-        while self.unflushed or self.dials.ended:
-            self.dials.report()
+        calls, now = self.kernel.calls, self.now
+        dials = self.dials
+        while self.unflushed or dials.ended:
+            if dials.ended:
+                dials.report()
+            if self.flows:  # before anything is written: who gets an answer shall find it counted
+                self.tell()
             batch, self.unflushed = self.unflushed, []
             for connection in batch:
                 try:
-                    connection.flush(write, now)
+                    connection.flush(calls, now)
                 except Exception as bug:  # noqa: BLE001
                     self.broken(connection, bug)
+        if self.flows:
+            self.tell()
         if self._closing:
             self._give_back()
 
@@ -245,44 +268,6 @@ class Reactor:
             if connection.tls is not None and connection.tls.waiting and not connection.paused:
                 connection.catch_up()
 
-    def _watch(self, connection: Connection) -> None:
-        """Make epoll's interest what the value asks for."""
-        wanted = connection.events()
-        interest = connection.interest
-        if wanted == interest:
-            return
-        connection.interest = wanted
-        if interest < 0:
-            self.epoll.register(connection.fd, wanted)
-        else:
-            self.epoll.modify(connection.fd, wanted)
-
-    def _detach(self, connection: Connection) -> None:
-        """Take a connection off the plane."""
-        connection.over()
-        if connection.fd >= 0:
-            self._unseat(connection)
-        self._drop(connection)
-
-    def _unseat(self, connection: Connection) -> None:
-        """Its descriptor is closed at the end of the batch."""
-        fd = connection.fd
-        if connection.interest >= 0:
-            self.epoll.unregister(fd)
-        self._by_fd[fd] = None
-        if self.sharing:
-            self.kernel.end_both(fd)
-        self._closing.append(fd)
-
-    def _drop(self, connection: Connection) -> None:
-        del self.connections[connection.serial]
-        connection.interest, connection.fd, connection.connecting = _UNREGISTERED, -1, False
-        connection.detached()
-        connection.outbox = b""
-        if connection.tls is not None:
-            connection.tls.end()
-            connection.tls = None
-
     def _give_back(self) -> None:
         closing, self._closing = self._closing, []
         for fd in closing:
@@ -300,78 +285,6 @@ class Reactor:
             self.kernel.send_reset(fd)
         self._detach(connection)
 
-    def wake(self, connection: Connection, when: float) -> None:
-        """Plan the next look at ``connection.due()``."""
-        connection.alarm = when
-        self._alarms.plan(when, connection.serial)
-        if len(self._alarms) > 4 * (len(self.connections) + len(self.hosted)) + 1024:
-            self._alarms.rebuild(chain(self.connections.values(), self.hosted.values()))
-
-    # ---- connections come and go ----
-
-    def attach(self, connection: Connection, fd: int) -> None:
-        """Take a new connection: accepted, or dialled (-1: that failed already)."""
-        connection.serial = self.next_serial
-        self.next_serial += 1
-        connection.active = self.now
-        self._place(connection, fd)
-        self.unflushed.append(connection)  # registers it
-
-    def replace(self, old: Connection, new: Connection) -> None:
-        """See `Plane`. For a destination one connection ends and another comes."""
-        fd, interest = old.fd, old.interest
-        new.tls, old.tls = old.tls, None
-        self._drop(old)
-        new.interest = interest
-        self.attach(new, fd)
-
-    def _place(self, connection: Connection, fd: int) -> None:
-        connection.fd = fd
-        self.connections[connection.serial] = connection
-        if fd >= 0:
-            self._seat(connection)
-        connection.attached()
-
-    def _seat(self, connection: Connection) -> None:
-        self.reserve(connection.fd)
-        self._by_fd[connection.fd] = connection
-        if self.origins.wanted:
-            self.origins.placed(connection)
-
-    def reseat(self, connection: Connection, fd: int) -> None:
-        """Give it another descriptor (-1: there is none)."""
-        self._unseat(connection)
-        connection.fd, connection.interest = fd, _UNREGISTERED
-        if fd >= 0:
-            self._seat(connection)
-            self.unflushed.append(connection)
-
-    def reserve(self, fd: int) -> None:
-        """Be ready for events of this descriptor."""
-        while fd >= len(self._by_fd):
-            self._by_fd.extend([None] * len(self._by_fd))
-
-    def restore(self, connection: Connection, fd: int) -> None:
-        """Take a loaded connection, inert: registered with epoll, it waits for the first tick."""
-        self._place(connection, fd)
-        self.restored(connection)
-
-    def restored(self, connection: Connection) -> None:
-        """The value was brought up to date: follow it with interest and alarm."""
-        self._watch(connection)
-        connection.wake(connection.due())
-        if connection.tls is not None and connection.tls.waiting:
-            self.unflushed.append(connection)  # there will be no event: the bytes are here
-
-    def forget(self, connection: Connection) -> None:
-        """Drop the value and close the copy of its descriptor; the connection lives on elsewhere."""
-        fd = connection.fd
-        if connection.interest >= 0:
-            self.epoll.unregister(fd)
-        self._by_fd[fd] = None
-        self._drop(connection)
-        self.kernel.close(fd)
-
     def end_all(self, *, reset: bool) -> None:
         """End every connection; one with bytes still unsent by a reset, so that nobody takes them for all."""
         for connection in list(self.connections.values()):
@@ -379,22 +292,3 @@ class Reactor:
             connection.peer = None
             self.close(connection, reset=reset or not connection.flushed)
         self.settle()
-
-    def part(self, kept: Collection[int]) -> dict[int, Connection]:
-        """All but `kept` belongs to another process. Returns the others as they were; no epoll of ours knows them.
-
-        Nothing is done for each, nor for one that waits for its first tick: the other process takes its first steps.
-        """
-        self.epoll.close()
-        self.epoll = self.kernel.epoll()
-        left = self.connections
-        self.connections = {serial: left.pop(serial) for serial in sorted(kept) if serial in left}
-        self._by_fd = [None] * 256
-        self.guests.part(self.connections)
-        for connection in self.connections.values():
-            self._seat(connection)
-            connection.interest = _UNREGISTERED
-            self._watch(connection)
-        self.unflushed = [one for one in self.unflushed if one.anchor.serial in self.connections]
-        self.acceptor.lost_epoll()
-        return left

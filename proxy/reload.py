@@ -22,9 +22,10 @@ from hotswap.reload import Change
 from hotswap.swappable import ListenerSpec
 from proxy.cluster import Cluster
 from proxy.config.difference import difference
+from proxy.ondemand import client_contexts
 from proxy.protocols import make_listener
 from proxy.sides import Downstream
-from proxy.tls.contexts import ClientContexts, changed_files, same
+from proxy.tls.renewal import changed_files, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ _FIXED = ("name", "runtime_dir")
 class ProxyReload:
     """Implements `hotswap.reload.Reload`."""
 
-    def __init__(self, server: ProxyServer, config: Config, limits: Limits) -> None:
+    def __init__(self, server: ProxyServer, config: Config, limits: Limits | None) -> None:
         """Raises `Refused` for what a process cannot change about itself."""
         for key in _FIXED:
             was, now = getattr(server.config, key), getattr(config, key)
@@ -60,19 +61,24 @@ class ProxyReload:
         if server.config.upgrade.peer_uids != config.upgrade.peer_uids:
             # Modes of sockets and of shared memory follow from it, and who was let in has what there is to get.
             raise Refused(f"upgrade.peer_uids changed: that takes an upgrade; run hotswap upgrade {config.name}")
+        if server.config.workers != config.workers:
+            raise Refused(
+                f"workers was {server.config.workers} and is now {config.workers}: that takes an upgrade; "
+                f"run hotswap upgrade {config.name}"
+            )
         server.sinks.open(config.listeners)
         self._server = server
         self._config = config
         # Made here, where a filter or a file may still refuse: nothing may fail in `apply`.
         self._listeners = [
-            make_listener(one, server.clusters, server.sinks, server.families) for one in config.listeners
+            make_listener(one, server.clusters, server.sinks, server.families, config) for one in config.listeners
         ]
-        self._trust = {one.name: ClientContexts(one.tls) for one in config.clusters if one.tls is not None}
+        self._trust = {one.name: client_contexts(one.tls) for one in config.clusters if one.tls is not None}
         self.config_id = config.id
         self.changes: Sequence[Change] = [*difference(server.config, config), *self._files()]
         self.wanted: Sequence[ListenerSpec] = [listener_spec(one) for one in config.listeners]
         self.admin: Address | None = config.admin
-        self.limits: Limits | None = limits
+        self.limits = limits
 
     def _files(self) -> list[Change]:
         """Files of TLS that changed although their names did not. Where none did, what was read before stays."""

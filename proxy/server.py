@@ -18,24 +18,26 @@ from hotswap.swappable import ListenerSpec, Schema
 from proxy.accesslog.log import Sinks
 from proxy.app import App
 from proxy.cluster import Cluster
-from proxy.dns.asker import NetworkAsker
 from proxy.dns.names import Names
 from proxy.encryption.announcements import Announcements
 from proxy.heartbeat import Heartbeat
 from proxy.homes import Homes
 from proxy.kernel import Kernel
+from proxy.later import Later
 from proxy.links import Links
 from proxy.listener import Listener
 from proxy.metrics.beat import Beat
 from proxy.metrics.gauges import Gauges
 from proxy.metrics.home import SEGMENT, Home
+from proxy.ondemand import network_asker
 from proxy.protocols import KINDS, make_listener
 from proxy.reactor import Reactor
 from proxy.reload import ProxyReload, listener_spec
-from proxy.shared import restore_shared, save_shared
-from proxy.staying import TLS, Staying
+from proxy.shared import prepare, restore_shared, save_shared
+from proxy.specialised import specialise
+from proxy.staying import TLS, Staying, worker_of
 from proxy.telling import Telling
-from proxy.ticker import Ticker
+from proxy.ticker import Loop, Ticker
 from proxy.tls.renewal import Renewal
 from proxy.tls.secrecy import scrub
 
@@ -64,25 +66,28 @@ class ProxyServer(Homes, Staying, Telling):
         ticker: Callable[[Reactor], Ticker] = Ticker,
         source: Source | None = None,
         heart: Callable[[], Heart] = Heartbeat,
-        asker: Callable[[], Asker] = NetworkAsker,
+        asker: Callable[[], Asker] = network_asker,
         watch: Callable[[Callable[[], None]], Watch] = FileWatch,
         *,
         beat: Callable[[Callable[[], None]], Beat] = Beat,
         segment: str = "",
         build: tuple[str, str] = ("", ""),
         directory: Path | None = None,
+        later: Later | None = None,
+        home: Home | None = None,
     ) -> None:
         """`segment`: the name under which metrics are kept in shared memory; empty: none. `build`: see `Home`.
 
-        `directory`: the runtime directory of its name, see `Home`, too.
+        `directory`: the runtime directory of its name, see `Home`, too. `later`: what is imported once it serves.
         """
         super().__init__()
+        specialise()
         self.config = config
         self._source = source
         self.reactor = Reactor(kernel or Kernel())
         self.ticker = ticker(self.reactor)
         peers = frozenset(config.upgrade.peer_uids)
-        self.home = Home(config.metrics, segment, build, peers=peers, directory=directory)
+        self.home = home or Home(config.metrics, segment, build, peers=peers, directory=directory)
         self.metrics, self.families = self.home.registry, self.home.families
         self.reactor.count_bug = self.families.bugs.inc
         self.gauges = Gauges(self)
@@ -100,14 +105,15 @@ class ProxyServer(Homes, Staying, Telling):
         self.announcements.follow(self.clusters.values())
         self.reactor.agenda.follow(self.clusters.values())
         self.reactor.origins.follow(self.listeners.values())
+        self.later = later or Later(())
+        self._beside = (self.app, self.names, self.renewal, self.announcements, self.later)
         self._links = Links(self.reactor.connections, self.reactor.hosted)
         self._unordered = False
         self._highest = 0
         self.arrived: Counter[str] = Counter()
         self._left: dict[int, Connection] = {}
-        self._left_counted = True
         self._removed: list[Listener] = []
-        self._retired = False
+        self._left_counted, self._retired = True, False
 
     def _define(self, config: Config) -> None:
         """Clusters and listeners, and with them what they count."""
@@ -115,14 +121,18 @@ class ProxyServer(Homes, Staying, Telling):
         self.sinks = Sinks(self.reactor.kernel, config.listeners)
         self.reopen = self.sinks.reopen
         self.listeners = {
-            one.name: make_listener(one, self.clusters, self.sinks, self.families) for one in config.listeners
+            one.name: make_listener(one, self.clusters, self.sinks, self.families, config) for one in config.listeners
         }
 
     # ---- what it is and wants ----
 
+    def new_loop(self) -> Loop:
+        """See `Swappable`: one that lets the reactor wait."""
+        return Loop()
+
     def schemas(self) -> Mapping[str, Schema]:
         """The kinds of all protocols, configured or not, and that of TLS, which connections of any kind may have."""
-        return {kind: connection.schema for kind, connection in KINDS.items()} | {TLS: Schema(1, 1)}
+        return {name: kind.schema for name, kind in KINDS.items()} | {TLS: Schema(1, 1)}
 
     def wanted(self) -> Sequence[ListenerSpec]:
         """The configured listeners."""
@@ -134,10 +144,12 @@ class ProxyServer(Homes, Staying, Telling):
         return own if self.unknown_tls else own | {TLS: self.reactor.tls.new_vault()}
 
     def accept_descriptors(self, descriptors: Mapping[str, int]) -> None:
-        """The counterpart."""
+        """The counterpart. What comes next may be of any kind."""
+        self.later.finish()
+        prepare()
         for name, fd in descriptors.items():
-            if name == TLS:
-                self.reactor.tls.take_vault(fd)
+            if name == TLS or name.startswith(f"{TLS}/"):
+                self.reactor.tls.take_vault(fd, worker_of(name))
             elif name == SEGMENT:
                 self.home.accept(fd)
             os.close(fd)
@@ -150,18 +162,7 @@ class ProxyServer(Homes, Staying, Telling):
             listener.fd = fd
             self.reactor.acceptor.add(listener)
 
-    # ---- values ----
-
-    def values(self) -> Mapping[int, Connection]:
-        """The live connections; a view: it changes with every tick."""
-        connections = self.reactor.connections
-        self.reactor.guests.reckon()  # whoever asks for the values compares them by their changes
-        if self._unordered:
-            self._unordered = False
-            ordered = sorted(connections.items())
-            connections.clear()
-            connections.update(ordered)
-        return connections
+    # ---- what no connection owns ----
 
     def save_shared(self, now: float) -> bytes:
         """See `proxy.shared`."""
@@ -193,17 +194,16 @@ class ProxyServer(Homes, Staying, Telling):
         if not shared and self._retired:
             self._let_go()
             self.reactor.tls.stay()
-            self.ticker.replan()
         elif not shared:
             self._foresee(handover=False)
 
     def _go_beside(self) -> None:
         """What the control plane does for this server, as long as it owns and ticks."""
-        for part in (self.app, self.names, self.renewal, self.announcements):
+        for part in self._beside:
             part.start()
 
     def _stand_beside(self) -> None:
-        for part in (self.app, self.names, self.renewal, self.announcements):
+        for part in self._beside:
             part.stop()
 
     def freeze(self) -> None:
@@ -272,6 +272,7 @@ class ProxyServer(Homes, Staying, Telling):
     def _let_go(self) -> None:
         """Give back the copies of what moved; on removed listeners clients are refused from here on."""
         encrypted = False
+        self.reactor.end_past()
         for connection in self._left.values():
             self.reactor.kernel.close(connection.fd)
             if connection.tls is not None:
@@ -290,6 +291,7 @@ class ProxyServer(Homes, Staying, Telling):
             reactor.end_all(reset=True)  # not a byte is sealed for these: another process had them
             reactor.tls.permit.grant()
         self._uncount()
+        reactor.end_past()
         for connection in self._left.values():
             reactor.kernel.send_reset(connection.fd)
             reactor.kernel.close(connection.fd)
@@ -341,7 +343,6 @@ class ProxyServer(Homes, Staying, Telling):
             if not connection.closed:
                 connection.drain()
         reactor.settle()
-        self.ticker.replan()
 
     def _close_listeners(self, listeners: Iterable[Listener]) -> None:
         """An open one that nobody polls would keep clients waiting; they had better go elsewhere at once."""
@@ -366,10 +367,14 @@ class ProxyServer(Homes, Staying, Telling):
 
     def reload(self) -> ProxyReload:
         """See `hotswap.reload.Reloadable`."""
+        source, config = self.read_again()
+        return ProxyReload(self, config, source.limits(config))
+
+    def read_again(self) -> tuple[Source, Config]:
+        """The configuration as it is now, and where it came from. Raises `HotswapError`."""
         if self._source is None:
             raise Refused("this proxy was not started from a file that could be read again")
-        config = self._source.read()
-        return ProxyReload(self, config, self._source.limits(config))
+        return self._source, self._source.read()
 
     def reconfigured(self) -> None:
         """`ProxyReload.apply` changed listeners and clusters: follow."""
@@ -390,4 +395,3 @@ class ProxyServer(Homes, Staying, Telling):
     def _resolved(self) -> None:
         """Clusters changed their endpoints outside a tick."""
         self.reactor.settle()
-        self.ticker.replan()

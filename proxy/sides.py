@@ -5,8 +5,8 @@ from __future__ import annotations
 from errno import ECANCELED, EPROTO
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from proxy.connection import Connection
 from proxy.encryption.reasons import REFUSED
+from proxy.relay import Relay
 from proxy.tls.session import Session
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _OWN: Final = frozenset({EPROTO, ECANCELED})
 """Errors that the plane makes itself, of TLS that broke and of time that is over: neither client nor network."""
 
 
-class Downstream(Connection):
+class Downstream(Relay):
     """A connection that a client opened. Its class is registered for a listener's protocol."""
 
     __slots__ = ("destination", "introduced", "listener", "remote", "server_name")
@@ -62,7 +62,7 @@ class Downstream(Connection):
         return {**super().describe(), "listener": self.listener.name, "remote": self.remote}
 
 
-class Upstream(Connection):
+class Upstream(Relay):
     """A connection that we opened to an endpoint."""
 
     __slots__ = ("_counted", "endpoint", "preface", "secured", "spare", "spurned")
@@ -75,8 +75,9 @@ class Upstream(Connection):
     endpoint: Endpoint
     """Set before `Plane.dial`; set by `load` through `Places.endpoint`."""
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.preface = b""
         """What goes before the TLS handshake."""
         self.spare = False
@@ -224,3 +225,7 @@ class Shared(Upstream):
     def calls(self) -> Sized:
         """Under way on it, those that wait for it included."""
         raise NotImplementedError
+
+    def burden(self) -> int:
+        """How many these are."""
+        return len(self.calls)

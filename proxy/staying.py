@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
     from proxy.listener import Listener
     from proxy.reactor import Reactor
-    from proxy.ticker import Ticker
 
 TLS = "tls"
-"""What a destination must know to be given encrypted connections, and the name of the key that comes with them."""
+"""What a destination must know to be given encrypted connections, and the name of the key that comes with them.
+
+Workers of the source have keys of their own: their names go on with a slash and the number of the worker.
+"""
 NO_TLS = Reason("the new version does not know TLS", "no_tls")
 SURPLUS = Reason("too many TLS handshakes are under way for all to follow", "handshakes")
+
+
+def worker_of(name: str) -> int:
+    """The number of the worker that a key is of."""
+    number = name.partition("/")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 class Staying:
@@ -25,7 +33,6 @@ class Staying:
 
     listeners: dict[str, Listener]
     reactor: Reactor
-    ticker: Ticker
 
     def __init__(self) -> None:
         self.unknown_tls = False
@@ -54,7 +61,6 @@ class Staying:
             if isinstance(connection, Downstream):
                 connection.foresee(handover=handover)
         self.reactor.settle()
-        self.ticker.replan()
 
     def staying(self) -> Mapping[int, str]:
         """Connections of listeners that the destination lacks, what it refused, and their other sides."""

@@ -20,7 +20,6 @@ from hotswap.swappable import Schema
 from proxy.accesslog.record import Record, load_record, save_record
 from proxy.encryption.reasons import TOO_SLOW
 from proxy.proxy_protocol.sending import announcement
-from proxy.relay import Relay
 from proxy.sides import Downstream, Upstream
 from proxy.state import TcpDownstreamState, TcpUpstreamState
 from proxy.timers import deadline, remaining
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.cluster import Cluster
-    from proxy.connection import Connection
     from proxy.plane import Places, Plane
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -37,28 +35,10 @@ _decode_downstream = msgspec.msgpack.Decoder(TcpDownstreamState).decode
 _decode_upstream = msgspec.msgpack.Decoder(TcpUpstreamState).decode
 
 
-class Counted(Relay):
-    """A relay that knows how many bytes it took."""
-
-    __slots__ = ()
-
-    def received(self, data: bytes) -> None:
-        """As `Relay` does; written out, since a call more would cost a percent."""
-        self.passed += len(data)  # type: ignore[attr-defined]  # a slot of both sides
-        peer: Connection = self.peer
-        if not peer.outbox:
-            peer.outbox = data
-            self.plane.unflushed.append(peer)
-            return
-        peer.send(data)
-        if peer.clogged:
-            self.pause()
-
-
-class TcpDownstream(Counted, Downstream):
+class TcpDownstream(Downstream):
     """The client's side. It holds the deadlines of the pair."""
 
-    __slots__ = ("cluster", "connect_by", "passed", "record", "tried", "until")
+    __slots__ = ("cluster", "connect_by", "record", "tried", "until")
 
     kind: ClassVar[str] = "tcp.downstream"
     schema: ClassVar[Schema] = Schema(1, 1)
@@ -73,10 +53,9 @@ class TcpDownstream(Counted, Downstream):
         """Endpoints that could not be connected to."""
         self.connect_by = inf
         """While dialling: when this attempt has taken too long."""
+        self.unseen = type(self) is TcpDownstream
         self.until = inf
         """The end of the cluster's max_duration."""
-        self.passed = 0
-        """Bytes of the client."""
         self.record: Record | None = None
         """For the access log; None where none is kept."""
 
@@ -246,18 +225,17 @@ class TcpDownstream(Counted, Downstream):
         return {**super().describe(), "cluster": self.cluster.name}
 
 
-class TcpUpstream(Counted, Upstream):
+class TcpUpstream(Upstream):
     """The endpoint's side."""
 
-    __slots__ = ("passed",)
+    __slots__ = ()
 
     kind: ClassVar[str] = "tcp.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
 
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
-        self.passed = 0
-        """Bytes of the endpoint."""
+        self.unseen = type(self) is TcpUpstream
 
     def part(self) -> None:
         """Tell the other side what it keeps."""

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hotswap.swappable import Tally
+from proxy import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.connection import Connection
     from proxy.dns.names import Names
     from proxy.encryption.announcements import Announcements
+    from proxy.later import Later
     from proxy.listener import Listener
     from proxy.metrics.home import Home
     from proxy.reactor import Reactor
@@ -29,6 +31,7 @@ class Telling:
     announcements: Announcements
     app: App
     clusters: dict[str, Cluster]
+    later: Later
     listeners: dict[str, Listener]
     names: Names
     reactor: Reactor
@@ -56,9 +59,12 @@ class Telling:
         """See `Swappable`."""
         self.home.upgrades.kept_on(how, thawed=thawed)
 
-    def values(self) -> Mapping[int, Connection]:
-        """The live connections."""
+    def live(self) -> Mapping[int, Connection]:
+        """The live connections of this process."""
         raise NotImplementedError
+
+    async def look(self) -> None:
+        """See `Swappable`: all is known."""
 
     def every_listener(self) -> tuple[Listener, ...]:
         """Those that have connections, or may get some."""
@@ -78,6 +84,8 @@ class Telling:
     def status(self) -> dict[str, Any]:
         """Listeners and clusters with what is under way on them."""
         return {
+            "plane": compiled.MODE,
+            **({"why_interpreted": compiled.WHY_INTERPRETED} if compiled.WHY_INTERPRETED else {}),
             "draining": self.reactor.draining,
             "app": self.app.status(),
             "dns": self.names.status(),
@@ -86,6 +94,7 @@ class Telling:
             "announcements": self.announcements.problems(),
             "accepted": self.reactor.acceptor.accepted,
             "bugs": self.reactor.bugs,
+            "to_import": self.later.left,
             "accepting": self.reactor.acceptor.accepting,
             "listeners": [listener.describe() for listener in self.listeners.values()],
             "clusters": [cluster.describe(self.reactor.kernel.clock()) for cluster in self.clusters.values()],
@@ -93,4 +102,4 @@ class Telling:
 
     def connections(self) -> list[dict[str, Any]]:
         """One entry a connection."""
-        return [connection.describe() for connection in self.values().values()]
+        return [connection.describe() for connection in self.live().values()]

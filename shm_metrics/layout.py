@@ -55,8 +55,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shm_metrics.errors import SegmentCorrupt, SegmentForeign, SegmentNewer, SegmentTruncated
 
@@ -84,8 +83,7 @@ DEFINITIONS: Final = 16
 """Where the first record of a block begins."""
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """How large the parts of a segment are, and with that where they begin. Sizes in bytes."""
 
     slots: int = 62

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shm_metrics.shape import Shape
+from shm_metrics.slots import Process
 from shm_metrics.store import Collected, Member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from shm_metrics.slots import Process
 
 LABEL: Final = ("generation",)
 
@@ -27,10 +26,19 @@ SHAPES: Final = {
 
 
 def families(processes: Sequence[Process]) -> list[Collected]:
-    """One member for each process that says its number."""
-    there = [one for one in processes if one.number]
+    """One member for each number that processes say. Several of one number count together, since the first start."""
+    together: dict[int, list[Process]] = {}
+    for one in processes:
+        if one.number:
+            together.setdefault(one.number, []).append(one)
+    there = [_sum(number, ones) for number, ones in together.items()]
     return [
         Collected(shape, [Member((str(one.number),), [getattr(one, field)]) for one in there])
         for field, shape in SHAPES.items()
         if there
     ]
+
+
+def _sum(number: int, processes: Sequence[Process]) -> Process:
+    started = min(one.started for one in processes)
+    return Process(number, started, *map(sum, zip(*(one[2:] for one in processes), strict=True)))

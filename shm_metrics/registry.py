@@ -216,7 +216,12 @@ class Registry:
     @property
     def alone(self) -> bool:
         """No other living process counts here."""
-        return self._shared is None or self._shared.slots.alone
+        return not self.others
+
+    @property
+    def others(self) -> int:
+        """How many other living processes count here."""
+        return 0 if self._shared is None else self._shared.slots.others
 
     def forked(self) -> None:
         """This is a child. Called by itself after every fork."""

@@ -311,9 +311,9 @@ class Slots:
             self.touch()
 
     @property
-    def alone(self) -> bool:
-        """No other living process has a slot."""
-        return not any(slot != self.own and self.lives(slot) for slot in self._segment.used())
+    def others(self) -> int:
+        """How many other living processes have a slot."""
+        return sum(slot != self.own and self.lives(slot) for slot in self._segment.used())
 
     def processes(self) -> list[Process]:
         """What the living say that say anything."""

@@ -77,12 +77,17 @@ class Histogram:
         self._at = at
         self._bounds = bounds
 
-    def observe(self, value: float) -> None:
-        """One more of this size. A bucket's bound belongs to it (``le``, less or equal); NaN is in the first."""
+    def observe(self, value: float, count: float = 1.0, /) -> None:
+        """One more of this size, or `count` more. A bucket's bound belongs to it (``le``, less or equal).
+
+        NaN is in the first bucket. Raises ValueError for a negative count and for one that is NaN.
+        """
         value += 0.0  # a double, as in C, or an error before anything was counted
+        if not count >= 0.0:
+            raise ValueError("a histogram never goes down")
         cells, at = self._cells, self._at
-        cells[at + 1 + bisect_left(self._bounds, value)] += 1.0
-        cells[at] += value
+        cells[at + 1 + bisect_left(self._bounds, value)] += count
+        cells[at] += value * count
 
     @property
     def count(self) -> float:

@@ -3,17 +3,27 @@
 A test that is skipped has not been seen to pass. Here, where everything is to be shown, whoever lacks a program, a
 right or the modules in C is told so instead. Only what no installation can mend, a reason that begins with
 KERNEL, stays a skip.
+
+The data plane runs compiled or interpreted (docs/compiled.md), as HOTSWAP_PLANE in the environment says. Two options
+are for the Makefile, which runs tests in both modes: ``--plane`` states which one is meant, so that a build that is
+missing or stale is an error and no second run of the same; ``--part`` leaves out what has nothing to do with it.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
+import sysconfig
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from proxy import compiled
 
 if TYPE_CHECKING:
     from tests.kit.pod import Pod
@@ -21,12 +31,69 @@ if TYPE_CHECKING:
 
 KERNEL = "this kernel"
 
+PROTOCOLS = ("amqp", "bolt", "dubbo", "encryption", "health", "http1", "http2", "tls")
+LAWS = ("law", "state", "*_snapshot")
+PARTS = {
+    "plane": ("proxy/**/test_*.py",),
+    "laws": (
+        *(f"proxy/{protocol}/test_{name}.py" for protocol in PROTOCOLS for name in LAWS),
+        *(f"proxy/test_{name}.py" for name in ("bugs", "plain_python", "reactor", "rounds", "state", "tcp")),
+    ),
+}
+"""What depends on the data plane; and what says most about it in a minute: states and laws."""
+
 # A shell that starts tests in the background has them ignore this, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test fails on a timing: the machine may be busy.
 settings.register_profile("house", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", settings.get_profile("house"), max_examples=40)  # `make test`
 settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plane", choices=("compiled", "interpreted"), help="how the data plane has to run, or it fails")
+    parser.addoption("--part", choices=tuple(PARTS), help="only tests of the data plane, or only of its laws")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stop if the data plane does not run as it should. Without a compiler it cannot: then one test is skipped."""
+    wanted = config.getoption("plane") or compiled.MODE
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    if wanted == compiled.MODE or (wanted == "compiled" and shutil.which(compiler) is None):
+        return
+    if wanted == "interpreted":
+        raise pytest.UsageError(f"the data plane runs compiled: set {compiled.VARIABLE}=python to test it interpreted")
+    asked_for = compiled.VARIABLE in compiled.WHY_INTERPRETED
+    remedy = f"unset {compiled.VARIABLE}" if asked_for else ".venv/bin/python setup.py build_ext --inplace"
+    raise pytest.UsageError(
+        f"the data plane runs interpreted, but was to be tested compiled: {compiled.WHY_INTERPRETED}\n-> {remedy}"
+    )
+
+
+def pytest_collection_finish() -> None:
+    """What seventeen thousand tests are made of need not be searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_report_header() -> str:
+    why = compiled.WHY_INTERPRETED
+    return f"data plane: {compiled.MODE}{f' ({why})' if why else ''}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    part = config.getoption("part")
+    if part is None or collection_path.suffix != ".py":
+        return None
+    return not any(collection_path.match(f"tests/{pattern}") for pattern in _patterns(part)) or None
+
+
+def _patterns(part: str) -> Iterator[str]:
+    """Before 3.13 ``**`` of `Path.match` is one folder."""
+    for pattern in PARTS[part]:
+        yield pattern
+        yield pattern.replace("**/", "")
 
 
 @pytest.hookimpl(wrapper=True)

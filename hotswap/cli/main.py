@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import sys
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 
 import click
 
 from hotswap import __version__
-from hotswap.cli.lazy import Commands, command
+from hotswap.cli.lazy import BROKEN, Commands, command
 from hotswap.container import is_empty
 from hotswap.errors import HotswapError
+from hotswap.points import Point, entry_points
 
 GROUP = "hotswap.commands"
 
@@ -45,6 +44,11 @@ class AllCommands(Commands):
         """All names, sorted."""
         return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group=GROUP))})
 
+    def target(self, name: str) -> str | None:
+        """Ours first."""
+        found = (point.value for point in entry_points(group=GROUP, name=name))
+        return super().target(name) or next(found, None)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
         found = super().get_command(ctx, cmd_name)
@@ -57,7 +61,7 @@ class AllCommands(Commands):
         return None
 
 
-def _foreign(point: EntryPoint) -> click.Command:
+def _foreign(point: Point) -> click.Command:
     gc.disable()  # modules leave no garbage, and to look for it again and again takes a fifth of a start
     try:
         return command(point.name, point.value, point.load())
@@ -68,7 +72,7 @@ def _foreign(point: EntryPoint) -> click.Command:
         gc.enable()
 
 
-def _broken(point: EntryPoint, error: Exception) -> click.Command:
+def _broken(point: Point, error: Exception) -> click.Command:
     """Stands for a command of another package that cannot be imported, so that the others go on working."""
 
     def complain() -> None:
@@ -79,7 +83,7 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
     return click.Command(
-        point.name, callback=complain, context_settings=settings, short_help="(cannot be loaded)", add_help_option=False
+        point.name, callback=complain, context_settings=settings, short_help=BROKEN, add_help_option=False
     )
 
 
@@ -91,7 +95,7 @@ def _broken(point: EntryPoint, error: Exception) -> click.Command:
     epilog="Exit codes: see docs/exit-codes.md. NAME is the 'name' of the configuration.",
 )
 @click.version_option(
-    __version__, prog_name="hotswap", message=f"%(prog)s %(version)s (Python {platform.python_version()})"
+    __version__, prog_name="hotswap", message=f"%(prog)s %(version)s (Python {sys.version.split()[0]})"
 )
 def main() -> None:
     """Replace a running server by its next version while every client stays connected."""

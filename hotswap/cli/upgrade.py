@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from hotswap import turns
 from hotswap.attempt import Attempt, Event
 from hotswap.cli.baking import DEFAULT_CONDITIONS, bake_of
 from hotswap.cli.options import Duration, client_of, json_option, name_argument, runtime_dir_option
@@ -139,7 +140,8 @@ def _carry_out(runtime_dir: Path, name: str, order: Order, *, as_json: bool) -> 
     attempt = Attempt(client, order)
     progress = Progress(name)
     try:
-        result = attempt.run(_print_event if as_json else progress.show)
+        with turns.long_ones():
+            result = attempt.run(_print_event if as_json else progress.show)
     except KeyboardInterrupt:
         progress.clear()
         raise Unwatched(f"{name}: no longer watching; the attempt goes on: see 'hotswap status {name}'") from None

@@ -21,7 +21,7 @@ import os
 import select
 import socket
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hotswap.errors import HotswapError, ProtocolError
 from hotswap.handover import wire
@@ -46,7 +46,7 @@ class Stranger(ProtocolError):
 class Received(NamedTuple):
     """One message with what came along."""
 
-    message: wire.AnyMessage
+    message: Any  # of `wire.AnyMessage`, unless the channel has words of its own
     fds: list[int]
     uid: int
 
@@ -153,16 +153,20 @@ class Channel:
             return Received(message, fds, uid)
         return None
 
-    def _checked(self, data: bytes, fds: list[int], flags: int) -> wire.AnyMessage:
+    def _checked(self, data: bytes, fds: list[int], flags: int) -> Any:
         try:
             if flags & socket.MSG_CTRUNC:
                 raise ProtocolError("descriptors were lost on the way: too few free fds, raise RLIMIT_NOFILE")
             if flags & socket.MSG_TRUNC or len(data) > wire.MAX_MESSAGE:
                 raise ProtocolError(f"a message of more than {wire.MAX_MESSAGE} bytes")
-            return wire.decode(data)
+            return self.decode(data)
         except ProtocolError:
             _close_all(fds)
             raise
+
+    def decode(self, data: bytes) -> Any:
+        """What the bytes of a message mean; a channel with words of its own overrides it. Raises `ProtocolError`."""
+        return wire.decode(data)
 
     def acknowledge(self, count: int = 1) -> None:
         """Tell the sender that `count` messages with fds are dealt with."""

@@ -152,7 +152,7 @@ class DestinationAttempt(Machine):
             except CannotRestore as error:
                 holdings.refuse(item.serial, str(error))
             else:
-                changes[item.serial] = item.changes
+                holdings.have(item)
         if fds:
             raise ProtocolError("values with more descriptors than announced")
         self._restored += len(message.items)
@@ -163,6 +163,8 @@ class DestinationAttempt(Machine):
 
     def _on_round_end(self, message: wire.RoundEnd, _fds: list[int]) -> None:
         if self.state is Destination.RECEIVING and message.number == self._round:
+            for serial, reason in self._server.unrestored().items():
+                self._holdings.refuse(serial, reason)
             self.fire(Event.ROUND_DONE)
 
     def _on_final(self, message: wire.Final, fds: list[int]) -> None:

@@ -14,7 +14,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress
-from operator import ne
 from typing import NamedTuple
 
 import msgspec
@@ -22,11 +21,12 @@ import msgspec
 from hotswap.errors import ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import from_memfd, to_memfd
-from hotswap.swappable import OTHER, Reason, Saved, Swappable, Value
+from hotswap.swappable import OTHER, Passed, Reason, Saved, Swappable, Value
 
 _ITEM_OVERHEAD = 48  # bytes beside kind and state, generous: three integers, flags, lengths
 _BATCH_BYTES = wire.MAX_MESSAGE - wire.INLINE_VALUE - 1024  # then one more value still fits
 _SERIALS_PER_MESSAGE = 4096
+SMALL = 8192  # bytes of a message of the last pass: the destination restores one while the source saves the next
 _REASON = 200  # characters of four bytes at most, so that
 _PROBLEMS_PER_MESSAGE = 64  # of them fit into one message
 
@@ -42,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True):
     drain: float = 60.0  # after SIGTERM, for the work under way
     farewell: float = 600.0  # after giving everything away, for what could not move
     rounds: int = 6  # copying passes while serving, at most
-    budget: float = 0.002  # what the last pass may cost, by estimate
+    budget: float = 0.001  # what the last pass may cost, by estimate
     value_cost: float = 6e-6  # of one dirty value in the last pass: save, send, restore
     slice: float = 0.001  # of a tick, for copying
     drain_delay: float = 0.0  # of a drain: between the announcement and the end of accepting
@@ -59,11 +59,11 @@ def digest(serials: Sequence[int], changes: Sequence[int]) -> bytes:
 
 
 class Batch(NamedTuple):
-    """A message of values; `memfds` are to be closed once it is sent, the other fds stay open."""
+    """A message of values; those of `fds` that are `spent` are to be closed once it is sent, the others stay open."""
 
     message: wire.Values
     fds: tuple[int, ...]
-    memfds: tuple[int, ...]
+    spent: tuple[int, ...]
 
 
 class Copier:
@@ -86,24 +86,35 @@ class Copier:
     def begin(self) -> int:
         """Start a round; returns how many values are dirty. `gone` lists what to take back.
 
-        All of this runs in the freeze as well, over every live connection, hence the loops in C.
+        All of this runs in the freeze as well, over every live connection: whatever can wait is left to `census`.
         """
         server, sent = self._server, self.sent
         self.staying = dict(server.staying())
         self._excluded = excluded = {*self.staying, *server.stragglers()}
         self._values = values = server.values()
-        moving = [value for serial, value in values.items() if serial not in excluded] if excluded else values.values()
-        self.serials = serials = [value.serial for value in moving] if excluded else list(values)
-        self.changes = changes = [value.changes for value in moving]
-        known = list(map(sent.get, serials))
-        self._queue = dirty = list(compress(moving, map(ne, changes, known)))
-        dirty.reverse()  # taken from the end
-        gone = len(sent) != len(serials) - known.count(None)
+        dirty = server.changed(sent)
+        if excluded:
+            dirty = [value for value in dirty if value.serial not in excluded]
+        fresh = sum(value.serial not in sent for value in dirty) if sent else len(dirty)
+        self._queue = list(reversed(dirty))  # taken from the end
+        moving = len(values) - sum(serial in values for serial in excluded)
+        gone = len(sent) != moving - fresh
         self.gone = [serial for serial in sent if serial not in values or serial in excluded] if gone else []
         for serial in self.gone:
             del sent[serial]
         self.copied = 0
         return len(dirty)
+
+    def census(self) -> None:
+        """Note who moves, with which change counts: nothing may have ticked since `begin`.
+
+        The source takes it while the destination restores what it got.
+        """
+        serials, changes = list(self._values), list(self._server.census())
+        if self._excluded:
+            moving = [serial not in self._excluded for serial in serials]
+            serials, changes = list(compress(serials, moving)), list(compress(changes, moving))
+        self.serials, self.changes = serials, changes
 
     def closed_messages(self) -> list[wire.Closed]:
         """What the destination shall forget."""
@@ -115,14 +126,14 @@ class Copier:
         """Values of this round still to be sent."""
         return len(self._queue)
 
-    def next_batch(self, now: float) -> Batch | None:
-        """The next message of this round, None at its end. `now`: when the round began."""
+    def next_batch(self, now: float, limit: int = _BATCH_BYTES) -> Batch | None:
+        """The next message of this round, of about `limit` bytes; None at its end. `now`: when the round began."""
         queue, values, sent = self._queue, self._values, self.sent
         items: list[wire.Item] = []
         fds: list[int] = []
-        memfds: list[int] = []
+        spent: list[int] = []
         size = 0
-        while queue and size < _BATCH_BYTES and len(fds) < wire.MAX_FDS - 1:
+        while queue and size < limit and len(fds) < wire.MAX_FDS - 1:
             value = queue.pop()
             serial = value.serial
             if values.get(serial) is not value:
@@ -131,26 +142,30 @@ class Copier:
             changes = value.changes
             with_fd = serial not in sent
             in_memfd = len(state) > wire.INLINE_VALUE
-            if with_fd:
+            worker = 0
+            if isinstance(value, Passed):
+                worker = value.worker
+                if with_fd:
+                    spent.append(value.release())
+                    fds.append(spent[-1])
+            elif with_fd:
                 fds.append(value.fd)
             if in_memfd:
-                memfds.append(to_memfd(state))
-                fds.append(memfds[-1])
+                spent.append(to_memfd(state))
+                fds.append(spent[-1])
                 state = b""
-            items.append(wire.Item(value.kind, serial, changes, state, with_fd, in_memfd))
+            items.append(wire.Item(value.kind, serial, changes, state, with_fd, in_memfd, worker))
             sent[serial] = changes
             size += len(state) + len(value.kind) + _ITEM_OVERHEAD
         if not items:
             return None
         self.copied += len(items)
-        return Batch(wire.Values(items), tuple(fds), tuple(memfds))
+        return Batch(wire.Values(items), tuple(fds), tuple(spent))
 
     def dirty(self) -> int:
         """How many values the next round would have to copy."""
-        values: Mapping[int, Value] = self._server.values()
-        if self._excluded:
-            values = {serial: value for serial, value in values.items() if serial not in self._excluded}
-        return sum(map(ne, [value.changes for value in values.values()], map(self.sent.get, values)))
+        self._server.values()  # see there: it may have to bring them up to date
+        return sum(value.serial not in self._excluded for value in self._server.changed(self.sent))
 
     def words(self) -> Counter[str]:
         """How many stayed in the last round, by the words of the reasons."""
@@ -160,7 +175,7 @@ class Copier:
         return found
 
     def digest(self) -> bytes:
-        """Of everything live that moves, as `begin` found it: nothing may have ticked since."""
+        """Of everything live that moves, as `census` found it."""
         return digest(self.serials, self.changes)
 
 
@@ -177,13 +192,21 @@ def converged(limits: Limits, number: int, copied: int, dirty: int) -> bool:
 class Holdings:
     """The destination's side: what it has restored at which change count."""
 
-    __slots__ = ("_server", "changes", "problems", "refused")
+    __slots__ = ("_newest", "_ordered", "_server", "changes", "problems", "refused")
 
     def __init__(self, server: Swappable) -> None:
         self._server = server
-        self.changes: dict[int, int] = {}
+        self.changes: dict[int, int] = {}  # in the order in which they came first
+        self._newest, self._ordered = 0, True
         self.problems: list[wire.Problem] = []  # of which the source does not know yet
         self.refused: set[int] = set()
+
+    def have(self, item: wire.Item) -> None:
+        """It is restored."""
+        if item.with_fd:
+            self._ordered = self._ordered and item.serial > self._newest
+            self._newest = item.serial
+        self.changes[item.serial] = item.changes
 
     def refuse(self, serial: int, reason: str) -> None:
         """This one cannot be restored here: the source shall keep it."""
@@ -215,7 +238,7 @@ class Holdings:
         if len(self.changes) != final.connections:
             return False
         serials, changes = list(self.changes), list(self.changes.values())
-        order = sorted(serials)
-        if order != serials:  # they come in this order unless a server does not keep to it
-            changes = [self.changes[serial] for serial in order]
-        return digest(order, changes) == final.digest
+        if not self._ordered:  # a value was kept at first, or a server does not keep to the order
+            serials.sort()
+            changes = [self.changes[serial] for serial in serials]
+        return digest(serials, changes) == final.digest

@@ -21,9 +21,9 @@ from hotswap.handover.channel import Channel, Received, to_memfd
 from hotswap.handover.holder import Holder, Outcome, Wishes
 from hotswap.handover.machine import Machine
 from hotswap.handover.ownership import OwnershipPipe
-from hotswap.handover.rounds import Copier, Limits, converged
+from hotswap.handover.rounds import SMALL, Copier, Limits, converged
 from hotswap.handover.states import Action, Event, Source, State, source_step
-from hotswap.swappable import REFUSED, STRAGGLERS, Reason, Swappable, Value
+from hotswap.swappable import REFUSED, STRAGGLERS, Passed, Reason, Swappable, Value
 
 log = logging.getLogger("hotswap.handover")
 
@@ -33,6 +33,7 @@ _LATE: dict[State, str] = {
     Source.WAITING: "the new generation took the byte and went silent",
 }
 _ANSWERS = 2.0  # seconds that BYE waits for answers to others than this channel
+_GATHERING = 0.002  # seconds between two looks at whether other processes of this generation brought their values
 _AFTER_OWNED = frozenset({Source.RETIRED, Source.LEAVING, Source.ALONE, Source.GONE})
 
 Report = Callable[[dict[str, Any]], None]
@@ -148,6 +149,9 @@ class SourceAttempt(Machine):
 
     def _weigh(self, more: bool) -> None:
         """Copy on, or freeze."""
+        if not self._server.gathered():
+            self.loop.call_later(_GATHERING, self.later, self._weigh, more)
+            return
         dirty = self._copier.dirty()
         self._report({"event": "round", "number": self._round, "copied": self._copier.copied, "left": dirty})
         staying = self._server.staying()
@@ -181,7 +185,7 @@ class SourceAttempt(Machine):
     def _send_welcome(self) -> None:
         version = min(self.hello.protocol.newest, wire.PROTOCOL_NEWEST)
         own = os.pidfd_open(os.getpid())
-        count = len(self._server.values())
+        count = self._server.count()
         welcome = wire.Welcome(version, self._chosen, self._generation, count, self._limits.attempt)
         self.send(welcome, (own,), (own,))
         self._report({"event": "connected", "pid": self.hello.pid, "version": self.hello.version, "connections": count})
@@ -224,7 +228,7 @@ class SourceAttempt(Machine):
             try:
                 batch = self._copier.next_batch(self._round_began)
                 if batch is not None:
-                    self.channel.send(batch.message, batch.fds, batch.memfds)
+                    self.channel.send(batch.message, batch.fds, batch.spent)
             except Exception as error:
                 log.exception("a value could not be copied")
                 self.fail(HotswapError(f"a value could not be copied: {error!r}"))
@@ -265,24 +269,18 @@ class SourceAttempt(Machine):
         self._round += 1
         self._open_round(final=True)
         copier = self._copier
-        while (batch := copier.next_batch(self._round_began)) is not None:
-            self.channel.send(batch.message, batch.fds, batch.memfds)
+        while (batch := copier.next_batch(self._round_began, SMALL)) is not None:
+            self.channel.send(batch.message, batch.fds, batch.spent)
             self._flush(until)
+        copier.census()
         self._stragglers = set(self._server.stragglers()).difference(copier.staying)
         self._announced = frozenset(self._stragglers)
         self.outcome.stragglers = len(self._stragglers)
-        shared = self._server.save_shared(self._round_began)
-        chain = self._holder.chain_state()
+        shared, chain = self._server.save_shared(self._round_began), self._holder.chain_state()
         large = len(shared) + len(chain) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
-        final = wire.Final(
-            len(copier.serials),
-            copier.digest(),
-            b"" if large else shared,
-            chain,
-            sorted(self._stragglers),
-            large,
-        )
+        proof = (len(copier.serials), copier.digest())
+        final = wire.Final(*proof, b"" if large else shared, chain, sorted(self._stragglers), large)
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied
@@ -346,7 +344,8 @@ class SourceAttempt(Machine):
             state = value.save(time.monotonic())
             large = len(state) > wire.INLINE_VALUE
             memfd = (to_memfd(state),) if large else ()
-            item = wire.Item(value.kind, value.serial, value.changes, b"" if large else state, True, large)
+            worker = value.worker if isinstance(value, Passed) else 0
+            item = wire.Item(value.kind, value.serial, value.changes, b"" if large else state, True, large, worker)
             self.send(wire.Straggler(item), (value.fd, *memfd), memfd)
         except Exception:  # it is kept, and the others still go
             log.exception("a straggler could not be sent")

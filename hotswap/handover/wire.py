@@ -17,6 +17,7 @@ A value whose state is larger than a message travels in a sealed memfd, memfd_cr
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated
 
 import msgspec
@@ -236,7 +237,12 @@ AnyMessage = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+@cache
+def decoder() -> msgspec.msgpack.Decoder[AnyMessage]:
+    """Takes 3 ms the first time, for which a cold start has no use: a server asks for it once it serves."""
+    return msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: Message) -> bytes:
@@ -252,6 +258,6 @@ def encode(message: Message) -> bytes:
 def decode(data: bytes) -> AnyMessage:
     """A message from bytes of an untrusted peer. Raises `ProtocolError`."""
     try:
-        return _decoder.decode(data)
+        return decoder().decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not a handover message: {error}") from None

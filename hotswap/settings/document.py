@@ -11,9 +11,9 @@ other tool reads the same file differently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import yaml
 
 from hotswap.settings.problems import Unfit, shown
@@ -29,8 +29,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Any = yaml.resolver.Resolver()
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """A single value: its text, and the YAML type ("str", "int", "bool", ...) that the text has."""
 
     line: int
@@ -38,16 +37,14 @@ class Scalar:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True):
     """A list."""
 
     line: int
     items: list[Node]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(msgspec.Struct, frozen=True):
     """Keys with the line of the key, and values. `repeated` keys were there before: (line, key, line of the first)."""
 
     line: int

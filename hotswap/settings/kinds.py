@@ -8,8 +8,9 @@ strict as the schema: what `read` takes, the schema takes too (a test holds them
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from hotswap.address import Address
 from hotswap.errors import ConfigError
@@ -52,8 +53,7 @@ class Kind(Protocol):
         """How `value` is written in the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(msgspec.Struct, frozen=True):
     """Seconds. A bare number is refused: the next reader would have to guess its unit."""
 
     shortest: float = 0.001
@@ -90,8 +90,7 @@ class Duration:
         return f"{value / UNITS['ms']:g}ms"
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """Bytes, written as a number or with a unit (1KB is 1024 bytes)."""
 
     smallest: int = 1
@@ -126,8 +125,7 @@ class Size:
         return f"{value // SIZES[unit]}{unit}"
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(msgspec.Struct, frozen=True):
     """A whole number."""
 
     lowest: int
@@ -152,8 +150,7 @@ class Count:
         return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True):
     """A name that can stand in a path, a log line and a metric."""
 
     name: str = "name"
@@ -176,8 +173,7 @@ class Name:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """One or several names, each once."""
 
     name: str = "list of names"
@@ -201,8 +197,7 @@ class Names:
         return f"[{', '.join(value)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -232,8 +227,7 @@ class Choice:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
+class SocketAddress(msgspec.Struct, frozen=True):
     """An address with a fixed port: listeners are matched by address when one generation takes over from another."""
 
     name: str = "address"
@@ -258,8 +252,7 @@ class SocketAddress:
         return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A text of a certain form. `lower` for what compares without regard to case."""
 
     name: str
@@ -286,16 +279,14 @@ class Text:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class FilePath(Text):
+class FilePath(Text, frozen=True):
     """A path that is relative to the directory of the file it stands in; `loader.build` makes it absolute."""
 
 
 DIRECTORY = Text("absolute path", re.compile(r"/[^\0]*"), "an absolute path such as /run/hotswap")
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """Yes or no."""
 
     name: str = "`true` \\| `false`"
@@ -315,8 +306,7 @@ class Flag:
         return "true" if value else "false"
 
 
-@dataclass(frozen=True, slots=True)
-class TextList:
+class TextList(msgspec.Struct, frozen=True):
     """A list of texts, each once. `canonical` makes the form that is compared; it raises `ValueError`."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from hotswap.settings.document import Mapping, Scalar, Sequence, described
 from hotswap.settings.problems import Problems, Unfit, nearest, shown
@@ -24,15 +25,14 @@ class Found(NamedTuple):
     path: str
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """What could be read of one section: `fields` lacks keys with problems, `written` has them too."""
 
     section: Section
     line: int
     path: str
-    fields: dict[str, Found] = field(default_factory=dict)
-    written: set[str] = field(default_factory=set)
+    fields: dict[str, Found] = msgspec.field(default_factory=dict)
+    written: set[str] = msgspec.field(default_factory=set)
 
     def value(self, name: str) -> Any:
         """The value of a key, or None."""
@@ -50,12 +50,11 @@ class Part:
         return (self.line, self.path) if found is None else (found.line, found.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(msgspec.Struct, frozen=True):
     """Reads sections and collects `problems`. `elsewhere`: see `Form`."""
 
     problems: Problems
-    elsewhere: abc.Mapping[str, str] = field(default_factory=dict)
+    elsewhere: abc.Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def section(self, section: Section, node: Node, line: int, path: str) -> Part | None:
         """Read what can be read; None if the node is no mapping at all."""

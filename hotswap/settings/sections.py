@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,16 +10,14 @@ import msgspec
 from hotswap.settings.kinds import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """A list with at least one item, each of the same section; or a `word` in its place, which is read as no item."""
 
     section: Section
     word: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One key.
 
     `absent` says what leaving it out means where there is no default; `only` names the protocols of the listeners
@@ -36,8 +33,7 @@ class Key:
     only: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A mapping with known keys. `shorthand` names the key that is meant when a plain value stands in its place."""
 
     title: str
@@ -68,8 +64,7 @@ class Section:
         return None if known.default in ("", ()) else known.default
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """What a file may hold: the section that it is, and the words around it.
 
     `page` is the documentation of its keys. `elsewhere` has keys of other products and what they are called here.
@@ -77,7 +72,7 @@ class Form:
 
     root: Section
     page: str = ""
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def least(self) -> str:

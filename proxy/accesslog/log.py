@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from proxy.config.model import ListenerConfig
-    from proxy.http1.head import RequestHead
+    from proxy.http1.message import RequestHead
     from proxy.sides import Downstream
 
 

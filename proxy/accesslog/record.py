@@ -14,7 +14,7 @@ from proxy.http1.fields import LINES, REQUEST_ID, name_of, value_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from proxy.http1.head import RequestHead
+    from proxy.http1.message import RequestHead
 
 OF_HTTP2: Final = 10
 """In place of a minor version of HTTP/1."""

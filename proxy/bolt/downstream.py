@@ -6,44 +6,35 @@ are answered here. A call that cannot be served is answered by an error frame, a
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotswap.swappable import Schema
 from proxy.bolt.frame import (
     ANSWER,
     CALL,
-    CALLS,
     CODEC,
-    CRC_SIZE,
     HEARTBEAT,
     ONEWAY,
     REQUEST,
-    U32,
-    V1,
-    V2,
     crc_fits,
     error,
     heartbeat_answer,
     read_head,
-    write_crc,
 )
+from proxy.bolt.runs import Sight
 from proxy.bolt.upstream import BoltUpstream
 from proxy.bolt.wire import BOLT
 from proxy.multiplexed.downstream import MultiplexedDownstream
-from proxy.multiplexed.ledger import LAST_ID
+from proxy.multiplexed.pieces import Pieces
 from proxy.multiplexed.wire import BadFrame
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from proxy.multiplexed.ledger import Call, Ledger
+    from proxy.multiplexed.ledger import Ledger
     from proxy.multiplexed.upstream import MultiplexedUpstream
     from proxy.multiplexed.wire import Wire
 
-_FORMS = {form.version: (form.id_at, form.request.size, form.request.unpack_from) for form in (V1, V2)}
-_known = CALLS.get
-_pack = U32.pack_into
+_sight = Sight()
+_pieces = Pieces()
 
 
 class BoltDownstream(MultiplexedDownstream):
@@ -64,86 +55,42 @@ class BoltDownstream(MultiplexedDownstream):
         if listener.attended:
             self.take_each(buffer)
             return
-        services = listener.services
         now = self.plane.now
         size = len(buffer)
-        version = -1
-        route = ""
-        at = begun = fixed = id_at = last = count = 0
-        unpack: Any = None
+        sight = _sight
+        at = 0
         upstream: Ledger | None = None
-        choosing = True
-        patience = 0.0
-        calls: dict[int, Call] = {}
-        soonest = inf
         while at < size:
-            if buffer[at] != version:
-                if upstream is not None:
-                    upstream.append(buffer, begun, at, self, count, last, soonest)
-                    upstream = None
-                begun = at
-                version = buffer[at]
-                if version not in _FORMS:
-                    raise BadFrame(f"{version} is no version of bolt")
-                id_at, fixed, unpack = _FORMS[version]
-            ver1 = None
-            end = 0
-            if size - at >= fixed:
-                first, number, codec, timeout, class_length, header_length, content_length = unpack(buffer, at)
-                ver1 = _known(first)
-                end = at + fixed + class_length + header_length + content_length
-                if ver1 == 2 and codec & 1:
-                    end += CRC_SIZE
-            if ver1 is None or end > size or (class_length | header_length) & 0x8000:
-                if upstream is not None:
-                    upstream.append(buffer, begun, at, self, count, last, soonest)
-                    upstream = None
-                begun = self.other(buffer, at)
-                if begun == at:
+            if not sight.call(buffer, at):
+                upstream = None
+                if 0 < sight.wanted <= listener.config.max_frame:  # nearly all that is cut
+                    self.inbox.wanted = sight.wanted
                     break
-                at = begun
+                end = self.other(buffer, at)
+                if end == at:
+                    break
+                at = end
                 continue
-            if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
-                if upstream is not None:
-                    upstream.append(buffer, begun, at, self, count, last, soonest)
-                raise BadFrame("the CRC is wrong")
-            if upstream is None or choosing:
-                header = at + fixed + class_length
-                chosen = self.choose(buffer, header, header + header_length, version, upstream)
-                route = self.route
-                if chosen is not upstream:
-                    if upstream is not None:
-                        upstream.append(buffer, begun, at, self, count, last, soonest)
-                        upstream = None
-                    begun = at
-                    if isinstance(chosen, int):
-                        self.refuse_run(number, codec, ver1, chosen)
-                        begun = at = end
-                        continue
-                    if chosen.clogged:  # this call waits here until that can get rid of what it has
-                        self.block(chosen)
-                        break
-                    upstream = chosen
-                    cluster = upstream.endpoint.cluster
-                    choosing = services.only is None or len(cluster.endpoints) > 1 or cluster.limits is not None
-                    patience = cluster.config.request_timeout
-                    calls, last, count, soonest = upstream.calls, upstream.last_id, 0, inf
-            until = now + (timeout * 0.001 if timeout > 0 else patience)
-            if until < soonest:  # noqa: PLR1730 - half the cost of min()
-                soonest = until
-            last += 1
-            while last in calls or last > LAST_ID:
-                last = last + 1 if last < LAST_ID else 1
-            calls[last] = (self, number, until, codec, ver1, None, now, route)
-            count += 1
-            _pack(buffer, at + id_at, last)
-            if ver1 == 2 and codec & 1:
-                write_crc(buffer, at, end)
+            end = sight.end
+            chosen = self.choose(buffer, sight.header, sight.header_end, buffer[at], upstream)
+            if isinstance(chosen, int):
+                upstream = None
+                self.refuse_run(sight.number, sight.codec, sight.ver1, chosen)
+                at = end
+                continue
+            upstream = chosen
+            endpoint = upstream.endpoint
+            cluster = endpoint.cluster
+            if upstream.clogged:  # this call waits here until that can get rid of what it has
+                self.block(upstream)
+                break
+            calls: Any = upstream.calls
+            patience = cluster.request_timeout
+            end = calls.pass_on(buffer, at, self.alike, self, self.route, now, patience)
+            upstream.append(buffer, at, end, self, calls.count, calls.soonest)
             at = end
-        if upstream is not None:
-            upstream.append(buffer, begun, at, self, count, last, soonest)
         if at < size:
-            self.inbox = buffer[at:]
+            self.inbox.rest = _pieces.rest(buffer, at)
 
     def other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than a call, or one that is not complete. Returns its end, `at` if more must come."""
@@ -158,10 +105,10 @@ class BoltDownstream(MultiplexedDownstream):
                 self.send(error(head.id, head.codec, head.ver1, CODEC))
             if head.type and head.command == CALL:
                 self.tell(self.about(b"", head), "own", CODEC)
-            return self.skip_frame(buffer, at, head.length)
+            return self.inbox.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
-            self.wanted = head.length
+            self.inbox.wanted = head.length
             return at
         if head.has_crc and not crc_fits(buffer, at, end):
             raise BadFrame("the CRC is wrong")

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hotswap.swappable import Schema
 from proxy.bolt.frame import (
     ANSWER,
-    ANSWERS,
     CALL,
     CODEC,
-    CRC_SIZE,
     HEARTBEAT,
     REQUEST,
-    U32,
     V1,
     V2,
     crc_fits,
     error,
     heartbeat_answer,
     read_head,
-    write_crc,
 )
+from proxy.bolt.runs import BoltCalls, Sight
 from proxy.bolt.wire import BOLT
+from proxy.multiplexed.pieces import Pieces
 from proxy.multiplexed.upstream import MultiplexedUpstream
 from proxy.multiplexed.wire import BadFrame
 
 if TYPE_CHECKING:
     from proxy.bolt.frame import Head
-    from proxy.multiplexed.client import Client
+    from proxy.multiplexed.pending import Pending
     from proxy.multiplexed.wire import Wire
 
 GOAWAY: Final = 100
@@ -36,9 +34,11 @@ GOAWAY: Final = 100
 MAX_FRAME: Final = 1 << 24
 """Bytes of a frame that a server may send."""
 
-_FORMS = {form.version: (form.id_at, form.response.size, form.response.unpack_from) for form in (V1, V2)}
-_known = ANSWERS.get
-_pack = U32.pack_into
+SMALLEST: Final = {form.version: form.response.size for form in (V1, V2)}
+"""Bytes of the head of an answer."""
+
+_sight = Sight()
+_pieces = Pieces()
 
 
 class BoltUpstream(MultiplexedUpstream):
@@ -49,69 +49,48 @@ class BoltUpstream(MultiplexedUpstream):
     kind: ClassVar[str] = "bolt.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
     wire: ClassVar[Wire] = BOLT
+    record: ClassVar[type[Pending]] = BoltCalls
 
     # ---- what comes from the server ----
 
     def take(self, buffer: bytearray) -> None:
         """Give answers to whoever asked; runs of them for the same client go as one."""
         size = len(buffer)
-        id_at, fixed, unpack = _FORMS[self.version]
-        pop = self.calls.pop
-        at = begun = answered = wrong = before = wrong_before = 0
+        version = self.version
+        smallest = SMALLEST[version]
+        calls: Any = self.calls
+        sight = _sight
+        at = answered = wrong = 0
         now = self.plane.now
-        observe = self.endpoint.meters.durations.observe
-        client: Client | None = None
-        route = ""
+        endpoint = self.endpoint
+        observe = endpoint.meters.durations.observe
         try:
-            while size - at >= fixed:
-                first, number, codec, status, class_length, header_length, content_length = unpack(buffer, at)
-                ver1 = _known(first)
-                end = at + fixed + class_length + header_length + content_length
-                if ver1 == 2 and codec & 1:
-                    end += CRC_SIZE
-                if ver1 is None or end > size or (class_length | header_length) & 0x8000:
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                        client = None
-                    begun = self._other(buffer, at)
-                    if begun == at:
-                        break
-                    at = begun
-                    continue
-                if ver1 == 2 and codec & 1 and not crc_fits(buffer, at, end):
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                    raise BadFrame("the CRC is wrong")
-                call = pop(number, None)
-                asker = None if call is None else call[0]
-                if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                        client = None
+            while size - at >= smallest:
+                end = calls.give_back(buffer, at, version, now, observe)
+                client = calls.asker
+                if client is not None:
+                    answered += calls.count
+                    wrong += calls.wrong
+                    client.deliver(buffer, at, end, calls.count, calls.wrong, calls.route)
+                elif sight.answer(buffer, at, version):  # nobody waits for it, or somebody looks at it
+                    end = sight.end
+                    call = calls.pop(sight.number)
                     if call is not None:
                         answered += 1
-                        wrong += status != 0
+                        wrong += sight.status != 0
                         observe(now - call[6])
-                        if asker is not None:
-                            asker.reply(buffer[at:end], call)
-                    begun = at = end
-                    continue
-                if asker is not client or call[7] is not route:
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                    client, route = asker, call[7]
-                    begun, before, wrong_before = at, answered, wrong
-                answered += 1
-                wrong += status != 0
-                observe(now - call[6])
-                _pack(buffer, at + id_at, call[1])
-                if ver1 == 2 and codec & 1:
-                    write_crc(buffer, at, end)
+                        if call[0] is not None:
+                            call[0].reply(buffer[at:end], call)
+                elif 0 < sight.wanted <= MAX_FRAME:  # nearly all that is cut
+                    self.inbox.wanted = sight.wanted
+                    break
+                else:
+                    end = self._other(buffer, at)
+                    if end == at:
+                        break
                 at = end
-            if client is not None:
-                client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
             if at < size:
-                self.inbox = buffer[at:]
+                self.inbox.rest = _pieces.rest(buffer, at)
         finally:  # also if what came behind them cannot be followed
             self.count_answers(answered, wrong)
 
@@ -124,10 +103,10 @@ class BoltUpstream(MultiplexedUpstream):
             raise BadFrame("the version changed")
         if head.length > MAX_FRAME:
             self._refuse(head)
-            return self.skip_frame(buffer, at, head.length)
+            return self.inbox.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
-            self.wanted = head.length
+            self.inbox.wanted = head.length
             return at
         if head.has_crc and not crc_fits(buffer, at, end):
             raise BadFrame("the CRC is wrong")

@@ -1,7 +1,8 @@
 """`hotswap run`: one generation of the proxy, in the foreground.
 
-Everything the proxy will ever need is imported by the imports below: a serving generation imports
-nothing, so that replacing the installed package under it is harmless.
+Everything the proxy will ever need is imported by the imports below or, where no configuration asks for it, right
+after it began to serve (`proxy.later`): a serving generation imports nothing, so that replacing the installed package
+under it is harmless.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import resource
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -30,6 +32,7 @@ from hotswap.handover.rounds import Limits
 from hotswap.log import LogFormat, fields, set_up
 from hotswap.runtime import default_runtime_dir
 from hotswap.settings.problems import InvalidConfig
+from proxy import ondemand, protocols
 from proxy.admin import admin_routes
 from proxy.cli.options import config_option
 from proxy.config.loader import load_with_warnings
@@ -37,9 +40,11 @@ from proxy.config.reach import capabilities
 from proxy.config.tls_files import TlsFiles
 from proxy.encryption.control import control_routes
 from proxy.kernel import Kernel
+from proxy.later import Later
 from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
 from proxy.tls.secrecy import protect, refuse_key_log
+from proxy.voice import Voice
 from shm_metrics.names import segment_name
 
 if TYPE_CHECKING:
@@ -106,15 +111,11 @@ def run(
         if runtime_dir is None:
             runtime_dir = default_runtime_dir() if config.runtime_dir is None else Path(config.runtime_dir)
         build = fingerprint([Path(one).parent for one in (hotswap.__file__, proxy.__file__, shm_metrics.__file__)])
+        voice = Voice(log_format, log_level, drop_privileges)
+        server = served(config, ConfigFile(path, bounds), runtime_dir, (hotswap.__version__, build), voice)
         generation = Generation(
             config.name,
-            ProxyServer(
-                config,
-                source=ConfigFile(path, bounds),
-                segment=segment_name(config.name, runtime_dir),
-                build=(hotswap.__version__, build),
-                directory=runtime_dir / config.name,
-            ),
+            server,
             runtime_dir=runtime_dir,
             takeover=takeover or usual_takeover(),
             stay_as_keeper=keeper,
@@ -136,6 +137,7 @@ def run(
         log_failure(error)
         sys.exit(error.exit_code)
     try:
+        server.recruit()
         code = generation.run()
     except HotswapError as error:
         if isinstance(error, PermissionDenied):  # before it called: whoever serves has not heard of it
@@ -143,6 +145,19 @@ def run(
         log_failure(error)
         code = error.exit_code
     sys.exit(code)
+
+
+def served(config: Config, source: ConfigFile, runtime_dir: Path, build: tuple[str, str], voice: Voice) -> ProxyServer:
+    """The server of this configuration: one process, or several."""
+    segment, directory = segment_name(config.name, runtime_dir), runtime_dir / config.name
+    later = Later((*ondemand.MODULES, *protocols.MODULES))
+    if config.workers == 1:
+        return ProxyServer(config, source=source, segment=segment, build=build, directory=directory, later=later)
+    crew = import_module("proxy.workers.crew").Crew  # 10 ms of a start, for which one process has no use
+    made: ProxyServer = crew(
+        config, source=source, segment=segment, build=build, directory=directory, later=later, voice=voice
+    )
+    return made
 
 
 class Bounds(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.tls.certificates import exposed
+from proxy.tls.files import exposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from proxy.config.model import MatchConfig, Protocol
 from proxy.config.reach import check_reach
 from proxy.config.route_keys import ROUTED
 from proxy.config.tls_checks import check_tls
+from proxy.config.worker_checks import check_workers
 from proxy.filters.registry import FILTERS, build, looks_at
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def check(root: Part, problems: Problems) -> None:
     check_reach(listeners, clusters, problems)
     check_tls(listeners, clusters, problems)
     check_brokers(clusters, problems)
+    check_workers(root, listeners, clusters, problems)
     _socket_path(root, problems)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from hotswap.errors import ConfigError
 from hotswap.settings.document import Sequence, described, text_of
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from hotswap.settings.kinds import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointAddress:
+class EndpointAddress(msgspec.Struct, frozen=True):
     """An address, or a name that is looked up."""
 
     name: str = "address or `name:port`"
@@ -46,8 +46,7 @@ class EndpointAddress:
         return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class NameServers:
+class NameServers(msgspec.Struct, frozen=True):
     """Addresses of name servers; the port may be left out."""
 
     name: str = "list of addresses"

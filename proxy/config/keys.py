@@ -111,6 +111,12 @@ ROOT = Section(
             example="127.0.0.1:9901",
             absent="no admin address",
         ),
+        Key(
+            "workers",
+            Count(1, 64),
+            "Processes that serve, one for each core it may use, see [workers](workers.md). An upgrade changes it, a "
+            "reload cannot.",
+        ),
         Key("listeners", Items(LISTENER), "Where it accepts connections.", required=True),
         Key("clusters", Items(CLUSTER), "Where it connects to.", required=True),
         Key("drain_timeout", Duration(), "How long work under way may go on after SIGTERM or `hotswap drain`."),

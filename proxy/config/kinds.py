@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from hotswap.settings.document import Mapping, Node, Sequence, described, text_of
 from hotswap.settings.kinds import Count, Schema, Text
@@ -17,8 +18,7 @@ _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _TARGET = re.compile(r"/[!-\"$->@-~]*")  # a path as it stands in a request: no space, no "?", no "#"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestPath:
+class RequestPath(msgspec.Struct, frozen=True):
     """A path in the normal form in which routes compare it, so that it means what it says."""
 
     name: str = "path"
@@ -52,8 +52,7 @@ PATTERN = Text("pattern", re.compile(r"[!-~]{1,256}"), "a name, or a pattern suc
 HOST = Text("host", _HOST, "a host name without scheme and port, such as api.example.com or *.example.com", lower=True)
 
 
-@dataclass(frozen=True, slots=True)
-class LogTemplate:
+class LogTemplate(msgspec.Struct, frozen=True):
     """A text with fields in braces."""
 
     name: str = "text"
@@ -82,8 +81,7 @@ class LogTemplate:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderValues:
+class HeaderValues(msgspec.Struct, frozen=True):
     """Header names with the exact value each must have."""
 
     name: str = "mapping of header name to value"
@@ -130,8 +128,7 @@ MOST_UIDS = 16
 _UID = Count(0, 2**32 - 2)  # 2**32 - 1 stands for none, chown(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Uids:
+class Uids(msgspec.Struct, frozen=True):
     """Users by their numbers, each once, in whatever order."""
 
     name: str = "list of uids"

@@ -326,6 +326,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     clusters: tuple[ClusterConfig, ...]
     runtime_dir: str | None = None
     admin: Address | None = None
+    workers: int = 1
     drain_timeout: float = 30.0
     drain_delay: float = 0.0
     upgrade: UpgradeConfig = UpgradeConfig()

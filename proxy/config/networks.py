@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_network
+
+import msgspec
 
 from hotswap.settings.document import Node, Sequence, described, text_of
 from hotswap.settings.kinds import Schema
@@ -11,8 +12,7 @@ from hotswap.settings.problems import Unfit, shown
 from proxy.proxy_protocol.header import UNIX
 
 
-@dataclass(frozen=True, slots=True)
-class Networks:
+class Networks(msgspec.Struct, frozen=True):
     """Networks or single addresses, or ``unix``."""
 
     name: str = "list of networks"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from hotswap.settings.document import Mapping, Scalar, described
 from hotswap.settings.kinds import Flag
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from hotswap.settings.kinds import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True):
     """A mapping of whatever the filter takes: its own types judge it."""
 
     name: str = "mapping"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from hotswap.settings.document import Scalar, text_of
 from hotswap.settings.kinds import FilePath, Text, TextList
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from hotswap.settings.kinds import Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(msgspec.Struct, frozen=True):
     """One of a few words, of which ``on`` and ``off`` are booleans where YAML 1.1 is spoken."""
 
     words: tuple[str, ...]
@@ -72,8 +72,7 @@ CERTIFICATE_NAMES = TextList(
 _SUITES = TextList("list of cipher suites", "cipher suites such as TLS_AES_128_GCM_SHA256", re.compile(r"[!-~]{1,255}"))
 
 
-@dataclass(frozen=True, slots=True)
-class Ciphers:
+class Ciphers(msgspec.Struct, frozen=True):
     """Cipher suites by OpenSSL's names."""
 
     name: str = "list of cipher suites"

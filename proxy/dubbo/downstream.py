@@ -7,40 +7,28 @@ the readonly event, and the client has a moment to heed it before the connection
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hotswap.swappable import Schema
-from proxy.dubbo.frame import (
-    CALL,
-    EVENT,
-    HEAD,
-    ID,
-    ID_AT,
-    MAGIC,
-    READONLY,
-    REQUEST,
-    SERIALIZATION,
-    SIZE,
-    heartbeat_answer,
-    read_head,
-)
+from proxy.dubbo.frame import EVENT, MAGIC, READONLY, REQUEST, SIZE, heartbeat_answer, read_head
 from proxy.dubbo.patience import patience
+from proxy.dubbo.runs import Sight
 from proxy.dubbo.upstream import DubboUpstream
 from proxy.dubbo.wire import DUBBO
 from proxy.multiplexed.downstream import MultiplexedDownstream
-from proxy.multiplexed.ledger import LAST_ID
+from proxy.multiplexed.pieces import Pieces
+from proxy.multiplexed.wire import EVERY, SAME
 
 if TYPE_CHECKING:
-    from proxy.multiplexed.ledger import Call, Ledger
+    from proxy.multiplexed.ledger import Ledger
     from proxy.multiplexed.upstream import MultiplexedUpstream
     from proxy.multiplexed.wire import Wire
 
 GRACE: Final = 1.0
 """Seconds for what a client sent before it saw the readonly event."""
 
-_unpack = HEAD.unpack_from
-_pack = ID.pack_into
+_sight = Sight()
+_pieces = Pieces()
 
 
 class DubboDownstream(MultiplexedDownstream):
@@ -65,62 +53,50 @@ class DubboDownstream(MultiplexedDownstream):
         limit = listener.config.max_frame
         now = self.plane.now
         size = len(buffer)
-        route = ""
-        at = begun = last = count = 0
+        sight = _sight
+        at = 0
         upstream: Ledger | None = None
-        choosing = True
-        until = 0.0
-        calls: dict[int, Call] = {}
-        soonest = inf
         while size - at >= SIZE:
-            magic, flags, _, number, length = _unpack(buffer, at)
-            end = at + SIZE + length
-            if magic != MAGIC or flags & ~SERIALIZATION != CALL or end > size or length + SIZE > limit:
-                if upstream is not None:
-                    upstream.append(buffer, begun, at, self, count, last, soonest)
-                    upstream = None
-                begun = self.other(buffer, at)
-                if begun == at:
+            if not sight.call(buffer, at, limit):
+                upstream = None
+                if sight.wanted:  # nearly all that is cut
+                    self.inbox.wanted = sight.wanted
                     break
-                at = begun
+                end = self.other(buffer, at)
+                if end == at:
+                    break
+                at = end
                 continue
-            if upstream is None or choosing:
-                body = at + SIZE
-                reached = end if reach is None or body + reach > end else body + reach
-                chosen = self.choose(buffer, body, reached, MAGIC, upstream)
-                route = self.route
-                if chosen is not upstream:
-                    if upstream is not None:
-                        upstream.append(buffer, begun, at, self, count, last, soonest)
-                        upstream = None
-                    begun = at
-                    if isinstance(chosen, int):
-                        self.refuse_run(number, 0, 0, chosen)
-                        begun = at = end
-                        continue
-                    if chosen.clogged:  # this call waits here until that can get rid of what it has
-                        self.block(chosen)
-                        break
-                    upstream = chosen
-                    cluster = upstream.endpoint.cluster
-                    choosing = services.only is None or len(cluster.endpoints) > 1 or cluster.limits is not None
-                    soonest = until = now + cluster.config.request_timeout
-                    calls, last, count = upstream.calls, upstream.last_id, 0
-            last += 1
-            while last in calls or last > LAST_ID:
-                last = last + 1 if last < LAST_ID else 1
+            end = sight.end
+            body = at + SIZE
+            reached = end if reach is None or body + reach > end else body + reach
+            chosen = self.choose(buffer, body, reached, MAGIC, upstream)
+            if isinstance(chosen, int):
+                upstream = None
+                self.refuse_run(sight.number, 0, 0, chosen)
+                at = end
+                continue
+            upstream = chosen
+            endpoint = upstream.endpoint
+            cluster = endpoint.cluster
+            if upstream.clogged:  # this call waits here until that can get rid of what it has
+                self.block(upstream)
+                break
+            calls: Any = upstream.calls
+            until = now + cluster.request_timeout
+            same = -1
             if deep:
-                until = max(soonest, now + patience(buffer, at + SIZE, end))
-            calls[last] = (self, number, until, 0, 0, None, now, route)
-            count += 1
-            _pack(buffer, at + ID_AT, last)
+                same = 0
+                until = max(until, now + patience(buffer, body, end))
+            elif self.alike != EVERY:
+                same = services.same if self.alike == SAME else 0
+            end = calls.pass_on(buffer, at, same, limit, self, self.route, now, until)
+            upstream.append(buffer, at, end, self, calls.count, calls.soonest)
             at = end
-        if upstream is not None:
-            upstream.append(buffer, begun, at, self, count, last, soonest)
         if at < size:
             if size - at < SIZE:
                 read_head(buffer, at)  # what cannot be followed is not waited for
-            self.inbox = buffer[at:]
+            self.inbox.rest = _pieces.rest(buffer, at)
 
     def other(self, buffer: bytearray, at: int) -> int:
         """Any other frame than a call, or one that is not complete. Returns its end, `at` if more must come."""
@@ -134,10 +110,10 @@ class DubboDownstream(MultiplexedDownstream):
                 self.tell(self.about(b"", head), "own", self.wire.unreadable)
             if head.wants_answer:
                 self.send(self.wire.error(head.id, 0, 0, self.wire.unreadable))
-            return self.skip_frame(buffer, at, head.length)
+            return self.inbox.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
-            self.wanted = head.length
+            self.inbox.wanted = head.length
             return at
         if head.flags & EVENT:
             if head.wants_answer:

@@ -80,6 +80,11 @@ class InvocationTable(CallTable[Route]):
         self._last: tuple[bytes, Introduction] = (b"\xff", Introduction(b"", b"", b"", b"", 0))
         """The beginning of the body before, and what it says. Texts tell where they end, so who begins so says so."""
 
+    @property
+    def same(self) -> int:
+        """So many bytes tell who goes the way of the body before, unless it takes all of them."""
+        return len(self._last[0])
+
     def route(self, text: bytes) -> Route | None:
         """The route of a call with this body, or with this beginning of one. Raises `ValueError`."""
         key, begun = self._last

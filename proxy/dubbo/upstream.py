@@ -6,15 +6,11 @@ those, and more calls than that are never under way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hotswap.swappable import Schema
 from proxy.dubbo.frame import (
     EVENT,
-    HEAD,
-    ID,
-    ID_AT,
-    MAGIC,
     OK,
     READONLY_BODIES,
     REQUEST,
@@ -22,13 +18,13 @@ from proxy.dubbo.frame import (
     heartbeat_answer,
     read_head,
 )
+from proxy.dubbo.runs import DubboCalls, Sight
 from proxy.dubbo.wire import DUBBO
+from proxy.multiplexed.pieces import Pieces
 from proxy.multiplexed.upstream import MultiplexedUpstream
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from proxy.multiplexed.client import Client
+    from proxy.multiplexed.pending import Pending
     from proxy.multiplexed.wire import Wire
 
 MAX_FRAME: Final = 1 << 24
@@ -36,10 +32,8 @@ MAX_FRAME: Final = 1 << 24
 REST: Final = 10.0
 """Seconds for which a server that wants no new calls is spared: so long those of Java take to go, by default."""
 
-_OTHER: Final = REQUEST | EVENT
-
-_unpack = HEAD.unpack_from
-_pack = ID.pack_into
+_sight = Sight()
+_pieces = Pieces()
 
 
 class DubboUpstream(MultiplexedUpstream):
@@ -50,6 +44,7 @@ class DubboUpstream(MultiplexedUpstream):
     kind: ClassVar[str] = "dubbo.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
     wire: ClassVar[Wire] = DUBBO
+    record: ClassVar[type[Pending]] = DubboCalls
 
     def describe(self) -> dict[str, Any]:
         """Without a version: there is one."""
@@ -60,55 +55,41 @@ class DubboUpstream(MultiplexedUpstream):
     def take(self, buffer: bytearray) -> None:
         """Give answers to whoever asked; runs of them for the same client go as one."""
         size = len(buffer)
-        pop = self.calls.pop
-        at = begun = answered = wrong = before = wrong_before = 0
+        calls: Any = self.calls
+        sight = _sight
+        at = answered = wrong = 0
         now = self.plane.now
-        observe = self.endpoint.meters.durations.observe
-        client: Client | None = None
-        route = ""
+        endpoint = self.endpoint
+        observe = endpoint.meters.durations.observe
         try:
             while size - at >= SIZE:
-                magic, flags, status, number, length = _unpack(buffer, at)
-                end = at + SIZE + length
-                if magic != MAGIC or flags & _OTHER or end > size or length > MAX_FRAME:
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                        client = None
-                    begun = self._other(buffer, at)
-                    if begun == at:
-                        break
-                    at = begun
-                    continue
-                call = pop(number, None)
-                asker = None if call is None else call[0]
-                if call is None or asker is None or call[5] is not None:  # nobody waits for it, or somebody looks at it
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                        client = None
+                end = calls.give_back(buffer, at, MAX_FRAME, now, observe)
+                client = calls.asker
+                if client is not None:
+                    answered += calls.count
+                    wrong += calls.wrong
+                    client.deliver(buffer, at, end, calls.count, calls.wrong, calls.route)
+                elif sight.answer(buffer, at, MAX_FRAME):  # nobody waits for it, or somebody looks at it
+                    end = sight.end
+                    call = calls.pop(sight.number)
                     if call is not None:
                         answered += 1
-                        wrong += status != OK
+                        wrong += sight.status != OK
                         observe(now - call[6])
-                        if asker is not None:
-                            asker.reply(buffer[at:end], call)
-                    begun = at = end
-                    continue
-                if asker is not client or call[7] is not route:
-                    if client is not None:
-                        client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
-                    client, route = asker, call[7]
-                    begun, before, wrong_before = at, answered, wrong
-                answered += 1
-                wrong += status != OK
-                observe(now - call[6])
-                _pack(buffer, at + ID_AT, call[1])
+                        if call[0] is not None:
+                            call[0].reply(buffer[at:end], call)
+                elif sight.wanted:  # nearly all that is cut
+                    self.inbox.wanted = sight.wanted
+                    break
+                else:
+                    end = self._other(buffer, at)
+                    if end == at:
+                        break
                 at = end
-            if client is not None:
-                client.deliver(buffer, begun, at, answered - before, wrong - wrong_before, route)
             if at < size:
                 if size - at < SIZE:
                     read_head(buffer, at)  # what cannot be followed is not waited for
-                self.inbox = buffer[at:]
+                self.inbox.rest = _pieces.rest(buffer, at)
         finally:  # also if what came behind them cannot be followed
             self.count_answers(answered, wrong)
 
@@ -122,10 +103,10 @@ class DubboUpstream(MultiplexedUpstream):
                 self.refuse_answer(head)
             elif head.wants_answer:
                 self.send(self.wire.error(head.id, 0, 0, self.wire.unreadable))
-            return self.skip_frame(buffer, at, head.length)
+            return self.inbox.skip_frame(buffer, at, head.length)
         end = at + head.length
         if end > len(buffer):
-            self.wanted = head.length
+            self.inbox.wanted = head.length
             return at
         if head.calls:
             self.pushed(buffer[at:end], head)

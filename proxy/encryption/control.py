@@ -50,8 +50,8 @@ def control_routes(serving: Serving) -> dict[tuple[str, str], Route]:
     server = cast("ProxyServer", serving.server)
 
     async def show(_request: Request) -> Response:
-        names = [one.name for one in server.clusters.values() if one.switch.concerned]
-        return Response.json({"clusters": entries(server, names)})
+        await server.look()
+        return Response.json({"clusters": server.with_workers(entries(server, concerned(server)))})
 
     async def obey(request: Request) -> Response:
         order = request.json(TlsOrder)
@@ -60,15 +60,21 @@ def control_routes(serving: Serving) -> dict[tuple[str, str], Route]:
         if serving.gave_away:
             raise Busy("another generation took over meanwhile; ask that one")
         carry_out(server, order)
+        server.ordered(order)
         return Response.json(entries(server, [order.cluster])[0])
 
     return {("GET", "/tls"): show, ("POST", "/tls"): obey}
 
 
+def concerned(server: ProxyServer) -> list[str]:
+    """The clusters that know TLS, or have to do with it still."""
+    return [one.name for one in server.clusters.values() if one.switch.concerned]
+
+
 def entries(server: ProxyServer, names: list[str]) -> list[dict[str, Any]]:
     """Those of these clusters; one look at every connection."""
     upstreams: dict[str, list[Upstream]] = {name: [] for name in names}
-    for connection in server.values().values():
+    for connection in server.live().values():
         if isinstance(connection, Upstream) and connection.endpoint.cluster.name in upstreams:
             upstreams[connection.endpoint.cluster.name].append(connection)
     now = server.reactor.kernel.clock()

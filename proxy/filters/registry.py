@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hotswap.log import fields
+from hotswap.points import entry_points
 from proxy.filters.access import Rbac
 from proxy.filters.api import REQUESTS, Filter
 from proxy.filters.fault import Fault

@@ -48,7 +48,8 @@ class Healing:
         for endpoint in self._cluster.endpoints:
             watch = known.get(endpoint.name) or Watch(self, endpoint.meters.ejections)
             watch.follow(self)
-            endpoint.watch = self._watches[endpoint.name] = watch
+            self._watches[endpoint.name] = watch
+            endpoint.heal_by(watch)
         self.changed()
 
     def may_eject(self) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.bulk import ENDLESS
 from proxy.http1.body import Chunks
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE
+from proxy.http1.message import CHUNKED, UNTIL_CLOSE
 from proxy.proxy_protocol.sending import Announced
-from proxy.relay import Relay
 
 if TYPE_CHECKING:
     from proxy.http1.exchange import Exchange
@@ -21,15 +21,16 @@ MAX_FIELDS: Final = 256
 _TRAILER_LIMITS: Final = (MAX_HEAD, MAX_FIELDS)
 
 
-class Download(Relay, Announced):
+class Download(Announced):
     """A connection to an endpoint whose response has a body. `Relay` serves its tunnel."""
 
     __slots__ = ("chunks", "keep", "left")
 
     peer: Exchange | None
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.keep = False  # the upstream keeps the connection after this response
         self.left = 0  # bytes of the response body still to come, or CHUNKED or UNTIL_CLOSE
         self.chunks: Chunks | None = None
@@ -75,6 +76,23 @@ class Download(Relay, Announced):
             exchange.send(data)
         if exchange.clogged:
             self.pause()
+
+    def ahead(self) -> int:
+        """The body up to its last byte, or the data of a chunk: what follows is looked at."""
+        if self.left == UNTIL_CLOSE:
+            return ENDLESS
+        if self.chunks is not None:
+            return self.chunks.ahead()
+        return self.left - 1
+
+    def carried(self, size: int) -> None:
+        """A part of the body went to the client."""
+        if self.peer is not None and self.peer.record is not None:
+            self.peer.record.sent += size
+        if self.left > 0:
+            self.left -= size
+        elif self.chunks is not None:
+            self.chunks.left -= size
 
     def _break_off(self, exchange: Exchange) -> None:
         bare = self.bare

@@ -9,6 +9,7 @@ A client's FIN after a complete request is a half-close: it gets its response, t
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.http1.filtered import Passage
-    from proxy.http1.head import RequestHead
+    from proxy.http1.message import RequestHead
     from proxy.plane import Places
 
 MAX_REPEATABLE: Final = 65536
@@ -42,6 +43,9 @@ IDLE, HEAD, DIAL, SEND, WAIT = Step.IDLE, Step.HEAD, Step.DIAL, Step.SEND, Step.
 BOTH, REPLY, DISCARD, TUNNEL, LINGER = Step.BOTH, Step.REPLY, Step.DISCARD, Step.TUNNEL, Step.LINGER
 DELAY = Step.DELAY
 _WITH_CLUSTER: Final = UNDER_WAY - {DELAY} | {TUNNEL}
+
+REQUEST_IDS = forward.RequestIds()
+"""Those of this process."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DownstreamState).decode
@@ -54,7 +58,6 @@ class Http1Downstream(Upload):
 
     kind: ClassVar[str] = "http1.downstream"
     schema: ClassVar[Schema] = Schema(1, 1)
-    request_ids: ClassVar[forward.RequestIds] = forward.RequestIds()
 
     # ---- what comes from the client ----
 
@@ -99,7 +102,6 @@ class Http1Downstream(Upload):
     def _take(self, data: bytes) -> None:
         """Read requests from ``data`` until one is under way, or no complete one is left."""
         listener = self.listener
-        config = listener.config
         if listener.http2 is not None and not self.requests and PREFACE.startswith(data[: len(PREFACE)]):
             if len(data) >= len(PREFACE):
                 self.plane.changes_over(self, data)
@@ -118,13 +120,14 @@ class Http1Downstream(Upload):
                     if not data:
                         self.step = MOVES[Event.NOTHING][self.step]
                     continue
-                end = find_end(data, self.scanned, config.max_header_bytes)
+                end = find_end(data, self.scanned, listener.max_header_bytes)
                 if end < 0:
                     self._await_head(data)
                     return
                 self.began = self.plane.now
                 if listener.filters is None:
-                    data = self._serve(parse_request(data[:end], config.max_headers), data[end + 4 :])
+                    rest = data[end + 4 :] if len(data) > end + 4 else b""
+                    data = self._serve(parse_request(data[:end], listener.max_headers), rest)
                 else:
                     data = self._filter(data[:end], data[end + 4 :])
             except BadMessage as why:
@@ -185,16 +188,15 @@ class Http1Downstream(Upload):
         self.meters = route.meters
         name = route.cluster if route.split is None else route.split.next()
         self.cluster = cluster = listener.clusters[name]
-        config = cluster.config
-        self.terms = None if route.plain else route.terms(config)
-        if config.max_duration is not None:
-            self.expires = self.plane.now + config.max_duration
+        self.terms = None if route.plain else route.terms(cluster.config)
+        if cluster.max_duration != inf:
+            self.expires = self.plane.now + cluster.max_duration
             self.wake(self.expires)
         self.upgrade = False
         if head.upgrade:
             head.upgrade = forward.tunnel_protocol(head.upgrade)
             self.upgrade = bool(head.upgrade)
-        self.held = request_head(head, self.tail, self.remote, self.request_ids, name)
+        self.held = request_head(head, self.tail, self.remote, REQUEST_IDS, name)
         if self.record is not None:
             self.record.cluster = name
             self.record.request_id = self.record.request_id or forward.request_id(self.held)

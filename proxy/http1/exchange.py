@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 from proxy.connection import HIGH
 from proxy.http1.ending import Ending
 from proxy.http1.forward import interim_head, response_head
-from proxy.http1.head import IDEMPOTENT, UNTIL_CLOSE
+from proxy.http1.head import IDEMPOTENT
+from proxy.http1.message import UNTIL_CLOSE
 from proxy.http1.states import MOVES, Event, Step
 from proxy.http1.upstream import Http1Upstream
 from proxy.proxy_protocol.sending import introduced_to
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from proxy.endpoint import Endpoint
-    from proxy.http1.head import ResponseHead
+    from proxy.http1.message import ResponseHead
 
     class Calls(Protocol):
         """How requests go to endpoints that speak HTTP/2: `proxy.http2.upstream.Http2Upstream`."""
@@ -75,7 +76,7 @@ class Exchange(Ending):
             self.step = MOVES[event][self.step]
             self._reply(status, f"no endpoint could be reached{cluster.switch.wishes.blame()}", late=self.timed_out)
             return
-        if cluster.config.http2 and self.listener.calls is not None:
+        if cluster.http2 and self.listener.calls is not None:
             self._call(event, endpoint, self.listener.calls)
             return
         pool = endpoint.pool
@@ -148,7 +149,8 @@ class Exchange(Ending):
         self.step = step = _SENT[self.step]
         if step is WAIT:
             plane = self.plane
-            self.deadline = when = plane.now + (self.terms or self.cluster.config).request_timeout
+            timeout = self.cluster.request_timeout if self.terms is None else self.terms.request_timeout
+            self.deadline = when = plane.now + timeout
             if when < self.alarm:  # `wake` spelled out, as at the end of each response: 0.2 us in all
                 plane.wake(self, when)
 
@@ -253,7 +255,7 @@ class Exchange(Ending):
         self.held = b""
         listener.answered += 1
         status = head.status
-        self.meters.codes[status // 100].inc()  # before a byte of it is written
+        self.tally(self.meters.codes[status // 100], 1)  # told before a byte of it is written
         if status >= 500:
             listener.failed += 1
         if self.record is not None:
@@ -286,7 +288,7 @@ class Exchange(Ending):
         if not self.upgrade or not head.upgrade or self.step is not Step.WAIT or self.peer is None:
             return False
         self.step = MOVES[Event.SWITCH][self.step]
-        self.meters.codes[1].inc()
+        self.tally(self.meters.codes[1], 1)
         self.held = b""
         if self.record is not None:
             self.record.status = head.status

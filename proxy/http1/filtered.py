@@ -19,7 +19,7 @@ from proxy.http1.states import MOVES, Event, Step
 if TYPE_CHECKING:
     from proxy.filters.api import Verdict
     from proxy.filters.chain import Chain
-    from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.http1.message import RequestHead, ResponseHead
     from proxy.plane import Plane
     from proxy.route import Route
 
@@ -39,8 +39,9 @@ class Filtered(Exchange):
 
     __slots__ = ("lane", "wishes")
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.lane = ""
         """The route whose filters the request under way passes, if it has any."""
         self.wishes: tuple[str, ...] = ()

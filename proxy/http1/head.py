@@ -17,8 +17,6 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-import msgspec
-
 from proxy.http1 import fields
 from proxy.http1.errors import BadMessage
 from proxy.http1.fields import (
@@ -39,13 +37,9 @@ from proxy.http1.fields import (
     UPGRADE,
     Memo,
 )
+from proxy.http1.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
-CHUNKED: Final = -1
-"""In place of a length: the body is chunked."""
-UNTIL_CLOSE: Final = -2
-"""In place of a length: the body ends with the connection. Responses only."""
-
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The parser in C has the same number if it was built from sources that agree with this file (`proxy.http1.parser`)."""
 
 MAX_TARGET: Final = 16384
@@ -81,57 +75,6 @@ class StatusLine(NamedTuple):
     status: int
     minor: int
     raw: bytes
-
-
-class RequestHead(msgspec.Struct, gc=False):
-    """What a proxy has to know of a request. ``raw`` has no final CRLF CRLF and no lines of this hop."""
-
-    raw: bytes = b""
-    method: bytes = b""
-    path: bytes = b""
-    """The target without its query."""
-    host: bytes = b""
-    length: int = 0
-    """Bytes of the body, or CHUNKED."""
-    keep: bool = True
-    """The client keeps the connection."""
-    request_id: bool = False
-    """It has one already."""
-    forwarded_for: bytes = b""
-    """The list of X-Forwarded-For, which is not in `raw`."""
-    scheme: bool = False
-    """It has X-Forwarded-Proto already."""
-    expects: bool = False
-    """It waits for 100 before it sends the body."""
-    upgrade: bytes = b""
-    """The protocols that it would like to change to, not in `raw`."""
-    minor: int = 1
-    """The client's HTTP version is 1.``minor``: 0 or 1."""
-    hosts: int = 1
-    """Host lines: 1, or 0 in HTTP/1.0."""
-
-    @property
-    def target(self) -> bytes:
-        """What goes upstream: origin-form or ``*``."""
-        return self.raw.split(b" ", 2)[1]
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The start line and the fields of `raw`."""
-        return self.raw.split(b"\r\n")
-
-
-class ResponseHead(msgspec.Struct, gc=False):
-    """What a proxy has to know of a response, like `RequestHead`. ``keep``: the upstream keeps the connection."""
-
-    raw: bytes = b""
-    status: int = 0
-    length: int = UNTIL_CLOSE
-    keep: bool = True
-    chunked: bool = False
-    """It has chunks, though perhaps none follow: an answer to HEAD."""
-    upgrade: bytes = b""
-    """The protocols of the last Upgrade line."""
 
 
 def find_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:

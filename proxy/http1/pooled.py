@@ -32,8 +32,9 @@ class Pooled(Download):
 
     pooled: ClassVar[bool] = True
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.use = DIAL
         self.since = 0.0  # when it was taken for the request under way, or dialled to succeed another
         self.uses = 0  # requests that went this way

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.bulk import ENDLESS
 from proxy.http1.body import Chunks
 from proxy.http1.errors import BadMessage
 from proxy.http1.filtered import Filtered
-from proxy.http1.head import CHUNKED
+from proxy.http1.message import CHUNKED
 from proxy.http1.mirror import Mirror, copy
 from proxy.http1.states import Step
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.connection import Connection
-    from proxy.http1.head import RequestHead
+    from proxy.http1.message import RequestHead
     from proxy.plane import Plane
 
-SEND, BOTH, DISCARD = Step.SEND, Step.BOTH, Step.DISCARD
+SEND, BOTH, DISCARD, TUNNEL = Step.SEND, Step.BOTH, Step.DISCARD, Step.TUNNEL
 
 
 class Upload(Filtered):
@@ -30,8 +31,9 @@ class Upload(Filtered):
 
     __slots__ = ("copies",)
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.copies: tuple[Mirror, ...] = ()
         """The mirrors that still get the body."""
 
@@ -78,6 +80,26 @@ class Upload(Filtered):
         if not self.left:
             self._sent()
         return rest
+
+    def ahead(self) -> int:
+        """The body up to its last byte, or the data of a chunk; nothing of it where a mirror gets it, too. A tunnel."""
+        step = self.step
+        if step is TUNNEL:
+            return 0 if self.inbox else ENDLESS
+        if (step is not SEND and step is not BOTH) or self.copies or self.held or self.expects or self.inbox:
+            return 0
+        return self.left - 1 if self.chunks is None else self.chunks.ahead()
+
+    def carried(self, size: int) -> None:
+        """A part of the body went to the upstream, or what the client says in a tunnel."""
+        if self.record is not None:
+            self.record.received += size
+        if self.step is TUNNEL:
+            self.passed += size
+        elif self.chunks is None:
+            self.left -= size
+        else:
+            self.chunks.left -= size
 
     def _forward_body(self, piece: bytes) -> None:
         upstream = self.peer

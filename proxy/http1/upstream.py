@@ -15,15 +15,17 @@ import msgspec
 
 from hotswap.errors import CannotRestore
 from hotswap.swappable import Schema
+from proxy.bulk import ENDLESS
 from proxy.connection import HIGH
 from proxy.encryption.reasons import ENDED, TOO_SLOW, UNASKED
 from proxy.http1.download import MAX_FIELDS, MAX_HEAD
 from proxy.http1.errors import BadMessage
-from proxy.http1.head import UNTIL_CLOSE
+from proxy.http1.message import UNTIL_CLOSE
 from proxy.http1.parser import find_end, parse_response
 from proxy.http1.pooled import Pooled
 from proxy.http1.state import UpstreamState, load_chunks, save_chunks
 from proxy.http1.states import Step, Use
+from proxy.octets import cut
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ class Http1Upstream(Pooled):
     kind: ClassVar[str] = "http1.upstream"
     schema: ClassVar[Schema] = Schema(1, 1)
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.inbox = b""  # a part of a response head
         self.scanned = 0  # bytes of `inbox` known to hold no end of a head. Derived
         self.answered = False  # an interim response came: the request is not sent again
@@ -80,6 +83,22 @@ class Http1Upstream(Pooled):
             exchange.record.sent += len(data)
         super().received(data)
 
+    def ahead(self) -> int:
+        """In a body, or in a tunnel."""
+        if self.use is BODY:
+            return super().ahead()
+        return ENDLESS if self.use is TUNNEL else 0
+
+    def carried(self, size: int) -> None:
+        """See `Relay`."""
+        if self.use is BODY:
+            super().carried(size)
+            return
+        exchange = self.peer
+        if exchange is not None and exchange.record is not None:
+            exchange.record.sent += size
+        self.passed += size
+
     def _take_head(self, data: bytes) -> None:
         exchange = self.peer
         if exchange is None:
@@ -92,7 +111,7 @@ class Http1Upstream(Pooled):
                     self.inbox = data
                     self.scanned = len(data)
                     return
-                head = parse_response(data[:end], exchange.method, MAX_FIELDS)
+                head = parse_response(cut(data, 0, end), exchange.method, MAX_FIELDS)
                 status = head.status
                 if status >= 200 and exchange.listener.filters is not None:
                     exchange.filter_response(head)
@@ -116,7 +135,7 @@ class Http1Upstream(Pooled):
         start = end + 4
         length = head.length
         endpoint = self.endpoint
-        (endpoint.meters.codes or endpoint.meters.http())[status // 100].inc()
+        self.tally((endpoint.meters.codes or endpoint.meters.http())[status // 100], 1)
         watch = endpoint.watch
         if watch is not None:
             watch.answered(self.plane.now, error=status >= 500)
@@ -124,7 +143,7 @@ class Http1Upstream(Pooled):
         there = len(data) - start
         if 0 <= length <= there:  # the whole response is here
             self.keep = head.keep and length == there
-            text += data[start:] if length == there else data[start : start + length]
+            text += cut(data, start, start + length)
             if exchange.outbox or len(text) > HIGH:
                 exchange.send(text)
             else:  # `send` spelled out: 0.1 us
@@ -146,7 +165,7 @@ class Http1Upstream(Pooled):
         if not agreed:
             self._fail("the upstream switched protocols without being asked")
             return
-        (self.endpoint.meters.codes or self.endpoint.meters.http())[1].inc()
+        self.tally((self.endpoint.meters.codes or self.endpoint.meters.http())[1], 1)
         self.use = TUNNEL
         self.recount()
         if data:
@@ -240,8 +259,9 @@ class Http1Upstream(Pooled):
         elif self.use is BODY:
             if fin and self.left == UNTIL_CLOSE:
                 self.keep = False
-                if self.tls is not None:
-                    self.tls.pass_on(exchange)
+                tls = self.tls
+                if tls is not None:
+                    tls.pass_on(exchange)
                 self._complete(exchange)
             else:
                 self._break_off(exchange)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http2.budget import Limits
 from proxy.http2.errors import name_of
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings
 
 if TYPE_CHECKING:
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
 
 _LIMITS: Final = Limits()
@@ -27,7 +29,7 @@ _SERVING: Final = b"\x08\x01"
 """HealthCheckResponse with status 1, in the encoding of protobuf."""
 
 
-class _Listener:
+class _Listener(Owner):
     """The owner of such a session (`proxy.http2.owner`)."""
 
     def __init__(self) -> None:
@@ -37,10 +39,10 @@ class _Listener:
         self.ended = False
         self.problem = ""
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
         """A response."""
-        self.status = int(fields[0][1])
-        self._trailing(fields)
+        self.status = head.status
+        self._trailing(head.fields)
         self.ended = end
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:
@@ -59,21 +61,6 @@ class _Listener:
     def reset(self, stream_id: int, code: int) -> None:
         """It is not answered."""
         self.problem = self.problem or f"it reset the stream: {name_of(code)}"
-
-    def refused(self, stream_id: int, status: int) -> None:
-        """Servers ask nothing."""
-
-    def writable(self, stream_id: int) -> None:
-        """A question is short."""
-
-    def settled(self) -> None:
-        """Nothing depends on them."""
-
-    def pong(self) -> None:
-        """It is not asked for."""
-
-    def goaway(self, last: int, code: int) -> None:
-        """Streams that were not taken are reset."""
 
     def broken(self, code: int, reason: str) -> None:
         """It is something else."""

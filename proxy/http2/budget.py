@@ -11,15 +11,15 @@ frame, and a browser that leaves a page resets all of its requests at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 EARNED: Final = 4
 """Frames of no use that one of use makes up for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What we put up with. Configuration: not part of the value."""
 
     frames: int = 2048
@@ -51,7 +51,7 @@ class Bucket:
         """Take so many, after adding those that time and work made up for. False: there are not as many."""
         left = self.left + (now - self.at) * self.rate + earned
         self.at = now
-        left = min(left, self.most) - cost
+        left = min(left, float(self.most)) - cost  # a float also when it is full: states are the same in both modes
         self.left = max(left, 0.0)
         return left >= 0
 

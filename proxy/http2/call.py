@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from proxy.guests import HOSTED
 from proxy.http1.body import Chunks
 from proxy.http1.download import MAX_FIELDS, MAX_HEAD
-from proxy.http1.head import CHUNKED
+from proxy.http1.message import CHUNKED
 from proxy.http1.state import load_chunks, save_chunks
 from proxy.http1.states import Use
 from proxy.http1.upstream import Http1Upstream
@@ -27,17 +27,19 @@ from proxy.http2.errors import CANCEL, NO_ERROR
 from proxy.http2.sealing import sealed_of
 from proxy.http2.server_text import request_fields, response_text, switching_text
 from proxy.http2.state import CallState
-from proxy.http2.stream import LOCAL_ENDED
+from proxy.http2.stream import EMPTY, LOCAL_ENDED
 from proxy.http2.text import chunk, last_chunk, trailer_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from proxy.calls import Calls
     from proxy.http1.exchange import Exchange
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
     from proxy.http2.living import Living
-    from proxy.plane import Places, Plane, Write
+    from proxy.plane import Places, Plane
 
 DIAL, HEAD, TUNNEL = Use.DIAL, Use.HEAD, Use.TUNNEL
 _LIMITS: Final = (MAX_HEAD, MAX_FIELDS)
@@ -52,8 +54,9 @@ class Http2Call(Http1Upstream):
     kind: ClassVar[str] = "http2.call"
     pooled: ClassVar[bool] = False
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.host: Living | None = None
         """The connection; None once it is over."""
         self.number = 0
@@ -68,7 +71,7 @@ class Http2Call(Http1Upstream):
         """The response's body is put in chunks."""
         self.owed = 0
         """Bytes of its window that the server gets back when they are passed on."""
-        self.unread = bytearray()
+        self.unread = EMPTY
         """What came while it was paused."""
         self.untouched = False
         """It ended before the server looked at it. Derived, at the end."""
@@ -105,7 +108,7 @@ class Http2Call(Http1Upstream):
 
     # ---- what goes to the server ----
 
-    def flush(self, write: Write, now: float) -> None:
+    def flush(self, calls: Calls, now: float) -> None:
         """Give what was sent to the session: the head, which comes whole and first, then the body."""
         host = self.host
         if host is None:
@@ -113,7 +116,7 @@ class Http2Call(Http1Upstream):
         self.stale = False
         if not self.number and not (self.outbox and self._open(host, bytes(self.outbox))):
             return
-        out = bytes(self.outbox)
+        out = self.outbox if isinstance(self.outbox, bytes) else bytes(self.outbox)
         over = self.shutting and not self.fin_sent
         stream = host.requests.session.streams.get(self.number)
         room = stream is None or not stream.queue
@@ -121,7 +124,7 @@ class Http2Call(Http1Upstream):
             self.outbox = b""
             self.changes += 1
             self.active = now
-            room = self._upload(host, out, end=over)
+            room = self._upload(host, out, over)
         host.stir()
         if not room or host.clogged:
             self.clogged = True
@@ -133,15 +136,15 @@ class Http2Call(Http1Upstream):
         head, _, rest = out.partition(b"\r\n\r\n")
         session = host.requests.session
         sealed = () if self.peer is None else self.peer.sealed
-        request = request_fields(head, secure=host.tls is not None, sealed=sealed)
-        if request.key and not session.theirs.connect and host.requests.told:
+        request = request_fields(head, host.tls is not None, sealed)
+        if request.key and not session.theirs.connect and host.requests.is_told():
             self._fail("the endpoint takes no WebSocket over HTTP/2")
             return False
-        if session.spent:
+        if session.is_spent():
             self.lost(untouched=True)
             host.vacated()
             return False
-        number = 0 if request.key and not host.requests.told else host.requests.open(self)
+        number = 0 if request.key and not host.requests.is_told() else host.requests.open(self)
         if not number:
             host.requests.wait(self)
             return False
@@ -151,7 +154,7 @@ class Http2Call(Http1Upstream):
         session.send_headers(number, request.fields, not request.length)
         return True
 
-    def _upload(self, host: Living, out: bytes, *, end: bool) -> bool:
+    def _upload(self, host: Living, out: bytes, end: bool) -> bool:
         """A piece of the request's body, or of a tunnel. False if it has to wait: then no more, please."""
         session, number, chunks = host.requests.session, self.number, self.uploading
         if self.key:
@@ -197,23 +200,24 @@ class Http2Call(Http1Upstream):
 
     # ---- what comes from the server ----
 
-    def headed(self, fields: Sequence[Field], *, ended: bool) -> None:
+    def headed(self, head: Head, ended: bool) -> None:
         """A response's head, 1xx ones included. `ended`: no body follows."""
         exchange = self.peer
         if exchange is None:
             return
+        fields = head.fields
         self._conceal(exchange, fields)
-        if self.key and fields[0][1][:1] == b"2":
+        if self.key and 200 <= head.status < 300:
             self._arrived(switching_text(fields, self.key))
         else:
             if exchange.called:  # beside a length HTTP/1.1 has no trailers, and the session has seen to the length
                 fields = [field for field in fields if field[0] != b"content-length"]
-            text, self.wraps = response_text(fields, ended=ended, bodyless=exchange.method == b"HEAD")
+            text, self.wraps = response_text(fields, ended, exchange.method == b"HEAD")
             self._arrived(text)
         if ended:
             self._at_end()
 
-    def body(self, piece: bytes, *, end: bool) -> None:
+    def body(self, piece: bytes, end: bool) -> None:
         """A piece of its body, or of a tunnel."""
         self.owed += len(piece)
         if self.wraps:
@@ -236,6 +240,7 @@ class Http2Call(Http1Upstream):
 
     def _arrived(self, text: bytes) -> None:
         if self.paused:
+            self.unread = self.unread or bytearray()  # its own
             self.unread += text
         else:
             self.active = self.plane.now
@@ -257,7 +262,7 @@ class Http2Call(Http1Upstream):
         """Read again, first what came meanwhile."""
         super().resume()
         if self.unread:
-            data, self.unread = bytes(self.unread), bytearray()
+            data, self.unread = bytes(self.unread), EMPTY
             self.received(data)
             if self.eof:
                 self._at_end()
@@ -265,10 +270,11 @@ class Http2Call(Http1Upstream):
 
     def _give_back(self) -> None:
         """The server may send more of what was passed on."""
-        if self.owed and not self.paused and self.host is not None:
+        host = self.host
+        if self.owed and not self.paused and host is not None:
             owed, self.owed = self.owed, 0
-            self.host.requests.session.consumed(self.number, owed)
-            self.host.stir()
+            host.requests.session.consumed(self.number, owed)
+            host.stir()
 
     # ---- its end ----
 
@@ -303,7 +309,7 @@ class Http2Call(Http1Upstream):
         """Its stream ended too early, or the connection did. `untouched`: nobody looked at the request."""
         if self.host is not None and self.eof and self.unread and self.use is not TUNNEL:
             # The whole response is here, for a slow client.
-            data, self.unread, self.paused = bytes(self.unread), bytearray(), False
+            data, self.unread, self.paused = bytes(self.unread), EMPTY, False
             self.received(data)
         host = self.host
         if host is None:
@@ -333,7 +339,7 @@ class Http2Call(Http1Upstream):
         host = self.host
         if self.use is DIAL:
             self.not_there(late=True)
-        elif host is not None and host.requests.told:
+        elif host is not None and host.requests.is_told():
             self.lost(untouched=True)
         elif self.peer is not None:
             self.deadline = inf

@@ -10,6 +10,7 @@ from proxy.http2.errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
+    NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     Broken,
@@ -131,7 +132,7 @@ class Controls(Outgoing):
         if not increment or stream.send_window + increment > LARGEST_WINDOW:
             code = FLOW_CONTROL_ERROR if increment else PROTOCOL_ERROR
             self.out.append(frame.rst_stream(stream_id, code))
-            self._drop(stream, ours=True)
+            self._drop(stream, True)
             self.owner.reset(stream_id, code)
             self.charge()
             return
@@ -149,7 +150,7 @@ class Controls(Outgoing):
         if stream is None:
             self.useless()
             return
-        self._drop(stream, ours=False)
+        self._drop(stream, False)
         self.owner.reset(stream_id, int.from_bytes(payload, "big"))
         self.charge()
 
@@ -186,7 +187,7 @@ class Controls(Outgoing):
         if not self.server:
             for stream in [stream for stream in self.streams.values() if stream.id > last]:
                 if self.streams.get(stream.id) is stream:  # the owner may have ended it meanwhile
-                    self._drop(stream, ours=True)
+                    self._drop(stream, True)
                     self.owner.reset(stream.id, REFUSED_STREAM)
 
     def _ignored(self, kind: int, stream_id: int, payload: bytes) -> None:
@@ -202,3 +203,20 @@ class Controls(Outgoing):
             if len(payload) < 4:
                 raise Broken(FRAME_SIZE_ERROR, "PRIORITY_UPDATE is too short")
         self.useless()
+
+    # ---- the end of all ----
+
+    def fail(self, code: int, reason: str) -> None:
+        """The peer broke something: tell it and the owner. The streams are gone with the connection."""
+        if not self.dead:
+            self._end(code, reason.encode())
+            self.owner.broken(code, reason)
+
+    def _end(self, code: int, text: bytes = b"") -> None:
+        self.out.append(frame.goaway(self.last_seen, code, text if code != NO_ERROR else b""))
+        self.dead = True
+        self.streams.clear()
+        self.ready.clear()
+        self.queued = 0
+        self.inbox = bytearray()
+        self.block = bytearray()

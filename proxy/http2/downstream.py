@@ -25,8 +25,9 @@ from proxy.timers import deadline, remaining
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxy.calls import Calls
     from proxy.connection import Connection
-    from proxy.plane import Places, Plane, Write
+    from proxy.plane import Places, Plane
 
 LOOK: Final = 5.0
 """Seconds between two looks for streams that do not move."""
@@ -65,12 +66,14 @@ class Http2Downstream(Downstream):
         """The preface is due within the header timeout."""
         self.deadline = self.plane.now + self.listener.config.header_timeout
         self.wake(self.deadline)
-        self.streams.session.begin()
+        session = self.streams.session
+        session.begin()
         self.stir()
 
     def received(self, data: bytes) -> None:
         """Bytes of frames."""
-        self.streams.session.received(data, self.plane.now)
+        session = self.streams.session
+        session.received(data, self.plane.now)
         self.stir()
 
     def later(self) -> None:
@@ -79,13 +82,13 @@ class Http2Downstream(Downstream):
             self.speaks = True
             self.plane.unflushed.append(self)
 
-    def flush(self, write: Write, now: float) -> None:
+    def flush(self, calls: Calls, now: float) -> None:
         """The end of a batch."""
         if self.speaks:
             self.speaks = False
             if self.fd >= 0:
                 self.stir()
-        super().flush(write, now)
+        super().flush(calls, now)
 
     def stir(self) -> None:
         """Write what the session has to say by now; at the end, end."""
@@ -105,7 +108,8 @@ class Http2Downstream(Downstream):
 
     def end(self) -> None:
         """Everything was said: FIN, and LAST_WORDS for the client to go."""
-        said = self.streams.session.take()
+        session = self.streams.session
+        said = session.take()
         if said:
             self.send(said)
         if not self.shutting:
@@ -115,12 +119,14 @@ class Http2Downstream(Downstream):
 
     def ended(self) -> None:
         """The client's FIN: nobody waits for an answer."""
-        self.streams.lose()
+        streams = self.streams
+        streams.lose()
         self.close()
 
     def failed(self, errno: int) -> None:
         """The client is gone."""
-        self.streams.lose()
+        streams = self.streams
+        streams.lose()
 
     def over(self) -> None:
         """What was under way ends with the connection."""
@@ -134,7 +140,8 @@ class Http2Downstream(Downstream):
 
     def drained(self) -> None:
         """The client took what it was sent."""
-        self.streams.flow()
+        streams = self.streams
+        streams.flow()
 
     def drain(self) -> None:
         """No further streams; those under way are finished."""
@@ -147,7 +154,8 @@ class Http2Downstream(Downstream):
             self.changes += 1
             self.deadline = self.plane.now + LAST_WORDS
             self.wake(self.deadline)
-            self.streams.session.shut_down()
+            session = self.streams.session
+            session.shut_down()
             self.stir()
 
     def detached(self) -> None:
@@ -170,14 +178,15 @@ class Http2Downstream(Downstream):
 
     def expired(self, now: float) -> None:
         """It is idle, or does not go, or does not read; or streams may not move."""
+        streams = self.streams
         if len(self.outbox) > MOST_UNREAD:
-            self.streams.lose()  # to pause instead could make two proxies wait for each other
+            streams.lose()  # to pause instead could make two proxies wait for each other
             self.reset()
             return
-        if min(self.streams.closing.values(), default=inf) <= now:
+        if min(streams.closing.values(), default=inf) <= now:
             self.stir()
             return
-        session = self.streams.session
+        session = streams.session
         if session.queued and now >= self.checked + LOOK:
             self.checked = now
             session.check(now)
@@ -190,7 +199,7 @@ class Http2Downstream(Downstream):
             self.deadline = inf
             session.shut_down()  # the client does not answer: what comes from now on is not taken
             self.stir()
-        elif not self.streams:
+        elif not streams:
             self.leave()
 
     # ---- the value ----
@@ -223,8 +232,9 @@ class Http2Downstream(Downstream):
         self.remote, self.leaving, self.deadline = saved.remote, saved.leaving, deadline(saved.deadline, now)
         self.introduced, self.destination, self.server_name = saved.introduced, saved.destination, ""
         self.streams.requests = saved.requests
-        self.streams.load(saved.session, saved.streams, now, places)
-        self.streams.load_closing(saved.closing, now)
+        streams = self.streams
+        streams.load(saved.session, saved.streams, now, places)
+        streams.load_closing(saved.closing, now)
 
     def dropped(self, places: Places) -> None:
         """A copy that is not wanted any more."""

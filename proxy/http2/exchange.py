@@ -15,7 +15,7 @@ It is a value within that of its host (`proxy.http2.state`), with a serial of it
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from proxy.accesslog.record import OF_HTTP2
 from proxy.http1.downstream import Http1Downstream
@@ -26,19 +26,22 @@ from proxy.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
 from proxy.http2.grpc import DEADLINE_EXCEEDED, UNAVAILABLE, about, failure, only_answer, status_of
 from proxy.http2.sealing import seal, sealed_of
 from proxy.http2.state import ExchangeState
-from proxy.http2.text import chunk, last_chunk, request_head, request_text, response_fields, trailer_fields
+from proxy.http2.stream import EMPTY
+from proxy.http2.text import answer_fields, chunk, last_chunk, request_head, request_text, trailer_fields
 from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.calls import Calls
     from proxy.http1.filtered import Passage
-    from proxy.http1.head import RequestHead, ResponseHead
+    from proxy.http1.message import RequestHead, ResponseHead
     from proxy.http2.downstream import Http2Downstream
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
-    from proxy.plane import Places, Plane, Write
+    from proxy.plane import Places, Plane
 
-LAST: Final = MOVES[Event.LAST]
+LAST, TUNNEL, WAIT = MOVES[Event.LAST], Step.TUNNEL, Step.WAIT
 
 
 class Http2Exchange(Http1Downstream):
@@ -48,17 +51,18 @@ class Http2Exchange(Http1Downstream):
 
     kind: ClassVar[str] = "http2.stream"
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.host: Http2Downstream | None = None
         """The connection; None once it is over."""
         self.number = 0
         """The id of the stream."""
         self.owed = 0
         """Bytes of its window that the client gets back when they are passed on."""
-        self.unread = bytearray()
+        self.unread = EMPTY
         """What came while it was paused."""
-        self.trailing: list[Field] = []
+        self.trailing: Sequence[Field] = ()
         """The trailers of its response."""
         self.sealed: tuple[bytes, ...] = ()
         self.concealed: tuple[bytes, ...] = ()
@@ -70,20 +74,20 @@ class Http2Exchange(Http1Downstream):
 
     # ---- what comes from the client ----
 
-    def open(self, fields: Sequence[Field], *, ended: bool) -> None:
+    def open(self, head: Head, ended: bool) -> None:
         """The request's head."""
         listener = self.listener
-        self.meters = listener.meters.unrouted
         self.began = self.plane.now
-        self.sealed, self.called, patience = about(fields)
+        self.sealed, self.called, patience = about(head)
         if patience is not None:
             self.until = self.plane.now + patience
             self.wake(self.until)
         try:
             if listener.filters is None:
-                self._serve(request_head(fields, listener.config.max_headers, ended=ended), b"")
+                self._serve(request_head(head, listener.max_headers, ended), b"")
             else:
-                self._filter(request_text(fields, ended=ended), b"")
+                self.meters = listener.meters.unrouted
+                self._filter(request_text(head, ended), b"")
         except BadMessage as why:
             self.meters = listener.meters.unrouted
             self._reply(why.status, why.reason, keep=False)
@@ -92,7 +96,7 @@ class Http2Exchange(Http1Downstream):
         head.minor, head.keep = 0, False
         return super()._serve(head, data, passage)
 
-    def body(self, piece: bytes, *, end: bool) -> None:
+    def body(self, piece: bytes, end: bool) -> None:
         """A piece of the request's body."""
         self.owed += len(piece)
         if end and self.upgrade:  # a tunnel: this is a FIN
@@ -111,6 +115,7 @@ class Http2Exchange(Http1Downstream):
 
     def _arrived(self, data: bytes) -> None:
         if self.paused:
+            self.unread = self.unread or bytearray()  # its own
             self.unread += data
         elif data:
             self.active = self.plane.now
@@ -119,21 +124,22 @@ class Http2Exchange(Http1Downstream):
         self._give_back()
 
     def _shut_tunnel(self) -> None:
-        if self.eof and not self.unread and self.step is Step.TUNNEL and self.peer is not None:
+        if self.eof and not self.unread and self.step is TUNNEL and self.peer is not None:
             self.peer.shut()
 
     def _give_back(self) -> None:
         """The client may send more of what was passed on."""
-        if self.owed and not self.paused and self.host is not None:
+        host = self.host
+        if self.owed and not self.paused and host is not None:
             owed, self.owed = self.owed, 0
-            self.host.streams.session.consumed(self.number, owed)
-            self.host.stir()
+            host.streams.session.consumed(self.number, owed)
+            host.stir()
 
     def resume(self) -> None:
         """Read again, first what came meanwhile."""
         super().resume()
         if self.unread:
-            data, self.unread = bytes(self.unread), bytearray()
+            data, self.unread = bytes(self.unread), EMPTY
             self.received(data)
             self._shut_tunnel()
         self._give_back()
@@ -143,19 +149,18 @@ class Http2Exchange(Http1Downstream):
     def answer(self, head: ResponseHead) -> bytes:
         """See `Exchange.answer`: the head goes as HEADERS, nothing of it before the body."""
         super().answer(head)
-        if self.host is not None:
+        host = self.host
+        if host is not None:
             none = head.length == 0 or self.method == b"HEAD"
-            session = self.host.streams.session
+            session = host.streams.session
             # A filter may edit the text and not the status, so that the one does not stand for the other.
             plain = self.listener.filters is None and not (self.concealed or self.called)
             key = head.raw if plain else b""
             if not session.send_again(self.number, key, none):
-                fields = seal(response_fields(head.status, head.raw), self.concealed)
-                if self.called:  # a whole answer of gRPC in one HEADERS says nothing of a length
-                    fields = [field for field in fields if field[0] != b"content-length"]
+                fields = answer_fields(head.status, head.raw, self.concealed, self.called)
                 session.send_headers(self.number, fields, none, key)
             self.fin_sent = none
-            self.host.later()
+            host.later()
         return b""
 
     def complete(self) -> None:
@@ -171,7 +176,7 @@ class Http2Exchange(Http1Downstream):
             self.write_record("ok")
         self.meters.durations.observe(self.plane.now - self.began)
         out, self.outbox = self.outbox, b""
-        host.streams.session.send_body(self.number, bytes(out), True)
+        host.streams.session.send_body(self.number, out if isinstance(out, bytes) else bytes(out), True)
         self.shutting = self.fin_sent = True
         self.step = LAST[self.step]
         self.finished()
@@ -182,25 +187,30 @@ class Http2Exchange(Http1Downstream):
         self.changes += 1
         if head.status == 100:
             self.expects = False
-        if self.host is not None:
-            fields = seal(response_fields(head.status, head.raw), self.concealed)
-            self.host.streams.session.send_headers(self.number, fields, False)
-            self.host.stir()
+        self._tell(answer_fields(head.status, head.raw, self.concealed, False), False)
+
+    def _tell(self, fields: list[Field], end: bool) -> None:
+        """HEADERS, at once."""
+        host = self.host
+        if host is not None:
+            session = host.streams.session
+            session.send_headers(self.number, fields, end)
+            host.stir()
 
     def switch(self, head: ResponseHead) -> bool:
         """See `Exchange.switch`: to the client a tunnel is a 200 (RFC 8441 section 5)."""
-        upstream, host = self.peer, self.host
-        if not self.upgrade or not head.upgrade or self.step is not Step.WAIT or upstream is None or host is None:
+        upstream = self.peer
+        if not self.upgrade or not head.upgrade or self.step is not WAIT or upstream is None or self.host is None:
             return False
         self.step = MOVES[Event.SWITCH][self.step]
-        self.meters.codes[1].inc()
+        self.tally(self.meters.codes[1], 1)
         self.held = b""
         if self.record is not None:
             self.record.status = head.status
             self.record.received += len(self.inbox)
         told = {b"sec-websocket-accept", b"connection", b"upgrade"}
-        fields = [field for field in response_fields(200, head.raw) if field[0] not in told]
-        host.streams.session.send_headers(self.number, seal(fields, self.concealed), False)
+        fields = answer_fields(200, head.raw, self.concealed, False)
+        self._tell([field for field in fields if field[0] not in told], False)
         if self.inbox:
             upstream.send(self.inbox)
             self.inbox = b""
@@ -208,7 +218,6 @@ class Http2Exchange(Http1Downstream):
             upstream.shut()
         self.resume()
         self.wake(self.due())
-        host.stir()
         return True
 
     def conceal(self, names: Sequence[bytes]) -> None:
@@ -225,44 +234,40 @@ class Http2Exchange(Http1Downstream):
             return
         if self.called:
             late = status == 504 and (self.step in ASKED or self.plane.now >= self.until)
-            answer = only_answer(status_of(status, late=late), text or detail)
-            self.host.streams.session.send_headers(self.number, answer, True)
             self.fin_sent = True
-            self.host.stir()
+            self._tell(only_answer(status_of(status, late=late), text or detail), True)
             return
         whole = reply(status, detail, head_only=False, minor=1, keep=True, text=text, fields=fields)
         head, _, body = whole.partition(b"\r\n\r\n")
         none = self.method == b"HEAD" or not body
-        self.host.streams.session.send_headers(self.number, response_fields(status, head), none)
         self.fin_sent = none
-        self.host.stir()
+        self._tell(answer_fields(status, head, (), False), none)
         if not none:
             self.send(body)
 
-    def flush(self, write: Write, now: float) -> None:
+    def flush(self, calls: Calls, now: float) -> None:
         """Give what was sent to the session; then the end, if that is next."""
         host = self.host
         if host is None:
             return
-        out = self.outbox
-        over = self.shutting and not self.fin_sent
+        out, over = self.outbox, self.shutting and not self.fin_sent
         if out or over:
             self.outbox = b""
             self.changes += 1
             self.active = now
             session = host.streams.session
             last = over and not self.trailing
-            room = session.send_body(self.number, bytes(out), last) if out or last else True
+            piece = out if isinstance(out, bytes) else bytes(out)
+            room = session.send_body(self.number, piece, last) if out or last else True
             if over:
                 self.fin_sent = True
                 if self.trailing:
                     session.send_trailers(self.number, self.trailing)
-            if over:
                 host.later()
             else:
                 host.stir()
-            if out and not over and (not room or host.clogged):
-                self.clogged = True
+                if out and (not room or host.clogged):
+                    self.clogged = True
         if self.shutting and self.fin_sent and host is self.host:
             self.finished()
 
@@ -283,17 +288,15 @@ class Http2Exchange(Http1Downstream):
 
     def finished(self) -> None:
         """The response is complete. A request that is not is of no interest any more (RFC 9113 section 8.1)."""
-        host = self.host
-        if self.step is Step.TUNNEL and self.peer is not None and not self.peer.fin_sent:
-            return  # the client may go on
-        if self.step is Step.TUNNEL and self.peer is not None:
-            upstream = self.peer
+        host, upstream = self.host, self.peer
+        if self.step is TUNNEL and upstream is not None:
+            if not upstream.fin_sent:
+                return  # the client may go on
             self.part()
             upstream.close()
         if host is not None:
             self._leave_host()
             host.streams.done(self, NO_ERROR)
-            host.changes += 1
             host.later()
 
     def break_off(self, *, bare: bool) -> None:
@@ -318,7 +321,6 @@ class Http2Exchange(Http1Downstream):
             self.over()
             self._leave_host()
             host.streams.done(self, code)
-            host.changes += 1
             host.stir()
 
     def gone(self) -> None:
@@ -329,8 +331,9 @@ class Http2Exchange(Http1Downstream):
             self.failed(0)
 
     def _leave_host(self) -> None:
-        if self.owed and self.host is not None:
-            self.host.streams.session.consumed(self.number, self.owed)
+        host = self.host
+        if self.owed and host is not None:
+            host.streams.session.consumed(self.number, self.owed)
         self.host, self.fd, self.alarm = None, -1, inf
 
     def attached(self) -> None:
@@ -347,7 +350,7 @@ class Http2Exchange(Http1Downstream):
         if not self.called:
             return when
         step = self.step
-        if step is Step.WAIT and self.until != inf and not (self.peer is not None and self.peer.inbox):
+        if step is WAIT and self.until != inf and not (self.peer is not None and self.peer.inbox):
             when = self.expires
         elif step is Step.SEND:
             idle = (self.terms or self.cluster.config).idle_timeout

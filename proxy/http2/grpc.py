@@ -12,10 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.http2.heads import Repeated
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from proxy.http2.heads import Head
 
     Field = tuple[bytes, bytes]
 
@@ -28,6 +26,8 @@ _STATUSES: Final = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 
 _TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+_NOTHING: Final = ((), False, None)
 
 
 def is_grpc(content_type: bytes) -> bool:
@@ -63,25 +63,24 @@ def _escaped(message: str) -> bytes:
     )
 
 
-def about(fields: Sequence[Field]) -> tuple[tuple[bytes, ...], bool, float | None]:
+def about(head: Head) -> tuple[tuple[bytes, ...], bool, float | None]:
     """Of a request: names of fields that no table may hold, whether it is a call, the seconds that its client waits.
 
-    Remembered with fields that come again: 0.1 us instead of 1.1.
+    Remembered with a head that comes again: 0.1 us instead of 1.1.
     """
-    known = fields.about if isinstance(fields, Repeated) else None
-    if known is not None:
-        return known
+    if head.plain:
+        return _NOTHING
+    if head.about is not None:
+        return head.about
     called = False
     patience = None
     sealed = []
-    for field in fields:
+    for field in head.fields:
         if field.__class__ is not tuple:
             sealed.append(field[0])
         if field[0] == b"content-type":
             called = is_grpc(field[1])
         elif field[0] == b"grpc-timeout":
             patience = timeout(field[1])
-    made = (tuple(sealed), called, patience if called else None)
-    if isinstance(fields, Repeated):
-        fields.about = made
+    head.about = made = (tuple(sealed), called, patience if called else None)
     return made

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from proxy.http2 import huffman
 from proxy.http2.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, Broken, Oversized
+from proxy.http2.huffman import QUICK, decode
+from proxy.http2.huffman_code import BadCode
 from proxy.http2.literals import (
     ENTERS,
     FIXED,
@@ -37,6 +38,7 @@ from proxy.http2.literals import (
     string,
 )
 from proxy.http2.static_table import STATIC
+from proxy.octets import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,15 +91,15 @@ _strings: dict[bytes, bytes] = {}
 
 
 def _plain(coded: bytes, memo: dict[bytes, bytes], most: int, longest: int) -> bytes:
-    """A string without Huffman. They repeat, and most are short: a lookup is a twentieth of decoding."""
-    known = memo.get(coded)
+    """A string without Huffman. They repeat, and most are short: a lookup is a twentieth of decoding in Python."""
+    known = None if QUICK else memo.get(coded)
     if known is not None:
         return known
     try:
-        text = huffman.decode(coded)
-    except huffman.BadCode as error:
+        text = decode(coded)
+    except BadCode as error:
         raise Broken(COMPRESSION_ERROR, str(error)) from None
-    if len(coded) <= longest:
+    if not QUICK and len(coded) <= longest:
         if len(memo) >= most:
             memo.clear()
         memo[coded] = text
@@ -165,17 +167,17 @@ class Decoder:
                     length = block[at]
                     at += 1
                     if octet & 0xF0 == 0x10:
-                        value, at = self._string(block, at, length, never=True)
+                        value, at = self._string(block, at, length, True)
                         field = Never(name, value)
                     elif length & 0x7F == 0x7F:
-                        value, at = self._string(block, at, length, never=False)
+                        value, at = self._string(block, at, length, False)
                         field = (name, value)
                     else:  # as in `_string`: the common case, a short value
                         start = at
                         at += length & 0x7F
                         if at > end:
                             raise Broken(COMPRESSION_ERROR, "a string is cut off")
-                        value = block[start:at]
+                        value = cut(block, start, at)
                         field = (name, _plain(value, _strings, MEMO, MEMO_LENGTH) if length & 0x80 else value)
                     size = len(name) + len(field[1]) + ENTRY
                     if octet & 0x40:
@@ -206,11 +208,11 @@ class Decoder:
     def _name(self, block: bytes, at: int, index: int) -> tuple[bytes, int]:
         """The name of a literal whose index is 0, or does not fit into its bits."""
         if not index:
-            return self._string(block, at + 1, block[at], never=False)
+            return self._string(block, at + 1, block[at], False)
         index, at = _integer(block, at, index)
         return (STATIC[index][0] if index < 62 else self.entries[index - 62][0][0]), at
 
-    def _string(self, block: bytes, at: int, octet: int, *, never: bool) -> tuple[bytes, int]:
+    def _string(self, block: bytes, at: int, octet: int, never: bool) -> tuple[bytes, int]:
         """A string, behind its first byte."""
         length = octet & 0x7F
         if length == 0x7F:
@@ -220,9 +222,9 @@ class Decoder:
             raise Broken(COMPRESSION_ERROR, "a string is cut off")
         if octet & 0x80:
             if never:
-                return _plain(block[at:end], self._secrets, SECRETS, SECRET_LENGTH), end
-            return _plain(block[at:end], _strings, MEMO, MEMO_LENGTH), end
-        return block[at:end], end
+                return _plain(cut(block, at, end), self._secrets, SECRETS, SECRET_LENGTH), end
+            return _plain(cut(block, at, end), _strings, MEMO, MEMO_LENGTH), end
+        return cut(block, at, end), end
 
     def _insert(self, field: Field, size: int) -> None:
         self.inserted += 1
@@ -335,15 +337,15 @@ class Encoder:
         name, value = field
         if field.__class__ is not tuple or name in NEVER or secret(name, value):
             self.lasting = False
-            return self._named(name, 4, NEVER_ENTERS) + string(value, memo=False)
+            return self._named(name, 4, NEVER_ENTERS) + string(value, False)
         if name in UNINDEXED:
             if name in NAMES:
                 return literal(field)
             return self._named(name, 4, PLAIN) + raw(value)
         size = len(name) + len(value) + ENTRY
         if size > self.size // 2:  # one that puts out most others
-            return self._named(name, 4, PLAIN) + string(value, memo=True)
-        out = self._named(name, 6, ENTERS) + string(value, memo=True)
+            return self._named(name, 4, PLAIN) + string(value, True)
+        out = self._named(name, 6, ENTERS) + string(value, True)
         if self.filled + size > self.size:
             self._evict(self.size - size)
         self.inserted += 1
@@ -359,7 +361,7 @@ class Encoder:
         if index is None:
             number = self.names.get(name)
             if number is None:
-                return bytes((first,)) + string(name, memo=True)
+                return bytes((first,)) + string(name, True)
             index = self.inserted - number + 62
         return integer(index, bits, first)
 

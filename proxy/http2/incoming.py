@@ -6,9 +6,9 @@ blocks gather in `block` until END_HEADERS.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
-from proxy.http2 import frame, heads
+from proxy.http2 import frame
 from proxy.http2.controls import Controls
 from proxy.http2.errors import (
     ENHANCE_YOUR_CALM,
@@ -22,16 +22,24 @@ from proxy.http2.errors import (
     Malformed,
     Oversized,
 )
-from proxy.http2.frame import ACK, END_HEADERS, END_STREAM, HEAD, HEAD_SIZE, PADDED, WITH_PRIORITY
-from proxy.http2.heads import Head, Repeated
+from proxy.http2.frame import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD_SIZE,
+    HEADERS,
+    PADDED,
+    WINDOW,
+    WITH_PRIORITY,
+)
+from proxy.http2.heads import REQUEST, RESPONSE, TRAILERS, Head, read
 from proxy.http2.outgoing import PREFACE, SETTINGS
+from proxy.http2.packing import front, stream_of
 from proxy.http2.settings import UNLIMITED
-from proxy.http2.stream import BODYLESS, HEAD_IN, LOCAL_ENDED, REMOTE_ENDED, TUNNEL, Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.http2.hpack import Field
+from proxy.http2.stream import BODYLESS, HEAD_IN, LOCAL_ENDED, REMOTE_ENDED, TUNNEL, Stream, opened
+from proxy.octets import cut
 
 MEMO: Final = 32
 """Header blocks whose meaning is remembered, each of at most `MEMO_LENGTH` bytes."""
@@ -85,32 +93,33 @@ class Incoming(Controls):
     def _frames(self, data: bytes, at: int) -> int:
         """All whole frames. Returns where the first that is not begins. Raises `Broken`."""
         size = len(data)
+        most = self.ours.frame
         if self.expecting == PREFACE:
             return at
         while size - at >= HEAD_SIZE:
-            high, low, kind, flags, stream_id = HEAD.unpack_from(data, at)
-            length = high << 16 | low
-            if length > self.ours.frame:
+            first = front(data, at)
+            length, kind, flags = first >> 16, first >> 8 & 0xFF, first & 0xFF
+            if length > most:
                 raise Broken(FRAME_SIZE_ERROR, "a frame over MAX_FRAME_SIZE")
             start = at + HEAD_SIZE
             end = start + length
             if end > size:
                 self.wanted = end - at
                 break
+            stream_id = stream_of(data, at)
             at = end
-            stream_id &= frame.LAST_STREAM
             if self.expecting:
                 self._expected(kind, flags, stream_id)
-            if kind == frame.DATA:
-                self._body(stream_id, flags, data[start:end])
-            elif kind == frame.HEADERS and flags & _PARTIAL == END_HEADERS and stream_id:
-                self._block(stream_id, data[start:end], end=flags & END_STREAM == END_STREAM)  # the common case
-            elif kind == frame.HEADERS:
-                self._headers(stream_id, flags, data[start:end])
-            elif kind == frame.CONTINUATION:
-                self._continuation(flags, data[start:end])
+            if kind == DATA:
+                self._body(stream_id, flags, cut(data, start, end))
+            elif kind == HEADERS and flags & _PARTIAL == END_HEADERS and stream_id:
+                self._block(stream_id, cut(data, start, end), flags & END_STREAM == END_STREAM)  # the common case
+            elif kind == HEADERS:
+                self._headers(stream_id, flags, cut(data, start, end))
+            elif kind == CONTINUATION:
+                self._continuation(flags, cut(data, start, end))
             else:
-                self.control(kind, flags, stream_id, data[start:end])
+                self.control(kind, flags, stream_id, cut(data, start, end))
             if self.dead:
                 break
         return at
@@ -195,7 +204,7 @@ class Incoming(Controls):
         if flags & (PADDED | WITH_PRIORITY):
             payload = frame.block_of(payload, flags)
         if flags & END_HEADERS:
-            self._block(stream_id, payload, end=bool(flags & END_STREAM))
+            self._block(stream_id, payload, bool(flags & END_STREAM))
             return
         self.expecting = stream_id
         self.block += payload
@@ -214,42 +223,42 @@ class Incoming(Controls):
             stream_id, block = self.expecting, bytes(self.block)
             self.expecting = self.block_frames = 0
             self.block = bytearray()
-            self._block(stream_id, block, end=self.block_end)
+            self._block(stream_id, block, self.block_end)
 
-    def _block(self, stream_id: int, block: bytes, *, end: bool) -> None:
+    def _block(self, stream_id: int, block: bytes, end: bool) -> None:
         """A whole header block. It is decoded whatever becomes of it: the tables have to stay in step."""
         self.work += 1
         stream = self.streams.get(stream_id)
         if stream is None:
             if self.server:
-                self._request(stream_id, block, end=end)
+                self._request(stream_id, block, end)
             else:
                 self._stray_block(stream_id, block)
             return
         try:
             if stream.flags & HEAD_IN:
-                self._trailers(stream, block, end=end)
+                self._trailers(stream, block, end)
             else:
-                self._response(stream, block, end=end)
+                self._response(stream, block, end)
         except Malformed:
             self._fault(stream, PROTOCOL_ERROR)
         except Oversized:
             self._fault(stream, ENHANCE_YOUR_CALM)
 
-    def _request(self, stream_id: int, block: bytes, *, end: bool) -> None:
+    def _request(self, stream_id: int, block: bytes, end: bool) -> None:
         if stream_id <= self.last_seen or not stream_id & 1:
             self._stray_block(stream_id, block)
             return
         self.last_seen = stream_id
         try:
-            head = self.head(block, self._read_request)
+            head = self.head(block, REQUEST)
             if head.length > 0 and end:
                 raise Malformed("a body is missing")
         except Malformed:
             self._refuse(stream_id, PROTOCOL_ERROR, 400)
             return
         except Oversized:
-            self._answer(stream_id, 431, end=end)
+            self._answer(stream_id, 431, end)
             return
         if self.leaving == 2:
             self._remember(stream_id)
@@ -257,19 +266,19 @@ class Incoming(Controls):
         if len(self.streams) >= self.ours.streams:
             self._refuse(stream_id, REFUSED_STREAM, 503)
             return
-        stream = self._new(stream_id, end=end)
+        stream = self._new(stream_id, end)
         if head.method != b"CONNECT":
             stream.left = head.length
-        self.owner.headers(stream_id, head.fields, end)
+        self.owner.headers(stream_id, head, end)
 
-    def _new(self, stream_id: int, *, end: bool) -> Stream:
-        stream = Stream(stream_id, self.theirs.window, self.ours.window if self.acked else frame.WINDOW)
+    def _new(self, stream_id: int, end: bool) -> Stream:
+        stream = opened(stream_id, self.theirs.window, self.ours.window if self.acked else WINDOW)
         stream.flags = HEAD_IN | REMOTE_ENDED if end else HEAD_IN
         self.streams[stream_id] = stream
         return stream
 
-    def _response(self, stream: Stream, block: bytes, *, end: bool) -> None:
-        head = self.head(block, heads.response)
+    def _response(self, stream: Stream, block: bytes, end: bool) -> None:
+        head = self.head(block, RESPONSE)
         if stream.flags & REMOTE_ENDED:
             self._fault(stream, STREAM_CLOSED)
             return
@@ -278,7 +287,7 @@ class Incoming(Controls):
                 raise Malformed("a response that is none yet cannot end")
             self.work -= 1
             self.useless()
-            self.owner.headers(stream.id, head.fields[:], False)
+            self.owner.headers(stream.id, head, False)
             return
         if head.status in {204, 304}:
             stream.flags |= BODYLESS
@@ -291,10 +300,10 @@ class Incoming(Controls):
         stream.flags |= HEAD_IN
         if end:
             self._remote_end(stream)
-        self.owner.headers(stream.id, head.fields[:], end)
+        self.owner.headers(stream.id, head, end)
 
-    def _trailers(self, stream: Stream, block: bytes, *, end: bool) -> None:
-        head = self.head(block, heads.trailers, self.known_trailers)
+    def _trailers(self, stream: Stream, block: bytes, end: bool) -> None:
+        head = self.head(block, TRAILERS)
         if stream.flags & REMOTE_ENDED:
             self._fault(stream, STREAM_CLOSED)
             return
@@ -319,20 +328,18 @@ class Incoming(Controls):
         if stream_id not in self.dropped:
             raise Broken(STREAM_CLOSED, "HEADERS of a stream that is closed")
 
-    def head(self, block: bytes, read: Callable[[list[Field]], Head], known: dict[bytes, object] | None = None) -> Head:
-        """What a block says. Raises `Broken`, `Malformed`, `Oversized`.
+    def head(self, block: bytes, kind: int) -> Head:
+        """What a block says, if it is what it has to be. Raises `Broken`, `Malformed`, `Oversized`.
 
         A block that leaves the table as it is means the same until the table changes. Peers repeat most of theirs:
         measured, 0.15 us instead of 5 for a browser's head.
         """
-        if known is None:
-            known = self.known
+        known = self.known_trailers if kind == TRAILERS else self.known
         decoder = self.decoder
         if self.known_at == decoder.inserted:
-            head = cast("Head | None", known.get(block))
+            head = known.get(block)
             if head is not None:
-                if head.fields.__class__ is not Repeated:
-                    known[block] = head = head._replace(fields=Repeated(head.fields))
+                self.missed = 0
                 return head
         fields = decoder.decode(block, self.ours.header_list)
         unaltered = self.known_at == decoder.inserted
@@ -340,22 +347,21 @@ class Incoming(Controls):
             self.known_at = decoder.inserted
             self.known.clear()
             self.known_trailers.clear()
-        head = read(fields)
-        if unaltered and len(block) <= MEMO_LENGTH:
+        head = read(fields, kind, self.ours.connect)
+        self.missed += 1
+        # Where none came again for a while, only some are remembered: blocks that are ever new cost 0.3 us less each.
+        if unaltered and not head.large and len(block) <= MEMO_LENGTH and (self.missed <= MEMO or not self.missed % 16):
             if len(known) >= MEMO:
                 known.clear()
             known[block] = head
         return head
-
-    def _read_request(self, fields: list[Field]) -> Head:
-        return heads.request(fields, connect=self.ours.connect)
 
     # ---- what is not taken ----
 
     def _fault(self, stream: Stream, code: int) -> None:
         """The peer broke a stream: reset it, tell the owner."""
         self.out.append(frame.rst_stream(stream.id, code))
-        self._drop(stream, ours=True)
+        self._drop(stream, True)
         self.owner.reset(stream.id, code)
         self.charge()
 
@@ -367,10 +373,10 @@ class Incoming(Controls):
         if self.acked or code != REFUSED_STREAM or stream_id > FORGIVEN:
             self.charge()
 
-    def _answer(self, stream_id: int, status: int, *, end: bool) -> None:
+    def _answer(self, stream_id: int, status: int, end: bool) -> None:
         """The same with a response."""
-        stream = self._new(stream_id, end=end)
-        self.send_headers(stream_id, _REFUSAL[status], end=True)
+        stream = self._new(stream_id, end)
+        self.send_headers(stream_id, _REFUSAL[status], True)
         if not end:
             self.reset(stream.id, NO_ERROR)
         self.owner.refused(stream_id, status)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.http2 import huffman
+from proxy.http2.huffman import encode, encoded_length
 from proxy.http2.static_table import STATIC
 
 ENTERS: Final = 0x40
@@ -83,15 +83,15 @@ def integer(value: int, bits: int, first: int) -> bytes:
     return bytes(out)
 
 
-def string(text: bytes, *, memo: bool) -> bytes:
+def string(text: bytes, memo: bool) -> bytes:
     """A string literal; by Huffman where that is shorter (section 5.2). What `memo` does not permit is not kept."""
     known = _strings.get(text)
     if known is not None:
         return known
     out = raw(text)
-    length = huffman.encoded_length(text)
+    length = encoded_length(text)
     if length < len(text):
-        out = integer(length, 7, 0x80) + huffman.encode(text)
+        out = integer(length, 7, 0x80) + encode(text)
     if memo and len(text) <= MEMO_LENGTH:
         if len(_strings) >= MEMO:
             _strings.clear()

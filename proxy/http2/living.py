@@ -71,8 +71,7 @@ class Living(Shared):
         """Requests under way, and those that wait."""
         return self.requests.seated
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Requests may go out."""
         return self.fd >= 0 and not (self.connecting or self.spare or self.shutting)
 
@@ -150,7 +149,8 @@ class Living(Shared):
 
     def stir(self) -> None:
         """Write what the session has to say by now."""
-        said = self.requests.session.take()
+        session = self.requests.session
+        said = session.take()
         if said:
             self.send(said)
             if len(self.outbox) > MOST_UNREAD:
@@ -158,7 +158,7 @@ class Living(Shared):
 
     def settled(self) -> None:
         """Its settings came."""
-        if self.requests.waiting and self.ready:
+        if self.requests.waiting and self.is_ready():
             self.requests.serve()
 
     def pong(self) -> None:
@@ -253,7 +253,8 @@ class Living(Shared):
     def _end(self) -> None:
         """Say good-bye, and give the server a moment to close."""
         self.endpoint.unshare(SHARED, self)  # one that was made while we drain is there until now
-        self.requests.session.end()
+        session = self.requests.session
+        session.end()
         self.stir()
         self.deadline = self.plane.now + LAST_WORDS
         self.shut()
@@ -322,7 +323,8 @@ class Living(Shared):
                 return
             self.asked = now
             self.changes += 1
-            requests.session.ping()
+            session = requests.session
+            session.ping()
             self.stir()
             if self.endpoint.whole not in self.endpoint.cluster.endpoints:  # nor in the configuration any more
                 self.wind_down()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http2 import frame
 from proxy.http2.budget import Bucket, Limits
-from proxy.http2.errors import NO_ERROR
-from proxy.http2.frame import DATA, HEAD
+from proxy.http2.frame import DATA, HEADERS, LAST_STREAM, LEAST_FRAME, WINDOW
 from proxy.http2.hpack import Decoder, Encoder
+from proxy.http2.packing import head
 from proxy.http2.settings import Settings, unknown
 from proxy.http2.stream import (
     BODYLESS,
@@ -25,11 +25,13 @@ from proxy.http2.stream import (
     TUNNEL,
     WAITING,
     Stream,
+    opened,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
     from proxy.http2.owner import Owner
 
@@ -64,6 +66,7 @@ class Outgoing:
         "leaving",
         "limits",
         "lingering",
+        "missed",
         "next_id",
         "now",
         "ours",
@@ -108,9 +111,10 @@ class Outgoing:
         self.block_frames = 0
         self.decoder = Decoder()
         self.encoder = Encoder()
-        self.known: dict[bytes, object] = {}  # see `Incoming.head`; derived
-        self.known_trailers: dict[bytes, object] = {}
+        self.known: dict[bytes, Head] = {}  # see `Incoming.head`; derived
+        self.known_trailers: dict[bytes, Head] = {}
         self.known_at = 0
+        self.missed = 0  # blocks since the last that was among those; derived
         self.streams: dict[int, Stream] = {}
         self.ready: dict[int, None] = {}
         """Streams with a queue whose own window has room, in turn."""
@@ -123,8 +127,8 @@ class Outgoing:
         """A client's next stream."""
         self.last_seen = 0
         """The latest stream of a client."""
-        self.send_window = frame.WINDOW
-        self.receive_window = frame.WINDOW
+        self.send_window = WINDOW
+        self.receive_window = WINDOW
         self.owed = 0
         self.leaving = 0  # 1: GOAWAY went out for streams to come, 2: for all that we have not seen
         self.peer_last = -1  # the last stream that the peer takes, once it sent GOAWAY
@@ -147,23 +151,21 @@ class Outgoing:
 
     def open(self) -> int:
         """A client's new stream; 0 if the peer takes none at the moment. Send its headers before the next `open`."""
-        if len(self.streams) >= self.theirs.streams or self.spent:
+        if len(self.streams) >= self.theirs.streams or self.is_spent():
             return 0
         stream_id = self.next_id
         self.next_id += 2
-        window = self.ours.window if self.acked else frame.WINDOW
-        self.streams[stream_id] = Stream(stream_id, self.theirs.window, window)
+        window = self.ours.window if self.acked else WINDOW
+        self.streams[stream_id] = opened(stream_id, self.theirs.window, window)
         return stream_id
 
-    @property
-    def spent(self) -> bool:
+    def is_spent(self) -> bool:
         """`open` will never give a stream again: GOAWAY came or went, or the ids are used up."""
-        return self.dead or self.peer_last >= 0 or self.leaving > 0 or self.next_id > frame.LAST_STREAM
+        return self.dead or self.peer_last >= 0 or self.leaving > 0 or self.next_id > LAST_STREAM
 
-    @property
-    def opens(self) -> bool:
+    def can_open(self) -> bool:
         """`open` would give a stream now."""
-        return len(self.streams) < self.theirs.streams and not self.spent
+        return len(self.streams) < self.theirs.streams and not self.is_spent()
 
     def send_headers(self, stream_id: int, fields: Sequence[Field], end: bool, key: bytes = b"") -> None:
         """A request or a response; of the latter 1xx ones first. Names in lower case, pseudo-fields first.
@@ -182,7 +184,7 @@ class Outgoing:
                         stream.flags |= TUNNEL
                     break
         stream.flags |= HEAD_OUT
-        self._block_out(stream, self.encoder.encode(fields, key), end=end)
+        self._block_out(stream, self.encoder.encode(fields, key), end)
 
     def send_again(self, stream_id: int, key: bytes, end: bool) -> bool:
         """The response that this key stood for. False: it is not known any more, and `send_headers` has to tell it."""
@@ -192,7 +194,7 @@ class Outgoing:
         stream = self.streams.get(stream_id)
         if stream is not None and not stream.flags & LOCAL_ENDED:
             stream.flags |= HEAD_OUT
-            self._block_out(stream, block, end=end)
+            self._block_out(stream, block, end)
         return True
 
     def send_body(self, stream_id: int, piece: bytes, end: bool) -> bool:
@@ -205,9 +207,9 @@ class Outgoing:
             return False
         size = len(piece)
         # The common case, a piece that fits into a frame and both windows, costs 1 us less this way.
-        if size <= frame.LEAST_FRAME and size <= stream.send_window and size <= self.send_window and not stream.queue:
+        if size <= LEAST_FRAME and size <= stream.send_window and size <= self.send_window and not stream.queue:
             if size or end:
-                self.out.append(HEAD.pack(0, size, DATA, 1 if end else 0, stream_id))
+                self.out.append(head(size, DATA, 1 if end else 0, stream_id))
                 self.out.append(piece)
                 stream.send_window -= size
                 self.send_window -= size
@@ -216,11 +218,14 @@ class Outgoing:
                     self._local_end(stream)
             return True
         if not stream.queue:
-            sent = self._send_now(stream, piece, end=end)
+            sent = self._send_now(stream, piece, end)
             if sent == size:
                 return True
             piece = piece[sent:]
-        stream.queue += piece
+        if stream.queue:
+            stream.queue += piece
+        else:
+            stream.queue = bytearray(piece)
         self.queued += len(piece)
         stream.flags |= WAITING | ENDING if end else WAITING
         if stream.send_window > 0:
@@ -236,7 +241,7 @@ class Outgoing:
             stream.trailers = fields
             stream.flags |= ENDING
         else:
-            self._block_out(stream, self.encoder.encode(fields), end=True)
+            self._block_out(stream, self.encoder.encode(fields), True)
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream now; the owner hears no more of it. What it has not consumed counts as consumed."""
@@ -246,7 +251,7 @@ class Outgoing:
             return
         if self.server or stream.flags & HEAD_OUT:
             self.out.append(frame.rst_stream(stream_id, code))
-        self._drop(stream, ours=True)
+        self._drop(stream, True)
 
     def consumed(self, stream_id: int, size: int) -> None:
         """So many bytes of `Owner.body` are on their way to the other side: the peer may send as many more."""
@@ -274,16 +279,16 @@ class Outgoing:
             return 0
         return max(0, min(stream.send_window, self.send_window))
 
-    def _send_now(self, stream: Stream, piece: bytes, *, end: bool) -> int:
+    def _send_now(self, stream: Stream, piece: bytes, end: bool) -> int:
         """As much of it as the windows take. Returns how many bytes that are; if all, the end went with them."""
         size = len(piece)
         room = max(0, min(size, stream.send_window, self.send_window))
         at = 0
         while at < room or (at == size and end):
-            part = piece[at : min(at + frame.LEAST_FRAME, room)]
+            part = piece[at : min(at + LEAST_FRAME, room)]
             at += len(part)
             last = end and at == size
-            self.out.append(HEAD.pack(0, len(part), DATA, 1 if last else 0, stream.id))
+            self.out.append(head(len(part), DATA, 1 if last else 0, stream.id))
             self.out.append(part)
             self.work += 1
             if last:
@@ -319,7 +324,7 @@ class Outgoing:
             del ready[stream_id]
             stream = self.streams[stream_id]
             queue = stream.queue
-            size = min(len(queue), stream.send_window, self.send_window, frame.LEAST_FRAME)
+            size = min(len(queue), stream.send_window, self.send_window, LEAST_FRAME)
             piece = bytes(queue[:size])
             del queue[:size]
             self.queued -= size
@@ -328,7 +333,7 @@ class Outgoing:
             stream.flags &= ~STUCK
             self.work += 1
             end = stream.flags & ENDING and not queue and stream.trailers is None
-            self.out.append(HEAD.pack(0, size, DATA, 1 if end else 0, stream_id))
+            self.out.append(head(size, DATA, 1 if end else 0, stream_id))
             self.out.append(piece)
             if queue:
                 if stream.send_window > 0:
@@ -339,14 +344,19 @@ class Outgoing:
             if end:
                 self._local_end(stream)
             elif stream.flags & ENDING:
-                self._block_out(stream, self.encoder.encode(stream.trailers or ()), end=True)
+                self._block_out(stream, self.encoder.encode(stream.trailers or ()), True)
             if waiting:
                 self.owner.writable(stream_id)
 
     # ---- streams ----
 
-    def _block_out(self, stream: Stream, block: bytes, *, end: bool) -> None:
-        self.out.append(frame.headers(block, stream.id, end=end, most=frame.LEAST_FRAME))
+    def _block_out(self, stream: Stream, block: bytes, end: bool) -> None:
+        size = len(block)
+        if size <= LEAST_FRAME:
+            self.out.append(head(size, HEADERS, 5 if end else 4, stream.id))
+            self.out.append(block)
+        else:
+            self.out.append(frame.headers(block, stream.id, end=end, most=LEAST_FRAME))
         self.work += 1
         if end:
             self._local_end(stream)
@@ -364,7 +374,7 @@ class Outgoing:
             if len(self.lingering) > LINGERING:
                 self._give_back(self.lingering.pop(next(iter(self.lingering))))
 
-    def _drop(self, stream: Stream, *, ours: bool) -> None:
+    def _drop(self, stream: Stream, ours: bool) -> None:
         """It ends too early; `ours`: by us, so that something of it may still be on its way."""
         stream_id = stream.id
         del self.streams[stream_id]
@@ -379,18 +389,3 @@ class Outgoing:
         self.dropped[stream_id] = None
         if len(self.dropped) > REMEMBERED:
             del self.dropped[next(iter(self.dropped))]
-
-    def fail(self, code: int, reason: str) -> None:
-        """The peer broke something: tell it and the owner. The streams are gone with the connection."""
-        if not self.dead:
-            self._end(code, reason.encode())
-            self.owner.broken(code, reason)
-
-    def _end(self, code: int, text: bytes = b"") -> None:
-        self.out.append(frame.goaway(self.last_seen, code, text if code != NO_ERROR else b""))
-        self.dead = True
-        self.streams.clear()
-        self.ready.clear()
-        self.queued = 0
-        self.inbox = bytearray()
-        self.block = bytearray()

@@ -6,19 +6,22 @@ a stream; after `broken`, nothing at all. Verbs for streams that are gone do not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
 
 
-class Owner(Protocol):
-    """A connection, as its session sees it."""
+class Owner:
+    """A connection, as its session sees it. It is a class, and no protocol of Python, so that it is called in C."""
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
+    __slots__ = ()
+
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
         """A request (a new stream), or a response, 1xx ones included. Valid; pseudo-fields first. `end`: no body.
 
-        That of a request may come again (`proxy.http2.heads.Repeated`): it is not to be altered.
+        The same object may come again: it is not to be altered.
         """
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:

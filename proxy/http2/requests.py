@@ -16,11 +16,13 @@ from proxy.http2.budget import Limits
 from proxy.http2.call import Http2Call
 from proxy.http2.errors import CANCEL, NO_ERROR, REFUSED_STREAM, name_of
 from proxy.http2.outgoing import SETTINGS
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings
 from proxy.http2.stream import LOCAL_ENDED
 
 if TYPE_CHECKING:
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
     from proxy.http2.living import Living
     from proxy.http2.session import SessionState
@@ -35,7 +37,7 @@ CLOSING: Final = 5.0
 """Seconds for a server to end a stream whose response was complete by its Content-Length."""
 
 
-class Requests:
+class Requests(Owner):
     """Those of one connection, its `host`."""
 
     __slots__ = ("closing", "host", "lively", "seated", "session", "table", "waiting")
@@ -56,25 +58,24 @@ class Requests:
 
     # ---- seats ----
 
-    @property
-    def told(self) -> bool:
+    def is_told(self) -> bool:
         """The server's settings are known."""
         return self.session.expecting != SETTINGS
 
-    @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         """For one more."""
         session = self.session
-        return len(self.seated) + len(self.closing) < session.theirs.streams and not session.spent
+        return len(self.seated) + len(self.closing) < session.theirs.streams and not session.is_spent()
 
     def seat(self, call: Http2Call) -> None:
         """It may begin at once, or waits."""
-        room = self.room and self.host.ready
+        host = self.host
+        room = self.has_room() and host.is_ready()
         self.seated[call.serial] = call
-        self.host.changes += 1
+        host.changes += 1
         if room:
             call.begins()
-            self.host.busy()
+            host.busy()
         else:
             self.wait(call)
 
@@ -83,7 +84,7 @@ class Requests:
         self.waiting[call.serial] = call
         host = self.host
         host.changes += 1
-        if host.ready and call.deadline == inf:
+        if host.is_ready() and call.deadline == inf:
             call.deadline = host.plane.now + host.endpoint.cluster.config.connect_timeout
             call.wake(call.deadline)
 
@@ -93,7 +94,7 @@ class Requests:
         begun = len(self.seated) - len(self.waiting) + len(self.closing)
         room = session.theirs.streams - begun  # not all of these have their stream yet
         for call in list(self.waiting.values()):
-            if room <= 0 or session.spent:
+            if room <= 0 or session.is_spent():
                 if call.deadline == inf:
                     self.wait(call)
                 continue
@@ -104,37 +105,40 @@ class Requests:
 
     def open(self, call: Http2Call) -> int:
         """The id of its stream; 0 if there is none at the moment."""
-        number = self.session.open()
+        session, host = self.session, self.host
+        number = session.open()
         if number:
             self.table[number] = call
             call.deadline = inf
             self.waiting.pop(call.serial, None)
-            self.host.changes += 1
-            if self.session.spent:
-                self.host.exhausted()
+            host.changes += 1
+            if session.is_spent():
+                host.exhausted()
         return number
 
     def left(self, call: Http2Call, code: int) -> None:
         """It needs its stream no longer; with NO_ERROR it got all, and sent all."""
-        session, number = self.session, call.number
+        session, number, host = self.session, call.number, self.host
         if call.owed:
             session.consumed(number, call.owed)
         self.forget(call)
         stream = session.streams.get(number)
         if stream is not None and code == NO_ERROR and stream.flags & LOCAL_ENDED:
-            self.closing[number] = self.host.plane.now + CLOSING
-            self.host.wake(self.closing[number])
+            until = host.plane.now + CLOSING
+            self.closing[number] = until
+            host.wake(until)
         elif stream is not None:
             session.reset(number, CANCEL)  # perhaps with some of it still waiting for the window
-        self.host.vacated()
+        host.vacated()
 
     def forget(self, call: Http2Call) -> None:
         """It is gone, and so is its stream."""
         self.seated.pop(call.serial, None)
         self.waiting.pop(call.serial, None)
         self.table.pop(call.number, None)
-        self.host.plane.unhost(call)
-        self.host.changes += 1
+        host = self.host
+        host.plane.unhost(call)
+        host.changes += 1
 
     def lose(self, *, untouched: bool) -> None:
         """The connection is gone."""
@@ -155,20 +159,21 @@ class Requests:
 
     def close_late(self, now: float) -> None:
         """Streams that should have ended."""
+        host, session = self.host, self.session
         for number in [number for number, until in self.closing.items() if until <= now]:
             del self.closing[number]
-            self.session.reset(number, NO_ERROR)
-            self.host.vacated()
-            self.host.stir()
+            session.reset(number, NO_ERROR)
+            host.vacated()
+            host.stir()
 
     # ---- the session's owner ----
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
         """A response."""
         self.lively = True
         call = self.table.get(stream_id)
         if call is not None:
-            call.headed(fields, ended=end)
+            call.headed(head, end)
         if end:
             self._ended(stream_id)
 
@@ -177,9 +182,10 @@ class Requests:
         self.lively = True
         call = self.table.get(stream_id)
         if call is not None:
-            call.body(piece, end=end)
+            call.body(piece, end)
         else:
-            self.session.consumed(stream_id, len(piece))
+            session = self.session
+            session.consumed(stream_id, len(piece))
         if end:
             self._ended(stream_id)
 
@@ -193,7 +199,8 @@ class Requests:
 
     def _ended(self, stream_id: int) -> None:
         if self.closing.pop(stream_id, None) is not None:
-            self.host.vacated()
+            host = self.host
+            host.vacated()
 
     def reset(self, stream_id: int, code: int) -> None:
         """The server gave a stream up, or the session did for what it sent."""
@@ -201,7 +208,8 @@ class Requests:
         call = self.table.get(stream_id)
         if call is not None:
             call.lost(untouched=code == REFUSED_STREAM)
-            self.host.vacated()
+            host = self.host
+            host.vacated()
 
     def refused(self, stream_id: int, status: int) -> None:
         """Servers ask us nothing."""
@@ -214,19 +222,23 @@ class Requests:
 
     def settled(self) -> None:
         """There may be more room, or less."""
-        self.host.settled()
+        host = self.host
+        host.settled()
 
     def pong(self) -> None:
         """It lives."""
-        self.host.pong()
+        host = self.host
+        host.pong()
 
     def goaway(self, last: int, code: int) -> None:
         """No further streams; those beyond `last` are reset next."""
-        self.host.told_to_go(name_of(code))
+        host = self.host
+        host.told_to_go(name_of(code))
 
     def broken(self, code: int, reason: str) -> None:
         """The server broke the protocol. GOAWAY says so, and that is the end of the connection."""
-        self.host.broke(f"{name_of(code)}: {reason}")
+        host = self.host
+        host.broke(f"{name_of(code)}: {reason}")
 
     # ---- the value ----
 

@@ -29,7 +29,7 @@ from proxy.http1.fields import (
     TRANSFER_ENCODING,
     UPGRADE,
 )
-from proxy.http1.head import CHUNKED
+from proxy.http1.message import CHUNKED
 from proxy.http2.hpack import Never
 from proxy.http2.sealing import seal
 from proxy.http2.text import CHUNKED_LINE
@@ -57,7 +57,7 @@ class Request(NamedTuple):
     """Of a WebSocket: what its client wants to see the answer to; else empty."""
 
 
-def request_fields(raw: bytes, *, secure: bool, sealed: Collection[bytes] = ()) -> Request:
+def request_fields(raw: bytes, secure: bool, sealed: Collection[bytes] = ()) -> Request:
     """What a request's head says, as `proxy.http1.forward.request_head` wrote it, without its final CRLF CRLF.
 
     `secure`: it goes over TLS. `sealed` are names of fields that no table may hold (RFC 7541 section 6.2.3).
@@ -88,7 +88,7 @@ def request_fields(raw: bytes, *, secure: bool, sealed: Collection[bytes] = ()) 
     if authority:
         pseudo.append((b":authority", authority))
     if protocol == b"websocket":
-        key = next((value for name, value in fields if name == _KEY), b"")
+        key = b"".join([value for name, value in fields if name == _KEY][:1])
     if key:
         fields = [field for field in fields if field[0] != _KEY]
         pseudo[0] = (b":method", b"CONNECT")
@@ -97,7 +97,7 @@ def request_fields(raw: bytes, *, secure: bool, sealed: Collection[bytes] = ()) 
     return Request([*seal(pseudo, sealed), *fields, _TRAILERS], length, b"")
 
 
-def response_text(fields: Sequence[Field], *, ended: bool, bodyless: bool) -> tuple[bytes, bool]:
+def response_text(fields: Sequence[Field], ended: bool, bodyless: bool) -> tuple[bytes, bool]:
     """A response's head with its final CRLF CRLF, and whether its body has to be put in chunks.
 
     `ended`: no body follows. `bodyless`: it answers HEAD.

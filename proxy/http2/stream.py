@@ -39,6 +39,9 @@ TUNNEL: Final = 128
 STUCK: Final = 256
 """Its queue did not move since it was looked at."""
 
+EMPTY: Final = bytearray()
+"""In place of one of its own where nothing waits: it is never added to."""
+
 
 class FieldState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A field. Rules of compatibility: `proxy.state`."""
@@ -68,6 +71,10 @@ class Stream:
     __slots__ = ("flags", "held", "id", "left", "owed", "queue", "receive_window", "send_window", "trailers")
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
+        self.fresh(stream_id, send_window, receive_window)
+
+    def fresh(self, stream_id: int, send_window: int, receive_window: int) -> None:
+        """Its fields at first."""
         self.id = stream_id
         self.flags = 0
         self.send_window = send_window
@@ -79,7 +86,7 @@ class Stream:
         """Bytes that it consumed and the peer has not been told."""
         self.left = -1
         """Bytes of the body still to come, by Content-Length; -1 without one."""
-        self.queue = bytearray()
+        self.queue = EMPTY
         """The owner's, waiting for room in a window."""
         self.trailers: Sequence[Field] | None = None
         """What follows the queue."""
@@ -101,6 +108,13 @@ class Stream:
             bytes(self.queue),
             fields,
         )
+
+
+def opened(stream_id: int, send_window: int, receive_window: int) -> Stream:
+    """A new one. For C: `Stream(...)` would make objects of the numbers, 0.2 us."""
+    stream = Stream.__new__(Stream)
+    stream.fresh(stream_id, send_window, receive_window)
+    return stream
 
 
 def restored(state: StreamState) -> Stream:

@@ -16,12 +16,14 @@ from proxy.http1 import forward
 from proxy.http2.budget import Limits
 from proxy.http2.errors import NO_ERROR
 from proxy.http2.exchange import Http2Exchange
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings
 from proxy.http2.stream import LOCAL_ENDED
 
 if TYPE_CHECKING:
     from proxy.http2.downstream import Http2Downstream
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
     from proxy.http2.session import SessionState
     from proxy.http2.state import ExchangeState
@@ -32,7 +34,7 @@ MOMENT: Final = 0.05
 """Seconds between an answer that came before its request was complete, and the end of that."""
 
 
-class Streams:
+class Streams(Owner):
     """Those of one connection, its `host`."""
 
     __slots__ = ("closing", "host", "requests", "session", "table", "tail")
@@ -53,17 +55,18 @@ class Streams:
 
     # ---- the session's owner ----
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
         """A request."""
         host = self.host
         self.requests += 1
         host.deadline = inf
-        stream = Http2Exchange(host.plane)
+        stream = Http2Exchange.__new__(Http2Exchange)  # for C: 0.2 us less than to call the class
+        stream.fresh(host.plane)
         self._seat(stream, stream_id)
         host.plane.host(stream)
         if host.listener.draining:
             host.leave()
-        stream.open(fields, ended=end)
+        stream.open(head, end)
 
     def _seat(self, stream: Http2Exchange, number: int) -> None:
         host = self.host
@@ -80,9 +83,10 @@ class Streams:
         """A piece of a request's body."""
         stream = self.table.get(stream_id)
         if stream is not None:
-            stream.body(piece, end=end)
+            stream.body(piece, end)
         else:
-            self.session.consumed(stream_id, len(piece))
+            session = self.session
+            session.consumed(stream_id, len(piece))
 
     def trailers(self, stream_id: int, fields: list[Field]) -> None:
         """A request's end."""
@@ -95,15 +99,17 @@ class Streams:
         self.closing.pop(stream_id, None)
         stream = self.table.pop(stream_id, None)
         if stream is not None:
-            self.host.plane.unhost(stream)
-            self.host.changes += 1
+            host = self.host
+            host.plane.unhost(stream)
+            host.changes += 1
             stream.gone()
 
     def refused(self, stream_id: int, status: int) -> None:
         """The session answered a request that never became one."""
-        listener = self.host.listener
+        host = self.host
+        listener = host.listener
         listener.answered += 1
-        listener.meters.unrouted.codes[status // 100].inc()
+        host.tally(listener.meters.unrouted.codes[status // 100], 1)
 
     def writable(self, stream_id: int) -> None:
         """All of a stream is on its way."""
@@ -122,21 +128,23 @@ class Streams:
 
     def broken(self, code: int, reason: str) -> None:
         """The client broke the protocol. GOAWAY says so, and that is the end of the connection."""
-        self.host.listener.meters.unrouted.codes[4].inc()
+        host = self.host
+        host.tally(host.listener.meters.unrouted.codes[4], 1)
         self.closing.clear()
         self.lose()
-        self.host.end()
+        host.end()
 
     # ---- for the connection ----
 
     def done(self, stream: Http2Exchange, code: int) -> None:
         """A stream is over on our side; with NO_ERROR its answer is complete, though perhaps not sent."""
-        number = stream.number
+        number, session, host = stream.number, self.session, self.host
         self.table.pop(number, None)
-        self.host.plane.unhost(stream)
+        host.plane.unhost(stream)
+        host.changes += 1
         if code != NO_ERROR:
-            self.session.reset(number, code)
-        elif number in self.session.streams:
+            session.reset(number, code)
+        elif number in session.streams:
             self.closing[number] = inf
 
     def close_those_done(self, now: float) -> None:
@@ -144,14 +152,15 @@ class Streams:
 
         It is reset a moment later: curl 7.88 knows nothing of an answer that comes in one read with RST_STREAM.
         """
+        host, session = self.host, self.session
         for number, until in list(self.closing.items()):
-            stream = self.session.streams.get(number)
+            stream = session.streams.get(number)
             if stream is None or until <= now:
                 del self.closing[number]
-                self.session.reset(number, NO_ERROR)
+                session.reset(number, NO_ERROR)
             elif until == inf and stream.flags & LOCAL_ENDED:
                 self.closing[number] = now + MOMENT
-                self.host.wake(now + MOMENT)
+                host.wake(now + MOMENT)
 
     def lose(self) -> None:
         """The client is gone, and nobody wants the answers."""

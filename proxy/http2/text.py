@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Final
 from proxy.http1.errors import BadMessage
 from proxy.http1.fields import HOP, LINES, PASS, TRANSFER_ENCODING, UPGRADE, Memo
 from proxy.http1.parser import parse_request
-from proxy.http2.heads import Repeated
 from proxy.http2.sealing import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
-    from proxy.http1.head import RequestHead
+    from proxy.http1.message import RequestHead
+    from proxy.http2.heads import Head
 
     Field = tuple[bytes, bytes]
 
@@ -40,64 +40,39 @@ MAX_REMEMBERED: Final = 2048
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _WEBSOCKET: Final = b"\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: "
 _DROPPED: Final = frozenset({HOP, TRANSFER_ENCODING, UPGRADE})
-_NOT_TOLD: Final = frozenset({b":scheme", b"connection", b"te"})
-"""Fields that may come (``te: trailers``), or are ours, and mean nothing on the other side."""
-_MEANT: Final = _NOT_TOLD | {b":method", b":path", b":authority", b":protocol", b"cookie", b"content-length", b"host"}
-"""Fields that do not simply become a line."""
 
 
-def request_text(fields: Sequence[Field], *, ended: bool) -> bytes:
+def request_text(head: Head, ended: bool) -> bytes:
     """The head of a request, without its final CRLF CRLF. `ended`: no body follows. 400 or 501 as `BadMessage`."""
-    method = path = authority = protocol = host = b""
-    lines: list[bytes] = []
-    cookies = []
-    sized = False
-    for name, value in fields:
-        if name not in _MEANT:
-            lines += (b"\r\n", name, b": ", value)  # less than half of what formatting takes
-        elif name == b":method":
-            method = value
-        elif name == b":path":
-            path = value
-        elif name == b":authority":
-            authority = value
-        elif name == b"cookie":
-            cookies.append(value)
-        elif name == b"content-length":
-            sized = True
-            lines += (b"\r\ncontent-length: ", value)
-        elif name == b"host":
-            host = value
-        elif name == b":protocol":
-            protocol = value
+    method = head.method
     tail = b""
-    if protocol:
-        if protocol != b"websocket":
+    if head.protocol:
+        if head.protocol != b"websocket":
             raise BadMessage(501, "this protocol is not tunnelled")
         method = b"GET"
         tail = _WEBSOCKET + b2a_base64(secrets.token_bytes(16), newline=False)
-    elif not ended and not sized:
+    elif not ended and head.length < 0:
         tail = CHUNKED_LINE
-    if cookies:
-        lines += (b"\r\ncookie: ", b"; ".join(cookies))
-    return b"".join((method, b" ", path or b"*", b" HTTP/1.1\r\nhost: ", authority or host, *lines, tail))
+    lines = head.lines or []
+    if head.cookies:
+        lines = [*lines, b"\r\ncookie: ", b"; ".join(head.cookies)]
+    parts = [method, b" ", head.path or b"*", b" HTTP/1.1\r\nhost: ", head.authority or head.host, *lines, tail]
+    return b"".join(parts)
 
 
-def request_head(fields: Sequence[Field], most: int, *, ended: bool) -> RequestHead:
+def request_head(head: Head, most: int, ended: bool) -> RequestHead:
     """The same as what all others know of a request; it may have `most` lines.
 
-    Of fields that the session remembers, the head is remembered with them, for as long: 0.1 us instead of 4.0. So what
-    this returns may come again, and is altered only as it is for every request.
+    What is made is remembered with a head that comes again: 0.1 us instead of 4.0. So what this returns may come again,
+    and is altered only as it is for every request.
     """
-    if not isinstance(fields, Repeated):
-        return parse_request(request_text(fields, ended=ended), most)
-    made = fields.made
-    if made is not None and made[0] is ended and made[1] == most:
-        return made[2]
-    head = parse_request(request_text(fields, ended=ended), most)
-    if not head.upgrade and len(head.raw) <= MAX_REMEMBERED:  # a WebSocket's key is another each time
-        fields.made = (ended, most, head)
-    return head
+    made = head.made
+    if made is not None and head.made_ended == ended and head.made_most == most:
+        return made
+    made = parse_request(request_text(head, ended), most)
+    if not made.upgrade and len(made.raw) <= MAX_REMEMBERED:  # a WebSocket's key is another each time
+        head.made, head.made_ended, head.made_most = made, ended, most
+    return made
 
 
 def chunk(piece: bytes) -> bytes:
@@ -107,7 +82,7 @@ def chunk(piece: bytes) -> bytes:
 
 def last_chunk(trailers: Iterable[Field]) -> bytes:
     """The end of a chunked body."""
-    return b"".join([b"0\r\n", *(b"%b: %b\r\n" % field for field in trailers), b"\r\n"])
+    return b"".join([b"0\r\n", *[b"%b: %b\r\n" % field for field in trailers], b"\r\n"])
 
 
 def _field(line: bytes) -> Field | None:
@@ -130,6 +105,14 @@ def response_fields(status: int, raw: bytes) -> list[Field]:
         if field is not None:
             fields.append(field)
     fields.append((b"via", b"2 hotswap"))
+    return fields
+
+
+def answer_fields(status: int, raw: bytes, sealed: Collection[bytes], called: bool) -> list[Field]:
+    """The same, with those of these names never indexed. `called`: it answers a call of gRPC."""
+    fields = seal(response_fields(status, raw), sealed)
+    if called:  # a whole answer of gRPC in one HEADERS says nothing of a length
+        fields = [field for field in fields if field[0] != b"content-length"]
     return fields
 
 

@@ -22,10 +22,11 @@ from proxy.timers import deadline, remaining
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxy.calls import Calls
     from proxy.connection import Connection
     from proxy.endpoint import Endpoint
     from proxy.http1.exchange import Exchange
-    from proxy.plane import Places, Write
+    from proxy.plane import Places
     from proxy.shared_pool import SharedPool
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -45,23 +46,24 @@ class Http2Upstream(Living):
     @classmethod
     def has_room(cls, endpoint: Endpoint) -> bool:
         """A request needs no new connection."""
-        return any(one.requests.room for one in endpoint.shared_pool(SHARED).members.values())
+        return any(one.requests.has_room() for one in endpoint.shared_pool(SHARED).members.values())
 
     @classmethod
     def call(cls, exchange: Exchange, endpoint: Endpoint) -> Http2Call:
         """A request to this endpoint. `Exchange.dialled` or `Exchange.try_next` follows, unless it may begin now."""
         plane = exchange.plane
-        pool: SharedPool[Http2Upstream] = endpoint.shared_pool(SHARED)
+        pool: SharedPool = endpoint.shared_pool(SHARED)
         chosen = pool.choose_for(endpoint, plane.now)
-        if chosen is not None and not chosen.requests.room:
-            chosen = next((one for one in pool.members.values() if one.requests.room), chosen)
-        full = chosen is not None and not chosen.requests.room
+        if chosen is not None and not chosen.requests.has_room():
+            chosen = next((one for one in pool.members.values() if one.requests.has_room()), chosen)
+        full = chosen is not None and not chosen.requests.has_room()
         grows = len(pool) < endpoint.cluster.config.shared_connections and plane.now >= pool.not_before
         if chosen is None or (full and grows):
             chosen = cls(plane)
             chosen.dial(endpoint)
             pool.add(chosen)
-        call = Http2Call(plane)
+        call = Http2Call.__new__(Http2Call)  # as in `Streams.headers`
+        call.fresh(plane)
         call.seat(chosen, exchange)
         return call
 
@@ -71,7 +73,8 @@ class Http2Upstream(Living):
         """Bytes of frames."""
         self.heard = self.plane.now
         requests = self.requests
-        requests.session.received(data, self.plane.now)
+        session = requests.session
+        session.received(data, self.plane.now)
         if requests.lively:
             requests.lively = False
             if self.asked != inf:
@@ -79,11 +82,11 @@ class Http2Upstream(Living):
                 self.wake(self.due())
         self.stir()
 
-    def flush(self, write: Write, now: float) -> None:
+    def flush(self, calls: Calls, now: float) -> None:
         """See `Connection.flush`; first those that waited for a stream that is free by now."""
-        if self.requests.waiting and self.ready:
+        if self.requests.waiting and self.is_ready():
             self.requests.serve()
-        super().flush(write, now)
+        super().flush(calls, now)
 
     def drained(self) -> None:
         """The server took what it was sent."""

@@ -38,12 +38,14 @@ class Counted(Protocol):
     families: Families
     clusters: dict[str, Cluster]
     home: Home
+    companions: int
+    """Other processes of this generation that count."""
 
     def every_listener(self) -> Iterable[Listener]:
         """Those that have connections, or may get some."""
 
-    def values(self) -> Mapping[int, Connection]:
-        """The live connections."""
+    def live(self) -> Mapping[int, Connection]:
+        """The live connections of this process."""
 
 
 class Gauges:
@@ -65,7 +67,7 @@ class Gauges:
         upstream: Counter[tuple[str, ...]] = Counter()
         requests: Counter[tuple[str, ...]] = Counter()
         retiring: Counter[tuple[str, ...]] = Counter()
-        for number, connection in enumerate(list(self._server.values().values()), start=1):
+        for number, connection in enumerate(list(self._server.live().values()), start=1):
             if not number % SLICE:
                 yield
             if connection.closed:
@@ -119,6 +121,15 @@ class Gauges:
         _publish(families.encryption_wanted, encrypted)
         _publish(families.healthy, healthy)
 
+    def share(self) -> None:
+        """What a worker adds to those of its crew: what sums up, and nothing else."""
+        for _ in self.refresh(owns=False):
+            pass
+        at_endpoints: Counter[tuple[str, ...]] = Counter()
+        for endpoint, _ in self._endpoints():
+            at_endpoints[endpoint.meters.where] += endpoint.in_flight
+        _publish(self._server.families.upstream_requests_now, at_endpoints)
+
     def _endpoints(self) -> Iterator[tuple[Endpoint, bool]]:
         """All that have connections or may get some, each with whether it may be picked."""
         for cluster in self._server.clusters.values():
@@ -141,12 +152,17 @@ class Gauges:
             known.add(("endpoint", *endpoint.meters.where))
         for cluster, name, *_ in upstream:
             known.update((("cluster", cluster), ("endpoint", cluster, name)))
-        if known != self._known and self._server.families.registry.alone:  # others may still drain what is gone here
+        if known != self._known and self._alone:  # others may still drain what is gone here
             for endpoint, _ in self._endpoints():
                 if ("endpoint", *endpoint.meters.where) not in self._known:
                     endpoint.reappear()
             self._known = frozenset(known)
             self._server.families.registry.retain(self._wanted)
+
+    @property
+    def _alone(self) -> bool:
+        """No other generation counts."""
+        return self._server.families.registry.others <= self._server.companions
 
     def _wanted(self, shape: Shape, values: tuple[str, ...]) -> bool:
         """A member that belongs to nothing any more, in this generation or one before, is not shown."""

@@ -1,16 +1,16 @@
 """What listeners, routes, clusters and endpoints count with: members of the families, looked up once.
 
-They are slots of small objects because hot paths use them: ``listener.meters.received(len(data))``. Those that are
-called for every read or write are bound methods, all connections of a listener or endpoint share them.
+They are slots of small objects because hot paths use them: ``listener.meters.resets.inc()``. What is told of every read
+and write is collected first: see `proxy.flow`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from proxy.flow import Flow
 
+if TYPE_CHECKING:
     from proxy.metrics.families import Families
     from shm_metrics import Counter, Histogram
 
@@ -33,12 +33,12 @@ class RouteMeters:
 
     __slots__ = ("_families", "_where", "codes", "durations", "errors", "name", "oks", "timeouts")
 
-    codes: list[Counter]
+    codes: list[Flow]
     """By the first digit of the response's status (http1)."""
     durations: Histogram
     """For bolt see `timed`."""
-    oks: Counter
-    errors: Counter
+    oks: Flow
+    errors: Flow
     """Of calls (bolt)."""
     timeouts: Counter
 
@@ -48,11 +48,11 @@ class RouteMeters:
         """The label, and what a request under way remembers of its route."""
         self._families, self._where = families, (listener, name)
         if protocol == "http1":
-            self.codes = [families.requests.labels(listener, name, code) for code in CLASSES]
+            self.codes = [Flow(families.requests.labels(listener, name, code).inc) for code in CLASSES]
             self.durations = families.durations.labels(listener, name)
         elif protocol in {"bolt", "dubbo"}:
-            self.oks = families.requests.labels(listener, name, OK)
-            self.errors = families.requests.labels(listener, name, ERROR)
+            self.oks = Flow(families.requests.labels(listener, name, OK).inc)
+            self.errors = Flow(families.requests.labels(listener, name, ERROR).inc)
         else:
             return
         self.timeouts = families.timeouts.labels(listener, name)
@@ -93,8 +93,8 @@ class ListenerMeters:
         self.accepted = families.accepted.labels(listener)
         self.begun = families.downstream.labels(listener, protocol, encryption(tls=False))
         self.begun_tls = families.downstream.labels(listener, protocol, encryption(tls=True))
-        self.received: Callable[[float], None] = families.received.labels(listener).inc
-        self.sent: Callable[[float], None] = families.sent.labels(listener).inc
+        self.received = Flow(families.received.labels(listener).inc)
+        self.sent = Flow(families.sent.labels(listener).inc)
         self.resets = families.downstream_resets.labels(listener)
         self.turned_away = families.refused.labels(listener, "turned_away")
         self.headers = families.refused.labels(listener, "proxy_protocol")
@@ -148,9 +148,9 @@ class EndpointMeters:
         self.made(secure=tls)  # what is usual there is seen from the start
         self.refused = families.connect_failures.labels(*where, "refused")
         self.timed_out = families.connect_failures.labels(*where, "timeout")
-        self.received: Callable[[float], None] = families.upstream_received.labels(*where).inc
-        self.sent: Callable[[float], None] = families.upstream_sent.labels(*where).inc
-        self.codes: list[Counter] = []
+        self.received = Flow(families.upstream_received.labels(*where).inc)
+        self.sent = Flow(families.upstream_sent.labels(*where).inc)
+        self.codes: list[Flow] = []
         """By the first digit of the response's status; empty until `http` was called."""
         self.calls: tuple[Counter, Counter] | None = None
         """Of calls of bolt: those that went well, and errors; None until `shared` was called."""
@@ -178,9 +178,9 @@ class EndpointMeters:
         """Connections in plaintext for want of TLS."""
         return self._families.fallbacks.labels(*self.where)
 
-    def http(self) -> list[Counter]:
+    def http(self) -> list[Flow]:
         """Its `codes`: only endpoints that speak HTTP have them."""
-        self.codes = [self._families.answers.labels(*self.where, code) for code in CLASSES]
+        self.codes = [Flow(self._families.answers.labels(*self.where, code).inc) for code in CLASSES]
         return self.codes
 
     def shared(self) -> tuple[Counter, Counter]:

@@ -78,6 +78,7 @@ async def _answered(serving: Serving, server: ProxyServer, request: Request) -> 
 
 
 async def _collected(serving: Serving, server: ProxyServer) -> list[Collected]:
+    await server.look()
     for _ in server.gauges.refresh(owns=True):
         await asyncio.sleep(0)
         if serving.gave_away:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from proxy.filters.api import Abort, Delay
 from proxy.filters.chain import BROKEN, broken
-from proxy.multiplexed.client import Client, Held
-from proxy.multiplexed.state import About
+from proxy.multiplexed.state import About, Held
+from proxy.multiplexed.value import SavedClient
 from proxy.multiplexed.wire import BadFrame
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PASSED: Final = 1 << 30
 """Behind the last filter."""
 
 
-class Attended(Client):
+class Attended(SavedClient):
     """A client connection whose calls may be looked at."""
 
     __slots__ = ()
@@ -51,7 +51,7 @@ class Attended(Client):
                 break
             at = end
         if at < len(buffer) and not self.closed:
-            self.inbox = buffer[at:]
+            self.inbox.rest = buffer[at:]
 
     def other(self, buffer: bytearray, at: int) -> int:
         """Any frame, and one that is not complete. Returns its end, `at` if more must come. Raises `BadFrame`."""

@@ -6,24 +6,23 @@ It holds the way back for requests of servers, `pushes`: by our id, who asked an
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from proxy.connection import HIGH
-from proxy.multiplexed.state import About, CallState, DownstreamState, HeldState, load_about, save_about
-from proxy.multiplexed.stream import Framed
-from proxy.multiplexed.wire import BadFrame
+from proxy.multiplexed.pieces import Pieces
+from proxy.multiplexed.stream import Inbox
+from proxy.multiplexed.wire import SINGLE, BadFrame
 from proxy.sides import Downstream
-from proxy.timers import deadline, remaining
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import ClassVar
 
-    from proxy.connection import Connection
+    from proxy.calls import Calls
+    from proxy.metrics.meters import RouteMeters
     from proxy.multiplexed.ledger import Call, Ledger
-    from proxy.multiplexed.wire import Head
-    from proxy.plane import Places, Plane
+    from proxy.multiplexed.state import About, Held
+    from proxy.multiplexed.wire import Head, Wire
+    from proxy.plane import Plane
 
 MAX_UNREAD = 2
 """Longest frames that may wait for a client that does not read; then it is reset."""
@@ -32,30 +31,17 @@ Push = tuple["Ledger | None", int, float, int, int, "About | None"]
 """Who asked, with what id, deadline, codec, ver1, and what else is to be known of it."""
 
 
-class Held(NamedTuple):
-    """A call that waits here: for the end of a filter's delay, or until its upstream connection has room."""
-
-    frame: bytearray
-    filtered: int
-    """The filter that is next."""
-    when: float
-    """It goes on then; inf: once there is room."""
-    until: float
-    """Its time is up then."""
-    about: About
+_pieces = Pieces()
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(DownstreamState).decode
-
-
-class Client(Framed, Downstream):
+class Client(Downstream):
     """A client connection, as far as the upstream side knows it."""
 
     __slots__ = (
+        "alike",
         "awaited",
         "blockers",
-        "heard",
+        "counted_at",
         "held",
         "inbox",
         "last_id",
@@ -63,14 +49,20 @@ class Client(Framed, Downstream):
         "linger",
         "pushes",
         "route",
-        "skip",
         "soonest",
         "uses",
-        "wanted",
     )
+
+    wire: ClassVar[Wire]
+    """What is spoken."""
 
     def __init__(self, plane: Plane) -> None:
         super().__init__(plane)
+        self.inbox = Inbox()
+        self.alike = SINGLE
+        """Which calls go the same way as the one that was looked at last: see `proxy.multiplexed.wire`. Derived."""
+        self.counted_at: RouteMeters | None = None
+        """Where calls of the route that answers came by last are counted. Derived."""
         self.uses: dict[Ledger, None] = {}
         """Upstream connections that may have calls of this client. Derived."""
         self.blockers: dict[Ledger, None] = {}
@@ -91,28 +83,59 @@ class Client(Framed, Downstream):
         self.awaited: dict[int, list[int]] = {}
         """While being restored: upstreams, by serial, that are still to come, with their pushes."""
 
+    def measure(self) -> None:
+        """See `Downstream`."""
+        super().measure()
+        self.counted_at = None
+
+    # ---- what comes ----
+
+    def readable(self, calls: Calls, now: float) -> None:
+        """See `Inbox.read`."""
+        self.inbox.read(self, calls, now)
+
+    def received(self, data: bytes) -> None:
+        """Bytes of frames."""
+        buffer = self.inbox.add(data)
+        if buffer is None:
+            return
+        try:
+            self.take(buffer)
+        except BadFrame as why:
+            self.give_up(str(why))
+        if self.clogged and not self.closed:
+            self.stuffed()
+
+    def take(self, buffer: bytearray) -> None:
+        """Use the frames in the buffer, which is given away. Raises `BadFrame`."""
+        raise NotImplementedError
+
+    def give_up(self, reason: str) -> None:
+        """The stream cannot be followed: end this connection, and only this one."""
+        raise NotImplementedError
+
     # ---- what comes back ----
 
     def deliver(self, buffer: bytearray, begun: int, end: int, count: int, wrong: int, route: str) -> None:
         """Answers to this client, ready to go: so many by that route, and so many with a status that is no success."""
         if count:
-            meters = self.listener.meters.route(route)
-            meters.oks.inc(count - wrong)
+            meters = self.counted_at
+            if meters is None or meters.name != route:
+                meters = self.counted_at = self.listener.meters.route(route)
+            if count != wrong:
+                self.tally(meters.oks, count - wrong)
             if wrong:
-                meters.errors.inc(wrong)
-        run = buffer if begun == 0 and end == len(buffer) else buffer[begun:end]
+                self.tally(meters.errors, wrong)
         out = self.outbox
         if self.fd < 0:
             return
         if not out:
-            self.outbox = run
             self.plane.unflushed.append(self)
         else:
-            if isinstance(out, bytes):
-                out = self.outbox = bytearray(out)
-            out += run
             self.changes += 1
-        if len(self.outbox) > HIGH:
+        out = _pieces.joined(out, buffer, begun, end)
+        self.outbox = out
+        if len(out) > HIGH:
             self._slow()
         if self.leaving:
             self._leave()
@@ -140,7 +163,7 @@ class Client(Framed, Downstream):
     def count_error(self, route: str, *, late: bool = False) -> None:
         """An error of our own is about to be answered."""
         meters = self.listener.meters.route(route)
-        meters.errors.inc()
+        self.tally(meters.errors, 1)
         if late:
             meters.timeouts.inc()
 
@@ -164,9 +187,9 @@ class Client(Framed, Downstream):
         """What is under way ends with the connection."""
         if self.listener.access_log is None:
             return
-        calls = [call for upstream in self.uses for call in upstream.calls.values() if call[0] is self]
+        calls = [call for upstream in self.uses for call in upstream.calls.of(self)]
         abouts = [call[5] for call in calls] + [push[5] for push in self.pushes.values()]
-        for about in (*abouts, *(one.about for one in self.held)):
+        for about in [*abouts, *[one.about for one in self.held]]:
             if about is not None:
                 self.tell(about, "aborted")
 
@@ -198,7 +221,7 @@ class Client(Framed, Downstream):
             self._gone()
 
     def stuffed(self) -> None:
-        """See `Framed`."""
+        """What came was perhaps answered here, and the client does not read: there is a limit to that."""
         self._slow()
 
     def drained(self) -> None:
@@ -231,9 +254,10 @@ class Client(Framed, Downstream):
         """Something that kept this client from being read may be over."""
         if self.blockers or self.closed or self.full:
             return
-        buffer = self.inbox
+        inbox = self.inbox
+        buffer = inbox.rest
         if buffer:
-            self.inbox = bytearray()
+            inbox.rest = bytearray()
             self.changes += 1
             try:
                 self.take(buffer)
@@ -252,15 +276,13 @@ class Client(Framed, Downstream):
         if self.linger <= self.plane.now:
             self.linger = inf
             self.changes += 1
-        if self.linger == inf and not self.busy and not self.inbox and not self.skip:
+        if self.linger == inf and not self.busy and not self.inbox and not self.inbox.skip:
             self.shut()
 
     @property
     def busy(self) -> bool:
         """A call of this client is under way, or a server's request to it."""
-        return bool(self.pushes or self.held) or any(
-            call[0] is self for upstream in self.uses for call in upstream.calls.values()
-        )
+        return bool(self.pushes or self.held) or any(upstream.calls.of(self) for upstream in self.uses)
 
     def _gone(self) -> None:
         """The connection is closed: servers that wait for its answers wait no longer."""
@@ -279,105 +301,6 @@ class Client(Framed, Downstream):
         for upstream in {**self.uses, **self.blockers}:
             upstream.disown(self)
 
-    # ---- the value ----
-
-    def save(self, now: float) -> bytes:
-        """See `proxy.multiplexed.state.DownstreamState`."""
-        return _encode(
-            DownstreamState(
-                self.transport(now),
-                self.listener.name,
-                self.listener.address,
-                self.remote,
-                bytes(self.inbox),
-                self.skip,
-                self.last_id,
-                tuple(
-                    CallState(number, upstream.serial, theirs, until - now, codec, ver1, 0, (), save_about(about, now))
-                    for number, (upstream, theirs, until, codec, ver1, about) in self.pushes.items()
-                    if upstream is not None and upstream.fd >= 0
-                ),
-                self.leaving,
-                tuple(
-                    HeldState(
-                        bytes(one.frame),
-                        one.filtered,
-                        remaining(one.when, now),
-                        remaining(one.until, now),
-                        save_about(one.about, now) or About(),
-                    )
-                    for one in self.held
-                ),
-                self.introduced,
-                remaining(self.linger, now),
-            )
-        )
-
-    def load(self, state: bytes, now: float, places: Places) -> None:
-        """The counterpart of `save`."""
-        saved = _decode(state)
-        self.listener = places.listener(saved.listener, saved.address, self.wire.protocol)
-        self.load_transport(saved.transport, now, places)
-        self.remote = saved.remote
-        self.inbox = bytearray(saved.inbox)
-        self.wanted = 0
-        self.skip = saved.skip
-        self.last_id = saved.last_id
-        self.leaving = saved.leaving
-        self.linger = deadline(saved.linger, now)
-        self.introduced, self.destination, self.server_name = saved.introduced, "", ""
-        self.awaited = {}
-        self.pushes = {}
-        self.soonest = inf
-        self.held = [
-            Held(
-                bytearray(one.frame),
-                one.filtered,
-                deadline(one.wait, now),
-                deadline(one.left, now),
-                load_about(one.about, now) or About(),
-            )
-            for one in saved.held
-        ]
-        if saved.calls:
-            self._load_pushes(saved.calls, now, places)
-
-    def _load_pushes(self, saved: tuple[CallState, ...], now: float, places: Places) -> None:
-        there: dict[int, Any] = places.expect(self, {call.caller for call in saved})
-        for call in saved:
-            self.pushes[call.id] = (
-                there.get(call.caller),
-                call.caller_id,
-                now + call.left,
-                call.codec,
-                call.ver1,
-                load_about(call.about, now),
-            )
-            self.soonest = min(self.soonest, now + call.left)
-            if call.caller not in there:
-                self.awaited.setdefault(call.caller, []).append(call.id)
-        for upstream in there.values():
-            upstream.asked[self] = None
-
-    def met(self, other: Connection) -> None:
-        """An upstream that the saved state names is there. See `proxy.plane.Places.expect`."""
-        upstream: Any = other
-        upstream.asked[self] = None
-        for number in self.awaited.pop(upstream.serial, ()):
-            self.pushes[number] = (upstream, *self.pushes[number][1:])
-
     def in_flight(self) -> int:
         """Calls that wait here; the others are counted where they went."""
         return len(self.held)
-
-    def bonds(self) -> tuple[Connection, ...]:
-        """The upstream connections with calls of this client, and those whose servers wait for it."""
-        found: dict[Connection, None] = {
-            upstream: None
-            for upstream in self.uses
-            if not upstream.closed and any(call[0] is self for call in upstream.calls.values())
-        }
-        for push in self.pushes.values():
-            if push[0] is not None and not push[0].closed:
-                found[push[0]] = None
-        return tuple(found)

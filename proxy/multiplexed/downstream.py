@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxy.multiplexed.attended import MAX_CALLS, Attended
-from proxy.multiplexed.ledger import LAST_ID
+from proxy.multiplexed.wire import EVERY, LAST_ID, SAME, SINGLE
 
 if TYPE_CHECKING:
     from proxy.multiplexed.ledger import Ledger
@@ -33,9 +33,11 @@ class MultiplexedDownstream(Attended):
 
         From `begun` to `end` the buffer has what a route is chosen by. `last` is the connection of the call before.
         """
-        services = self.listener.services
+        listener = self.listener
+        services = listener.services
         name = services.only
         self.route = services.label
+        self.alike = EVERY
         if name is None:
             try:
                 route = services.route(bytes(buffer[begun:end]))
@@ -44,15 +46,23 @@ class MultiplexedDownstream(Attended):
             if route is None:
                 return self.wire.no_route
             name, self.route = route.cluster(), route.label
-        cluster = self.listener.clusters[name]
+            self.alike = SAME if route.split is None else SINGLE
+        cluster = listener.clusters[name]
+        if cluster.limits is not None or len(cluster.endpoints) > 1:
+            self.alike = SINGLE
         if cluster.limits is not None and cluster.limits.busy():
             return self.wire.busy
-        if last is not None and last.endpoint.cluster is cluster and len(cluster.endpoints) == 1:
+        alone = len(cluster.endpoints) == 1
+        if last is not None and last.version == version and last.endpoint.cluster is cluster and alone:
             return last
-        chosen = self.upstream.connect(self.plane, cluster, version)
-        if chosen is None:
+        endpoint = cluster.pick()
+        if endpoint is None:
             return self.wire.not_sent
-        return self.wire.busy if len(chosen.calls) >= MAX_CALLS else chosen
+        pool = endpoint.shared_pool(version)
+        chosen = pool.at_hand(endpoint, cluster.shared_connections, self.plane.now)  # without Python
+        if chosen is None:
+            chosen = self.upstream.connect_to(self.plane, endpoint, version)
+        return self.wire.busy if chosen.burden() >= MAX_CALLS else chosen
 
     def refuse_run(self, number: int, codec: int, ver1: int, status: int) -> None:
         """Answer a call that nobody looks at, and that no connection was chosen for."""
@@ -117,7 +127,7 @@ class MultiplexedDownstream(Attended):
         self._gone()
 
     def give_up(self, reason: str) -> None:
-        """See `Framed.give_up`."""
+        """See `Client`."""
         self.close()
         self._gone()
 
@@ -137,7 +147,9 @@ class MultiplexedDownstream(Attended):
     def due(self) -> float:
         """The earliest deadline of a server's request, or the end of idleness."""
         due = min(self.active + self.listener.config.keepalive_timeout, self.soonest, self.linger)
-        return min(due, *(min(one.when, one.until) for one in self.held)) if self.held else due
+        for one in self.held:
+            due = min(due, one.when, one.until)
+        return due
 
     def expired(self, now: float) -> None:
         """Give requests of servers up; end an idle connection."""
@@ -148,7 +160,7 @@ class MultiplexedDownstream(Attended):
                     self.tell(about, "own", self.wire.timeout)
                 if upstream is not None and not upstream.closed:
                     upstream.send(self.wire.error(theirs, codec, ver1, self.wire.timeout))
-            self.soonest = min((push[2] for push in self.pushes.values()), default=inf)
+            self.soonest = min([push[2] for push in self.pushes.values()], default=inf)
         if self.linger <= now:
             self._leave()
         if self.held:

@@ -16,7 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from proxy.encryption.reasons import TOO_SLOW
-from proxy.multiplexed.ledger import Ledger
+from proxy.multiplexed.value import SavedLedger
 from proxy.proxy_protocol.sending import announcement
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ AGAIN: Final = 1.0
 """Seconds until a connection whose deadline passed is looked at again, while a server's request is under way on it."""
 
 
-class Living(Ledger):
+class Living(SavedLedger):
     """A ledger that begins and ends."""
 
     __slots__ = ()
@@ -251,15 +251,21 @@ class Living(Ledger):
         self.not_connected()
 
     def _time_out(self, now: float) -> None:
-        late = [number for number, call in self.calls.items() if call[2] <= now]
+        calls = self.calls
+        late = [number for number, call in calls.items() if call[2] <= now]
+        count = 0
         for number in late:
-            call = self.calls.pop(number)
+            call = calls.pop(number)
+            if call is None:  # its client was reset, for it does not read what it is told here
+                continue
+            count += 1
             self.again.pop(number, None)
             self.endpoint.overdue(now)
             if call[0] is not None:
                 call[0].fail(call, self.wire.timeout, late=True)
-        self.soonest = min((call[2] for call in self.calls.values()), default=inf)
-        self.ended_calls(len(late))
+        calls = self.calls  # others, if the connection ended meanwhile
+        self.soonest = calls.earliest()
+        self.ended_calls(count)
 
     def ended_calls(self, count: int) -> None:
         """So many of them are over."""

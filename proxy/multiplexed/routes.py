@@ -75,6 +75,11 @@ class CallTable(Generic[R]):
         self.reach: int | None = None
         """So many bytes of what `Wire.text` tells are enough; None: it takes all of it."""
 
+    @property
+    def same(self) -> int:
+        """Of a protocol whose texts have no length of their own: so many bytes of the one before told the route."""
+        return 0
+
     def route(self, text: bytes) -> R | None:
         """The route of a call, by the part of its frame that `Wire.text` tells. Raises `ValueError`."""
         raise NotImplementedError

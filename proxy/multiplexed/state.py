@@ -5,7 +5,7 @@ Times are remaining seconds, or seconds since; links are serials, 0 for one that
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,8 +34,21 @@ def load_about(saved: About | None, now: float) -> About | None:
     return None if saved is None else About(load_record(saved.record, now), saved.notes, saved.terms)
 
 
+class Held(NamedTuple):
+    """A call that waits at its client's connection: for the end of a filter's delay, or until there is room for it."""
+
+    frame: bytearray
+    filtered: int
+    """The filter that is next."""
+    when: float
+    """It goes on then; inf: once there is room."""
+    until: float
+    """Its time is up then."""
+    about: About
+
+
 class HeldState(msgspec.Struct, array_like=True, frozen=True):
-    """A call that waits at its client's connection. See `proxy.multiplexed.client.Held`."""
+    """A `Held` one as it travels."""
 
     frame: bytes
     filtered: int

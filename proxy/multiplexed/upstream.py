@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.cluster import Cluster
+    from proxy.endpoint import Endpoint
     from proxy.multiplexed.ledger import Ledger
     from proxy.multiplexed.wire import Head
     from proxy.plane import Plane
@@ -47,14 +48,25 @@ class MultiplexedUpstream(Living):
         `tried` are the endpoints that cannot be connected to; only those with all labels of the `subset` are asked.
         """
         endpoint = cluster.pick(tried, subset)
-        if endpoint is None:
-            return None
+        return None if endpoint is None else cls.connect_to(plane, endpoint, version, tried, subset)
+
+    @classmethod
+    def connect_to(
+        cls,
+        plane: Plane,
+        endpoint: Endpoint,
+        version: int,
+        tried: Collection[str] = (),
+        subset: tuple[tuple[str, str], ...] = (),
+    ) -> Ledger:
+        """The same once this endpoint was picked."""
+        cluster = endpoint.cluster
         if endpoint.rests_until > plane.now:  # a fresh connection would be closed with the calls that it was given
             resting = [one.name for one in cluster.endpoints if one.rests_until > plane.now]
             endpoint = cluster.pick((*tried, *resting), subset) or endpoint
-        pool: SharedPool[MultiplexedUpstream] = endpoint.shared_pool(version)
-        chosen = pool.choose_for(endpoint, plane.now)
-        if chosen is None or (len(pool.members) < cluster.config.shared_connections and pool.grows(chosen, plane.now)):
+        pool: SharedPool = endpoint.shared_pool(version)
+        chosen: MultiplexedUpstream | None = pool.choose_for(endpoint, plane.now)
+        if chosen is None or (len(pool.members) < cluster.shared_connections and pool.grows(chosen, plane.now)):
             added = cls(plane)
             added.dial(endpoint, version)
             pool.add(added)
@@ -64,19 +76,25 @@ class MultiplexedUpstream(Living):
     def count_answers(self, answered: int, wrong: int) -> None:
         """So many calls are over, so many of them by an error."""
         if self.again and not self.outbox:
-            self.again = {number: again for number, again in self.again.items() if number in self.calls}
+            calls = self.calls
+            under_way = {number for number, _ in calls.items()}
+            self.again = {number: again for number, again in self.again.items() if number in under_way}
         if answered:
-            if self.endpoint.watch is not None:
-                self.endpoint.watch.answered(self.plane.now)
-            self.endpoint.calls += answered
-            oks, errors = self.endpoint.meters.calls or self.endpoint.meters.shared()
+            endpoint = self.endpoint
+            if endpoint.watch is not None:
+                endpoint.watch.answered(self.plane.now)
+            endpoint.calls += answered
+            meters = endpoint.meters
+            oks, errors = meters.calls or meters.shared()
             oks.inc(answered - wrong)
-            errors.inc(wrong)
+            if wrong:
+                errors.inc(wrong)
         self.ended_calls(answered)
 
     def refuse_answer(self, head: Head) -> None:
         """An answer that is too long."""
-        call = self.calls.pop(head.id, None)
+        under_way = self.calls
+        call = under_way.pop(head.id)
         if call is not None:
             self.ended_calls(1)
             if call[0] is not None:
@@ -86,7 +104,9 @@ class MultiplexedUpstream(Living):
         """A request of the server."""
         client = self.caller
         if client is None:
-            client = next((call[0] for call in reversed(self.calls.values())), None)
+            under_way = self.calls
+            calls = under_way.values()
+            client = calls[-1][0] if calls else None
         if client is not None:
             client.push(self, frame, head)
         elif head.wants_answer:
@@ -125,7 +145,7 @@ class MultiplexedUpstream(Living):
         self.lost(self.wire.closed)
 
     def give_up(self, reason: str) -> None:
-        """See `Framed.give_up`."""
+        """See `Ledger`."""
         self.close()
         self.lost(self.wire.closed)
 
@@ -134,12 +154,12 @@ class MultiplexedUpstream(Living):
         if self.spare and not unseen and not self.spurned:
             self.endpoint.cluster.switch.refused(self, ENDED, self.plane.now)
         calls, again, unsent = self.calls, self.again, self.unsent
-        self.calls, self.again, self.unsent = {}, {}, b""
+        self.calls, self.again, self.unsent = self.record(), {}, b""
         cluster = self.endpoint.cluster
         for head, at in self.wire.frames(unsent):
             if not head.calls:
                 continue
-            call = calls.pop(head.id, None)
+            call = calls.pop(head.id)
             if call is None and head.wants_answer:
                 continue
             attempts, tried = again.get(head.id, (0, ()))
@@ -174,7 +194,7 @@ class MultiplexedUpstream(Living):
         self.caller = None
 
     def stuffed(self) -> None:
-        """See `Framed`. It is read on, since it may wait for that; calls wait at their clients meanwhile."""
+        """See `Ledger`. It is read on, since it may wait for that; calls wait at their clients meanwhile."""
         if len(self.outbox) > MOST_UNREAD:
             self.give_up("it does not read")
 

@@ -6,7 +6,7 @@ frames, but for single frames: errors, heartbeats, calls that somebody looks at.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from proxy.accesslog.log import AccessLog
     from proxy.accesslog.record import Record
     from proxy.filters.api import Request, Response
+
+
+LAST_ID: Final = 0x7FFFFFFF
+"""Ids are signed numbers to many peers."""
+
+SINGLE: Final = 0
+SAME: Final = 1
+EVERY: Final = 2
+"""Which calls go the same way as the one before them: none, those with the same text for routes, every one."""
 
 
 class BadFrame(Exception):

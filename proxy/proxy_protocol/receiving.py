@@ -27,8 +27,9 @@ from proxy.timers import deadline, remaining
 if TYPE_CHECKING:
     from typing import Any
 
+    from proxy.calls import Calls
     from proxy.config.model import ProxyProtocolConfig
-    from proxy.plane import Places, Plane, Read
+    from proxy.plane import Places, Plane
 
 log = logging.getLogger("proxy")
 
@@ -121,7 +122,7 @@ class Introduction(Downstream):
             self.deadline = self.plane.now + gate.timeout
             self.wake(self.deadline)
 
-    def readable(self, read: Read, now: float) -> None:
+    def readable(self, calls: Calls, now: float) -> None:
         """Take the header and not a byte more."""
         try:
             data = self.plane.peek(self.fd, LONGEST - len(self.inbox))
@@ -130,7 +131,7 @@ class Introduction(Downstream):
                 return
             header = parse(self.inbox + data)
             size = len(data) if header is None else header.size - len(self.inbox)
-            self.inbox += read(self.fd, size)
+            self.inbox += calls.read(self.fd, size)
         except OSError as error:
             self.plane.io_failed(self, error)
         except BadHeader as why:

@@ -72,8 +72,9 @@ class Announced(Upstream):
 
     __slots__ = ("announced",)
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane)
+    def fresh(self, plane: Plane) -> None:
+        """See `Connection`."""
+        super().fresh(plane)
         self.announced = b""
         """The header that it began with; empty without one."""
 

@@ -3,21 +3,19 @@
     ServerContexts   of a listener: its certificates, chosen by the client's host name (SNI); whom it asks for one
     ClientContexts   of a cluster: whom it trusts, which names it wants to see, what it shows
 
-A context of OpenSSL cannot change once it is in use. When files change, `renew` makes new ones; connections that are
-there keep what they have.
+A context of OpenSSL cannot change once it is in use. When files change, `renewal.renew` makes new ones; connections
+that are there keep what they have.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL import SSL
 
-from hotswap.errors import ConfigError
-from hotswap.log import fields
-from proxy.tls.certificates import Shown, fingerprint, names_of
-from proxy.tls.errors import NOT_ACCEPTED
+from proxy.tls.certificates import Shown, names_of
+from proxy.tls.errors import HANDSHAKE_FAILURE, NOT_ACCEPTED, TlsError
+from proxy.tls.files import fingerprint
 from proxy.tls.names import admitted, expected, is_name, names_host
 from proxy.tls.openssl import clean, load_pair, load_roots, new_context, verdict, words
 
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
 
 MOST_SHOWN: Final = 10
 """Names of a certificate that an error message shows."""
+OUTPUT: Final = 16384
+"""Bytes of OpenSSL's that are asked for at once."""
 MOST_KEPT: Final = 32
 """Names of a client that are kept with its connection: they move with it."""
-
-log = logging.getLogger("hotswap")
 
 
 class Handshaking(SSL.Connection):
@@ -45,6 +43,29 @@ class Handshaking(SSL.Connection):
         """What an endpoint is called by: a name or an address."""
         self.problem = ""
         """Why the peer's certificate is not accepted; see `failure`."""
+
+    def advance(self) -> bool:
+        """One step on, with what came by `bio_write`. True once it is done. Raises `TlsError`."""
+        try:
+            self.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as error:
+            raise TlsError(HANDSHAKE_FAILURE, failure(self, error)) from None
+        return True
+
+    def written(self) -> bytes:
+        """What OpenSSL has for the peer."""
+        output = b""
+        try:
+            while True:
+                piece = self.bio_read(OUTPUT)
+                output += piece
+                if len(piece) < OUTPUT:
+                    break
+        except SSL.WantReadError:
+            pass
+        return output
 
 
 class _Contexts:
@@ -107,7 +128,7 @@ class ServerContexts(_Contexts):
         self._made[shown] = context
         return context
 
-    def connection(self) -> SSL.Connection:
+    def connection(self) -> Handshaking:
         """A fresh one that waits for a ClientHello."""
         connection = Handshaking(self._first)
         connection.set_accept_state()
@@ -191,7 +212,7 @@ class ClientContexts(_Contexts):
         if config.verify:
             load_roots(self._context, config.ca, self._accepted)
 
-    def connection(self, host: str) -> SSL.Connection:
+    def connection(self, host: str) -> Handshaking:
         """A fresh one that will say hello to an endpoint. `host` is what the configuration calls it, without port."""
         asked = self.config.sni or host
         connection = Handshaking(self._context, asked)
@@ -255,39 +276,3 @@ def failure(connection: SSL.Connection, error: SSL.Error) -> str:
 def _listed(names: Sequence[str]) -> str:
     listed = ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
     return listed or "no name at all"
-
-
-def changed_files(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> list[str]:
-    """The files of both that have other contents by now."""
-    return [path for path, content in new.read.items() if old.read.get(path, content) != content]
-
-
-def same(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> bool:
-    """Whether both were made from the same: then the old one stays, whose tickets clients have."""
-    return old.config == new.config and old.read == new.read
-
-
-_C = TypeVar("_C", ServerContexts, ClientContexts)
-
-
-def renew(old: _C) -> _C | None:
-    """The same made anew if its files changed and are good; what happened is logged. Else None: keep the old one."""
-    now = {path: fingerprint(path) for path in old.files}
-    if now in (old.read, old.refused):
-        return None
-    try:
-        new = type(old)(old.config)
-    except ConfigError as error:
-        old.refused = now
-        text = "files of TLS changed and cannot be used; what was read before stays"
-        log.error(text, extra=fields(reason=str(error)))  # noqa: TRY400 - the reason is all there is to know
-        return None
-    for was, one in zip(old.certificates, new.certificates, strict=True):
-        if was.chain != one.chain:
-            leaf = one.chain[0]
-            log.info(
-                "a certificate was renewed",
-                extra=fields(file=one.config.cert, serial=f"{leaf.serial:x}", expires=leaf.expiry()),
-            )
-    log.info("files of TLS were read again", extra=fields(changed=", ".join(changed_files(old, new))))
-    return new

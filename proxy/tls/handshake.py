@@ -20,10 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from OpenSSL import SSL
-
 from proxy.tls import layer
-from proxy.tls.contexts import failure
 from proxy.tls.errors import (
     ACCESS_DENIED,
     HANDSHAKE_FAILURE,
@@ -32,6 +29,7 @@ from proxy.tls.errors import (
     UNEXPECTED_MESSAGE,
     TlsError,
 )
+from proxy.tls.guard import Guard
 from proxy.tls.hello import HEADER, LARGEST_PLAIN, NotHello, read_hello, records
 from proxy.tls.layer import Secrets
 from proxy.tls.session import Session
@@ -42,12 +40,13 @@ from proxy.tls.suites import BY_NAME, TLS12, TLS13, explicit_nonce
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.calls import Calls
     from proxy.connection import Connection
-    from proxy.plane import Write
+    from proxy.tls.contexts import Handshaking
     from proxy.tls.layer import Permit, Vault
 
-    Identity = Callable[[SSL.Connection], tuple[str, ...]]
-    Refusal = Callable[[SSL.Connection], str]
+    Identity = Callable[[Handshaking], tuple[str, ...]]
+    Refusal = Callable[[Handshaking], str]
 
 CHANGE_CIPHER, HANDSHAKE, APPLICATION = 20, 22, 23
 """Types of records."""
@@ -55,7 +54,6 @@ MOST_BYTES: Final = 1 << 18
 """Bytes of the peer's part of a handshake: certificate chains are long, but not without bound."""
 MOST_RECORDS: Final = 256
 """Records of the peer's part: each is a step of OpenSSL, some 20 us, however small it is."""
-_OUTPUT: Final = 16384
 _VERSIONS: Final = {"TLSv1.2": TLS12, "TLSv1.3": TLS13}
 
 
@@ -76,7 +74,7 @@ class Track:
             self.finished.append(record)
 
 
-class Handshake:
+class Handshake(Guard):
     """One handshake. `Connection.tls` holds it meanwhile."""
 
     __slots__ = (
@@ -92,16 +90,11 @@ class Handshake:
         "gone",
         "inbox",
         "preface",
-        "sealed",
         "server",
     )
 
-    dialling = False
-    unheard = False
-    waiting = False
-    closed_in = False
-
-    def __init__(self, ssl: SSL.Connection, *, server: bool, refusal: Refusal, identity: Identity) -> None:
+    def __init__(self, ssl: Handshaking, *, server: bool, refusal: Refusal, identity: Identity) -> None:
+        super().__init__()
         self._ssl = ssl
         self._refusal = refusal
         self._identity = identity
@@ -109,8 +102,6 @@ class Handshake:
         ssl.set_app_data(self._secrets)
         self.server = server
         self.inbox = b""
-        self.sealed = b""
-        """OpenSSL's records that are not written yet."""
         self.first = b""
         """What a client began with: its ClientHello, and perhaps more."""
         self.come, self.gone = Track(), Track()
@@ -166,38 +157,19 @@ class Handshake:
         return done
 
     def _step(self) -> bool:
-        done = False
         try:
-            self._ssl.do_handshake()
-            done = True
-        except SSL.WantReadError:
-            pass
-        except SSL.Error as error:
-            self._collect()
-            raise TlsError(HANDSHAKE_FAILURE, failure(self._ssl, error)) from None
-        self._collect()
-        return done
+            return self._ssl.advance()
+        finally:  # an alert may be in it
+            output = self._ssl.written()
+            self.flight = records(output)
+            for record in self.flight:
+                self.gone.add(record)
+            self.sealed += output
 
-    def _collect(self) -> None:
-        """Take what OpenSSL wrote."""
-        output = b""
-        try:
-            while True:
-                piece = self._ssl.bio_read(_OUTPUT)
-                output += piece
-                if len(piece) < _OUTPUT:
-                    break
-        except SSL.WantReadError:
-            pass
-        self.flight = records(output)
-        for record in self.flight:
-            self.gone.add(record)
-        self.sealed += output
-
-    def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
+    def write(self, calls: Calls, fd: int, outbox: bytes | bytearray) -> int:
         """Write what OpenSSL wrote; nothing of the outbox before the handshake is done."""
         if self.sealed:
-            self.sealed = self.sealed[write(fd, self.sealed) :]
+            self.sealed = self.sealed[calls.write(fd, self.sealed) :]
         return 0
 
     # ---- the end ----
@@ -270,7 +242,7 @@ class Handshake:
                 made.end()
                 raise TlsError(INTERNAL_ERROR, "our keys do not open what OpenSSL sealed")
 
-    def _about(self, ssl: SSL.Connection) -> About:
+    def _about(self, ssl: Handshaking) -> About:
         name = (ssl.get_servername() or b"").decode("ascii", "replace") if self.server else ""
         return remembered(About(name, ssl.get_alpn_proto_negotiated().decode("ascii", "replace"), self._identity(ssl)))
 
@@ -291,24 +263,20 @@ class Handshake:
         return {"handshake": "under way"}
 
 
-class Anew:
+class Anew(Guard):
     """A handshake with an endpoint that was under way in the generation before: the dial is made once more."""
 
     __slots__ = ("preface",)
 
-    dialling = True
-    unheard = False
-    waiting = False
-    closed_in = False
-    sealed = b""
-
     def __init__(self, preface: bytes) -> None:
+        super().__init__()
+        self.dialling = True
         self.preface = preface
 
     def arrived(self, connection: Connection, data: bytes) -> None:
         """Never: it is not read."""
 
-    def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
+    def write(self, calls: Calls, fd: int, outbox: bytes | bytearray) -> int:
         """Nothing goes this way any more."""
         return 0
 

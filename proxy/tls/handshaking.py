@@ -18,7 +18,8 @@ from proxy.tls.session import Session
 from proxy.tls.stage import Stage
 
 if TYPE_CHECKING:
-    from proxy.plane import Places, Read
+    from proxy.calls import Calls
+    from proxy.plane import Places
 
 
 class Handshaking(Stage):
@@ -53,12 +54,12 @@ class Handshaking(Stage):
         """A finished one that came from the source: take it on."""
         self.plane.secured(self)
 
-    def readable(self, read: Read, now: float) -> None:
+    def readable(self, calls: Calls, now: float) -> None:
         """The first bytes for a finished one can be here before `catch_up`: who takes it on reads them."""
         if isinstance(self.tls, Session) and not self.paused:
             self.catch_up()
         else:
-            super().readable(read, now)
+            super().readable(calls, now)
 
     def ended(self) -> None:
         """A FIN in the middle: somebody looked whether we listen, or gave up."""

@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.native import load
-from proxy.tls import twin
+from proxy.ondemand import twin
+from proxy.tls import form
 
 VARIABLE: Final = "HOTSWAP_TLS_RECORD"
 
-_native, WHY_PYTHON = load("proxy.tls._record", twin.FORMAT, VARIABLE)
+_native, WHY_PYTHON = load("proxy.tls._record", form.FORMAT, VARIABLE)
 """The second: why the C module is not on, empty if it is."""
 
 if TYPE_CHECKING or _native is None:
@@ -44,11 +45,11 @@ def begin(
     tx_seq: int,
     rx_seq: int,
     tx_explicit: int = 0,
-    limit: int = twin.LARGEST_PLAIN,
-    rekey_at: int = twin.REKEY_AT,
+    limit: int = form.LARGEST_PLAIN,
+    rekey_at: int = form.REKEY_AT,
 ) -> RecordLayer:
     """The record layer that goes on where a handshake ended. See `proxy.tls.twin.RecordLayer.begin`."""
-    chosen = RecordLayer if suite in _NATIVE_SUITES else twin.RecordLayer
+    chosen = RecordLayer if suite in _NATIVE_SUITES else twin().RecordLayer
     return chosen.begin(
         secrets,
         permit,
@@ -67,5 +68,5 @@ def begin(
 
 def restore(state: bytes, vault: Vault, permit: Permit) -> RecordLayer:
     """The record layer of a saved state. See `proxy.tls.twin.RecordLayer.restore`."""
-    chosen = RecordLayer if twin.suite_of(state) in _NATIVE_SUITES else twin.RecordLayer
+    chosen = RecordLayer if form.suite_of(state) in _NATIVE_SUITES else twin().RecordLayer
     return chosen.restore(state, vault, permit)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
-from proxy.tls.certificates import Unusable, parse, refuse_encrypted, require_file
+from proxy.tls.certificates import parse
+from proxy.tls.files import Unusable, refuse_encrypted, require_file
 from proxy.tls.policy import USUAL, USUAL_12, has_short_tag, is_13
 
 if TYPE_CHECKING:

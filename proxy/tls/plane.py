@@ -37,7 +37,7 @@ MOST_STRAGGLERS: Final = 4096
 class TlsPlane:
     """The TLS part of one reactor."""
 
-    __slots__ = ("_reactor", "awaited", "expected", "giving", "handshaking", "permit", "taking")
+    __slots__ = ("_reactor", "_spare", "_takings", "awaited", "expected", "giving", "handshaking", "permit", "taking")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -46,6 +46,8 @@ class TlsPlane:
         """The key of the attempt to give connections away: their secrets travel under it."""
         self.taking = Vault()
         """That of the attempt by which this generation got its own. Both may go on at a time, for stragglers."""
+        self._takings: dict[int, Vault] = {}  # by the worker of the source
+        self._spare = self.giving
         self.handshaking: set[int] = set()
         """Serials of connections of `Handshaking`."""
         self.awaited: frozenset[int] = frozenset()
@@ -116,7 +118,7 @@ class TlsPlane:
         tls, now, connecting = connection.tls, reactor.now, connection.connecting
         if tls is not None and tls.sealed and connection.fd >= 0:
             with suppress(OSError):
-                reactor.kernel.write(connection.fd, tls.sealed)
+                reactor.kernel.calls.write(connection.fd, tls.sealed)
         if isinstance(connection, Downstream):
             tally, listener = connection.listener.handshakes, connection.listener.name
             tell = tally.fail if isinstance(connection, Handshaking) else tally.break_off
@@ -148,16 +150,17 @@ class TlsPlane:
         Behind bytes that are dropped there is none: they must not look like all. True if the peer's is awaited: the
         layer is done with it then, and a `Farewell` has its descriptor.
         """
-        session, write = connection.tls, self._reactor.kernel.write
+        session, calls = connection.tls, self._reactor.kernel.calls
         with suppress(OSError, NotOwner):
             if reset and connection.outbox:
                 if session is None:
-                    connection.count_out(write(connection.fd, connection.outbox))
+                    count = calls.write(connection.fd, connection.outbox)
                 else:
-                    connection.count_out(session.write(write, connection.fd, connection.outbox))
+                    count = session.write(calls, connection.fd, connection.outbox)
+                connection.tally(connection.count_out, count)
             elif isinstance(session, Session) and connection.flushed and not (reset or session.cut):
                 session.close()
-                session.write(write, connection.fd, b"")
+                session.write(calls, connection.fd, b"")
                 over = session.closed_in or connection.eof or connection.fin_sent  # after our FIN it was waited for
                 if not (over or session.sealed or self._reactor.draining):
                     self._part_with(connection)
@@ -180,13 +183,31 @@ class TlsPlane:
         self.giving.write(fd)
         return fd
 
-    def take_vault(self, fd: int) -> None:
-        """The counterpart at the destination. Raises `CannotRestore`."""
-        self.taking.end()
+    def spare_vault(self) -> int:
+        """In a worker: a key for the next attempt, made before it begins. See `new_vault` for what is returned."""
+        self._spare = Vault()
+        fd = os.memfd_create("tls", os.MFD_CLOEXEC)
+        self._spare.write(fd)
+        return fd
+
+    def use_spare(self) -> None:
+        """That attempt begins. No two processes wrap under one key: they would count the same nonces."""
+        self.giving.end()
+        self.giving = self._spare
+
+    def take_vault(self, fd: int, worker: int = 0) -> None:
+        """The counterpart at the destination, for what comes from that worker. Raises `CannotRestore`."""
+        former = self._takings.pop(worker, None)
+        if former is not None:
+            former.end()
         try:
-            self.taking = Vault.read(fd)
+            self.taking = self._takings[worker] = Vault.read(fd)
         except ValueError as error:
             raise CannotRestore(f"the key of the attempt cannot be used: {error}") from None
+
+    def take_from(self, worker: int) -> None:
+        """What comes next was wrapped by that worker of the source."""
+        self.taking = self._takings.get(worker, self.taking)
 
     def part(self, kept: Iterable[Connection], awaited: Iterable[int]) -> None:
         """All but `kept` was given away: nobody seals under the old permit any more, what stays goes on under another.

@@ -8,10 +8,13 @@ Who owns does this: a freeze stops it, and whoever owns afterwards compares firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hotswap.errors import ConfigError
 from hotswap.filewatch import Watching
-from proxy.tls.contexts import renew
+from hotswap.log import fields
+from proxy.tls.files import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from hotswap.filewatch import Watch
     from proxy.cluster import Cluster
     from proxy.listener import Listener
+    from proxy.tls.contexts import ClientContexts, ServerContexts
 
+_C = TypeVar("_C", "ServerContexts", "ClientContexts")
+log = logging.getLogger("hotswap")
 
 MOST_SHOWN: Final = 3
 """Names of a certificate in its line of the status."""
@@ -66,3 +72,36 @@ def _line(name: str, about: dict[str, Any]) -> str:
     day, left = about["expires"][:10], about["days_left"]
     when = f"expires {day}, in {left} days" if left >= 0 else f"EXPIRED {day}"
     return f"{name}: {whose}; {when}; {about['file']}"
+
+
+def changed_files(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> list[str]:
+    """The files of both that have other contents by now."""
+    return [path for path, content in new.read.items() if old.read.get(path, content) != content]
+
+
+def same(old: ServerContexts | ClientContexts, new: ServerContexts | ClientContexts) -> bool:
+    """Whether both were made from the same: then the old one stays, whose tickets clients have."""
+    return old.config == new.config and old.read == new.read
+
+
+def renew(old: _C) -> _C | None:
+    """The same made anew if its files changed and are good; what happened is logged. Else None: keep the old one."""
+    now = {path: fingerprint(path) for path in old.files}
+    if now in (old.read, old.refused):
+        return None
+    try:
+        new = type(old)(old.config)
+    except ConfigError as error:
+        old.refused = now
+        text = "files of TLS changed and cannot be used; what was read before stays"
+        log.error(text, extra=fields(reason=str(error)))  # noqa: TRY400 - the reason is all there is to know
+        return None
+    for was, one in zip(old.certificates, new.certificates, strict=True):
+        if was.chain != one.chain:
+            leaf = one.chain[0]
+            log.info(
+                "a certificate was renewed",
+                extra=fields(file=one.config.cert, serial=f"{leaf.serial:x}", expires=leaf.expiry()),
+            )
+    log.info("files of TLS were read again", extra=fields(changed=", ".join(changed_files(old, new))))
+    return new

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 from hotswap.errors import CannotRestore
 from proxy.tls import layer
 from proxy.tls.errors import CLOSE_NOTIFY, DECODE_ERROR, NO_RENEGOTIATION, UNEXPECTED_MESSAGE, USER_CANCELED, TlsError
+from proxy.tls.guard import Guard
 from proxy.tls.state import ANSWERED, CLOSED_IN, CLOSED_OUT, CUT, UNHEARD, WAITING, About, TlsState
 from proxy.tls.suites import TLS13, named
 
 if TYPE_CHECKING:
+    from proxy.calls import Calls
     from proxy.connection import Connection
-    from proxy.plane import Write
     from proxy.tls.layer import Permit, RecordLayer, Vault
 
 ALERT, HANDSHAKE, APPLICATION = 21, 22, 23
@@ -44,13 +45,12 @@ _WARNING, _FATAL = 1, 2
 _UNKNOWN = About()
 
 
-class Session:
+class Session(Guard):
     """The state of an encrypted connection. `layer` has the keys."""
 
     __slots__ = (
         "about",
         "answered",
-        "closed_in",
         "closed_out",
         "cut",
         "error",
@@ -58,32 +58,22 @@ class Session:
         "layer",
         "partial",
         "rejected",
-        "sealed",
-        "unheard",
         "updates",
-        "waiting",
     )
 
-    dialling = False
-
     def __init__(self, records: RecordLayer, about: About = _UNKNOWN) -> None:
+        super().__init__()
         self.layer = records
         self.about = about
         self.inbox = b""
         self.partial = b""
-        self.sealed = b""
-        """Written before anything else."""
         self.updates = 0
         self.answered = False
         """Our key came of a KeyUpdate that the peer asked for: at least as long as nothing was sealed under it."""
-        self.closed_in = False
-        """The peer's close_notify came."""
         self.closed_out = False
         """Ours is sealed, or our FIN went out without: nothing is sealed any more."""
         self.cut = False
         """There will be none of ours: what goes this way was cut off where it came from."""
-        self.waiting = False
-        """`inbox` may hold whole records, or an end is to be told: once the connection is read again."""
         self.unheard = not records.server and records.version == TLS13
         """Of a client of TLS 1.3: the peer has sent nothing that follows our Finished, neither data nor a ticket. Until
         then it may refuse us, RFC 8446 section 4.4.2.4."""
@@ -102,8 +92,7 @@ class Session:
             self.unheard = False
             connection.plane.tls.heard(connection)
         if plain:
-            count_in = connection.count_in  # see `Connection.readable`
-            count_in(len(plain))
+            connection.tally(connection.count_in, len(plain))
             connection.received(plain)
         if self.sealed:
             connection.plane.unflushed.append(connection)
@@ -237,13 +226,13 @@ class Session:
 
     # ---- sealing ----
 
-    def write(self, write: Write, fd: int, outbox: bytes | bytearray) -> int:
+    def write(self, calls: Calls, fd: int, outbox: bytes | bytearray) -> int:
         """Seal from the outbox as much as the socket takes. Returns the bytes that are sealed, for good.
 
         What is sealed and not written stays in `sealed`. `OSError` only as long as nothing of the outbox was written.
         """
         if self.sealed:
-            count = write(fd, self.sealed)
+            count = calls.write(fd, self.sealed)
             if count < len(self.sealed):
                 self.sealed = self.sealed[count:]
                 return 0
@@ -256,7 +245,7 @@ class Session:
         if size <= PORTION:  # the loop spelled out for nearly all
             sealed = self.layer.seal(APPLICATION, outbox)
             try:
-                count = write(fd, sealed)
+                count = calls.write(fd, sealed)
             except BlockingIOError:
                 count = 0
             if count < len(sealed):
@@ -267,7 +256,7 @@ class Session:
             with memoryview(outbox)[taken : taken + PORTION] as portion:
                 sealed = self.layer.seal(APPLICATION, portion)
             try:
-                count = write(fd, sealed)
+                count = calls.write(fd, sealed)
             except BlockingIOError:
                 count = 0
             except OSError:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.tls import keys, twin_state
 from proxy.tls.errors import RECORD_OVERFLOW, UNEXPECTED_MESSAGE, NotOwner, TlsError
+from proxy.tls.form import FORMAT, LARGEST_PLAIN, REKEY_AT, suite_of
 from proxy.tls.suites import TLS13, find
 from proxy.tls.twin_record import ALERT, APPLICATION, HANDSHAKE, HEADER, Direction, Opened
-from proxy.tls.twin_state import FORMAT, LARGEST_PLAIN, State, suite_of
+from proxy.tls.twin_state import State
 from proxy.tls.twin_vault import Permit, Secrets, Unshared, Vault
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ __all__ = ["FORMAT", "LARGEST_PLAIN", "REKEY_AT", "Permit", "RecordLayer", "Secr
 NOTHING_LEFT, CALL_AGAIN = 0, -1
 """What `open` returns instead of a type."""
 
-REKEY_AT: Final = 1 << 23
-"""Records under one key, TLS 1.3: RFC 8446 section 5.5 asks for less than 2**24.5 with AES-GCM."""
 MOST_EMPTY: Final = 32
 """Records in a row that carry nothing: they cost us time, and the peer next to none."""
 MOST_RECORDS: Final = 64

@@ -33,20 +33,14 @@ So a state has 122 bytes with TLS_AES_128_GCM_SHA256, and 154 at most.
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from proxy.tls.form import COUNT, FORMAT, HEADER, LARGEST_PLAIN, OVERHEAD, suite_of
 from proxy.tls.suites import TLS13, Suite, find
-from proxy.tls.twin_vault import COUNT, OVERHEAD
 
 if TYPE_CHECKING:
     from proxy.tls.twin_vault import Vault
 
-FORMAT: Final = 1
-LARGEST_PLAIN: Final = 16384
-"""Bytes of plaintext in a record, RFC 8446 section 5.1."""
-
-_HEADER: Final = struct.Struct("!BBHHHQQQBB")
 _SERVER, _ALERTED = 1, 2
 
 
@@ -71,13 +65,6 @@ class State(NamedTuple):
         return f"<State of a record layer, {self.suite.name}>"
 
 
-def suite_of(state: bytes) -> int:
-    """The number of the suite that a state is about. Raises `ValueError` if it is cut off."""
-    if len(state) < _HEADER.size + OVERHEAD:
-        raise ValueError("the state is cut off")
-    return int.from_bytes(state[4:6], "big")
-
-
 def secret_size(suite: Suite) -> int:
     """Bytes of the secret of one direction."""
     return suite.hash_size if suite.version == TLS13 else suite.key_size + suite.iv_size
@@ -85,7 +72,7 @@ def secret_size(suite: Suite) -> int:
 
 def wrap(state: State, vault: Vault) -> bytes:
     """Write it down."""
-    header = _HEADER.pack(
+    header = HEADER.pack(
         FORMAT,
         state.server * _SERVER | state.alerted * _ALERTED,
         state.suite.version,
@@ -103,8 +90,8 @@ def wrap(state: State, vault: Vault) -> bytes:
 def unwrap(state: bytes, vault: Vault) -> State:
     """Read it. Raises `ValueError` if it is malformed, was changed, or belongs to another vault."""
     suite_of(state)  # that it is not cut off
-    header, wrapped = bytes(state[: _HEADER.size]), bytes(state[_HEADER.size :])
-    kind, flags, version, number, limit, tx_seq, rx_seq, tx_explicit, broken, empty = _HEADER.unpack(header)
+    header, wrapped = bytes(state[: HEADER.size]), bytes(state[HEADER.size :])
+    kind, flags, version, number, limit, tx_seq, rx_seq, tx_explicit, broken, empty = HEADER.unpack(header)
     if kind != FORMAT or flags & ~(_SERVER | _ALERTED):
         raise ValueError(f"the state has format {kind}, known is {FORMAT}")
     suite = find(version, number)

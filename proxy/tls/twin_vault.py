@@ -17,16 +17,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.tls.errors import NotOwner
+from proxy.tls.form import COUNT, OVERHEAD
 
 if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 KEY: Final = 32
 """Bytes of a vault's key."""
-COUNT: Final = 8
-TAG: Final = 16
-OVERHEAD: Final = COUNT + TAG
-"""Bytes that a vault adds to what it wraps."""
 
 
 class Epoch:

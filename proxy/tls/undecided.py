@@ -18,7 +18,7 @@ from proxy.tls.hello import LONGEST_HELLO, Hello, NotHello, looks_like_tls, read
 from proxy.tls.stage import Stage
 
 if TYPE_CHECKING:
-    from proxy.plane import Read
+    from proxy.calls import Calls
 
 
 class Undecided(Stage):
@@ -34,7 +34,7 @@ class Undecided(Stage):
         config = self.listener.config
         self.expect_by(self.plane.now + (config.first_bytes_timeout or config.header_timeout))
 
-    def readable(self, read: Read, now: float) -> None:
+    def readable(self, calls: Calls, now: float) -> None:
         """Look, and take nothing.
 
         What is looked at is no change: the plane looks again behind one, for a FIN, and would do so without end.

@@ -1,6 +1,6 @@
 """`make bench`: measure, print tables, keep the last ones in docs/benchmarks.md.
 
-python -m tests.bench                     everything, about 40 minutes
+python -m tests.bench                     everything, about an hour
 python -m tests.bench cpu memory          some parts; the others stay as they were measured last
 python -m tests.bench --quick             a minute or two: figures to glance at, nothing is written
 """
@@ -13,19 +13,41 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.bench import containers, costs, cpu, http2, machine, memory, metrics, reload, tls, upgrade
+from tests.bench import (
+    anatomy,
+    containers,
+    costs,
+    cpu,
+    dissection,
+    http2,
+    idle,
+    large,
+    latency,
+    machine,
+    memory,
+    metrics,
+    reload,
+    start,
+    tls,
+    upgrade,
+)
 from tests.bench.apart import apart
 from tests.bench.loadgen import PROTOCOLS
 from tests.bench.page import Measured, Result, section, updated
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 QUICK_CPU = cpu.Plan(rounds=3, seconds=0.5)
+QUICK_LARGE = large.Plan(rounds=2, size=32 * large.MEGABYTE, slow=8, seconds=0.5)
+QUICK_LATENCY = latency.Plan(rounds=3, seconds=0.5)
 QUICK_HTTP2 = http2.Plan(rounds=3, requests=4000, looked_at=20_000)
+QUICK_ANATOMY = anatomy.Plan(seconds=0.5)
 QUICK_COSTS = costs.Plan(rounds=2, seconds=0.2)
 QUICK_TLS = tls.Plan(rounds=3, seconds=0.5, requests=10_000, idle=1000, live=(1000,), upgrades=2)
 QUICK_UPGRADE = upgrade.Plan(connections=(100, 1000), upgrades=2)
 QUICK_CONTAINERS = containers.Plan(takeovers=4, idle=(20,))
+QUICK_START = start.Plan(starts=3, upgrades=2)
 QUICK_MEMORY = memory.Plan(connections=1000)
+QUICK_IDLE = idle.Plan(connections=1000, rounds=2, seconds=1.0)
 QUICK_METRICS = metrics.Plan(rounds=5, calls=5000, scrapes=3, deaths=20)
 
 
@@ -37,9 +59,10 @@ def main() -> int:
     parser.add_argument("--apart", action="store_true", help="in a CPU group that comes first (root, cgroup v1)")
     parser.add_argument("--upgrades", type=int, help="upgrades per mixture")
     parser.add_argument("--rounds", type=int, help="rounds of the comparisons of CPU")
-    parser.add_argument("--rate", type=float, help="requests a second while upgrading, in all")
+    parser.add_argument("--rate", type=float, help="requests a second, in all: while upgrading, and for latencies")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="what is spoken in the CPU comparison")
     parser.add_argument("--connections", type=int, nargs="+", help="live connections while upgrading")
+    parser.add_argument("--busy", type=int, nargs="+", metavar="PERCENT", help="how many of them are busy")
     chosen = parser.parse_args()
     if unknown := set(chosen.parts) - set(MEASURE):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; write {', '.join(MEASURE)}")
@@ -57,6 +80,16 @@ def measure(chosen: argparse.Namespace, *, is_apart: bool) -> None:
         print(f"\n{section(measured)}", flush=True)
         if not chosen.quick:
             PAGE.write_text(updated(PAGE.read_text(), measured))
+            if isinstance(measured.result, anatomy.Result):
+                draw(measured.result.flames)
+
+
+def draw(flames: dict[str, str]) -> None:
+    """Write the pictures that the page links to."""
+    folder = PAGE.parent / dissection.FOLDER
+    folder.mkdir(exist_ok=True)
+    for name, picture in flames.items():
+        (folder / name).write_text(picture)
 
 
 def measure_cpu(chosen: argparse.Namespace) -> cpu.Result:
@@ -67,11 +100,31 @@ def measure_cpu(chosen: argparse.Namespace) -> cpu.Result:
     return cpu.measure(plan, say)
 
 
+def measure_latency(chosen: argparse.Namespace) -> latency.Result:
+    """See latency.py."""
+    plan = QUICK_LATENCY if chosen.quick else latency.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    plan.rate = chosen.rate
+    return latency.measure(plan, say)
+
+
+def measure_large(chosen: argparse.Namespace) -> large.Result:
+    """See large.py."""
+    plan = QUICK_LARGE if chosen.quick else large.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return large.measure(plan, say)
+
+
 def measure_http2(chosen: argparse.Namespace) -> http2.Result:
     """See http2.py."""
     plan = QUICK_HTTP2 if chosen.quick else http2.Plan()
     plan.rounds = chosen.rounds or plan.rounds
     return http2.measure(plan, say)
+
+
+def measure_anatomy(chosen: argparse.Namespace) -> anatomy.Result:
+    """See anatomy.py."""
+    return anatomy.measure(QUICK_ANATOMY if chosen.quick else anatomy.Plan(), say)
 
 
 def measure_costs(chosen: argparse.Namespace) -> costs.Result:
@@ -96,6 +149,7 @@ def measure_upgrade(chosen: argparse.Namespace) -> upgrade.Result:
     plan.upgrades = chosen.upgrades or plan.upgrades
     plan.rate = chosen.rate or plan.rate
     plan.connections = tuple(chosen.connections or plan.connections)
+    plan.busy_percent = tuple(chosen.busy or plan.busy_percent)
     return upgrade.measure(plan, say)
 
 
@@ -104,6 +158,14 @@ def measure_containers(chosen: argparse.Namespace) -> containers.Result:
     plan = QUICK_CONTAINERS if chosen.quick else containers.Plan()
     plan.takeovers = chosen.upgrades or plan.takeovers
     return containers.measure(plan, say)
+
+
+def measure_start(chosen: argparse.Namespace) -> start.Result:
+    """See start.py."""
+    plan = QUICK_START if chosen.quick else start.Plan()
+    plan.starts = chosen.rounds or plan.starts
+    plan.upgrades = chosen.upgrades or plan.upgrades
+    return start.measure(plan, say)
 
 
 def measure_reload(_: argparse.Namespace) -> reload.Result:
@@ -116,6 +178,13 @@ def measure_memory(chosen: argparse.Namespace) -> memory.Result:
     return memory.measure(QUICK_MEMORY if chosen.quick else memory.Plan(), say)
 
 
+def measure_idle(chosen: argparse.Namespace) -> idle.Result:
+    """See idle.py."""
+    plan = QUICK_IDLE if chosen.quick else idle.Plan()
+    plan.rounds = chosen.rounds or plan.rounds
+    return idle.measure(plan, say)
+
+
 def measure_metrics(chosen: argparse.Namespace) -> metrics.Result:
     """See metrics.py."""
     plan = QUICK_METRICS if chosen.quick else metrics.Plan()
@@ -125,13 +194,18 @@ def measure_metrics(chosen: argparse.Namespace) -> metrics.Result:
 
 MEASURE: dict[str, Callable[[argparse.Namespace], Result]] = {
     "cpu": measure_cpu,
+    "latency": measure_latency,
+    "large": measure_large,
     "http2": measure_http2,
+    "anatomy": measure_anatomy,
     "costs": measure_costs,
     "tls": measure_tls,
     "upgrade": measure_upgrade,
     "containers": measure_containers,
+    "start": measure_start,
     "reload": measure_reload,
     "memory": measure_memory,
+    "idle": measure_idle,
     "metrics": measure_metrics,
 }
 

@@ -221,17 +221,42 @@ void start_if_ready(void) {
     counts.since = now;
 }
 
-void load(int busy, double rate) {
+void load(int busy, double rate, bool open) {
     options.busy = busy;
     options.rate = rate;
+    options.open = open;
     due = now;
     turn = 0;
     for (int i = 0; i < busy && rate <= 0; i++)
         if (clients[i]->phase == IDLE) ask(clients[i]);
 }
 
+/* The next one of the busy clients that is idle, in turn; NULL if all wait for an answer. */
+static struct connection *next_idle(void) {
+    for (int tried = 0; tried < options.busy; tried++) {
+        struct connection *c = clients[turn];
+        turn = (turn + 1) % options.busy;
+        if (c->phase == IDLE) return c;
+    }
+    return NULL;
+}
+
+/* Requests that are due and find no idle connection wait: `due` stays behind, and they are sent as answers come. What
+ * follows waits behind them, and a wait begins when a request is due, so a pause of the proxy shows in every one. */
+static void pace_open(void) {
+    struct connection *c;
+    for (; due <= now && (c = next_idle()); due += 1 / options.rate) {
+        ask(c);
+        c->sent = due;
+    }
+}
+
 void pace(void) {
     if (options.rate <= 0 || options.busy == 0 || !everybody_in_use()) return;
+    if (options.open) {
+        pace_open();
+        return;
+    }
     for (; due <= now; due += 1 / options.rate) {
         struct connection *c = clients[turn];
         turn = (turn + 1) % options.busy;

@@ -39,6 +39,7 @@ stream {{
 }}
 http {{
     {tls}
+    proxy_request_buffering off; proxy_max_temp_file_size 0; client_max_body_size 0; # pass bodies on, as the others do
     access_log off; keepalive_timeout 1h; keepalive_requests 1000000000;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
@@ -58,8 +59,9 @@ NGINX_TLS = "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TL
 HAPROXY = """\
 global
     nbthread 1
-    maxconn 9500
+    {limits}
 defaults
+    {splice}
     timeout connect 5s
     timeout client 1h
     timeout server 1h
@@ -123,15 +125,19 @@ def nginx_config(site: Site, *, master: bool) -> str:
     )
 
 
-def haproxy_config(site: Site) -> str:
-    """For haproxy, which wants certificate and key in one file."""
+def haproxy_config(site: Site, *, splices: bool = False) -> str:
+    """For haproxy, which wants certificate and key in one file. `splices`: whatever it can, if little is connected."""
+    more = {
+        "limits": "maxconn 5000\n    maxpipes 256" if splices else "maxconn 9500",
+        "splice": "option splice-request\n    option splice-response" if splices else "",
+    }
     if site.certificate is None:
-        return site.fill(HAPROXY, ssl="", http2=" proto h2" if site.http2 else "")
+        return site.fill(HAPROXY, ssl="", http2=" proto h2" if site.http2 else "", **more)
     both = site.directory / "both.pem"
     both.touch(mode=0o600)
     both.write_bytes(site.certificate.cert.read_bytes() + site.certificate.key.read_bytes())
     secure = f" ssl crt {both} ssl-min-ver TLSv1.2 curves X25519"
-    return site.fill(HAPROXY, ssl=secure, http2=" alpn h2" if site.http2 else "")
+    return site.fill(HAPROXY, ssl=secure, http2=" alpn h2" if site.http2 else "", **more)
 
 
 def envoy_config(site: Site) -> dict[str, Any]:

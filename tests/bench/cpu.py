@@ -36,7 +36,7 @@ class Plan(msgspec.Struct):
 class Load(msgspec.Struct, frozen=True):
     """What clients do."""
 
-    what: str  # for people, or a key of page.SPEAKS
+    what: str  # for people, or a key of tables.SPEAKS
     protocol: Protocol
     tls: Tls | None = None
     size: int = KILOBYTE

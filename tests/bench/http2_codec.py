@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
 
 import h2.config
 import h2.connection
@@ -21,7 +20,9 @@ import h2.events
 
 from proxy.http2 import frame
 from proxy.http2.budget import Limits
+from proxy.http2.heads import Head
 from proxy.http2.hpack import Decoder, Encoder, Field
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session
 from proxy.http2.settings import Settings
 
@@ -55,24 +56,22 @@ def request(kind: str, number: int) -> list[Field]:
     return [(b":method", b"POST"), *HEAD[1:]] if kind == "upload" else HEAD
 
 
-class Quiet:
+class Quiet(Owner):
     """An owner that only answers, if it is a server's."""
 
     session: Session
 
-    def headers(self, stream_id: int, _fields: list[Field], end: bool) -> None:
-        if end and self.session.server:
-            self.session.send_headers(stream_id, ANSWER, False)
-            self.session.send_body(stream_id, BODY, True)
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
+        self._answer(stream_id, end)
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:
         self.session.consumed(stream_id, len(piece))
-        self.headers(stream_id, [], end)
+        self._answer(stream_id, end)
 
-    def told(self, *_: Any) -> None:
-        """Of no interest here."""
-
-    trailers = reset = refused = writable = settled = pong = goaway = broken = told
+    def _answer(self, stream_id: int, end: bool) -> None:
+        if end and self.session.server:
+            self.session.send_headers(stream_id, ANSWER, False)
+            self.session.send_body(stream_id, BODY, True)
 
 
 def paired() -> tuple[Session, Session]:

@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from tests.bench import h2load
-from tests.bench.machine import cpu_us
+from tests.bench.machine import cpu_us, ticks
 from tests.bench.proxies import Hall, Proxy
 from tests.bench.sampled import SAMPLES
 from tests.kit.companion import ROOT
@@ -25,7 +26,9 @@ from tests.kit.processes import Config, Instance
 from tests.kit.waiting import eventually
 
 LAYERS = {
-    "system calls, and the loop around them": ("reactor", "connection", "kernel", "ticker", "timers", "guests"),
+    "system calls, and the loop around them": (
+        *("reactor", "roster", "connection", "kernel", "ticker", "timers", "guests"),
+    ),
     "TLS": ("tls/",),
     "frames, streams, windows": (
         *("http2/frame", "http2/incoming", "http2/outgoing", "http2/controls", "http2/session", "http2/settings"),
@@ -76,12 +79,13 @@ class Result(msgspec.Struct):
 
 
 class Sampled(Instance):
-    """A generation that looks at itself."""
+    """A generation that looks at itself, interpreted."""
 
     def __init__(self, directory: Path, offspring: Offspring, config: Config, tree: Path = ROOT) -> None:
         super().__init__(directory, offspring, config, tree)
         self.results = directory / "samples.json"
         self.environment[SAMPLES] = str(self.results)
+        self.environment["HOTSWAP_PLANE"] = "python"  # what looks is Python, and sees nothing of what is compiled
 
     def command(self, *options: str) -> list[str]:
         """The command line."""
@@ -92,11 +96,11 @@ def split(load: h2load.Load, proxy: Proxy, requests: int) -> Split:
     """What is the kernel's, and what the program's own."""
     with h2load.upstream_of(proxy):
         h2load.ask(load, proxy, max(1, requests // 10))
-        spent, before = cpu_us(proxy.pid), _ticks(proxy.pid)
+        spent, before = cpu_us(proxy.pid), ticks(proxy.pid)
         h2load.ask(load, proxy, requests)
-        spent, after = cpu_us(proxy.pid) - spent, _ticks(proxy.pid)
+        spent, after = cpu_us(proxy.pid) - spent, ticks(proxy.pid)
     user, system = after[0] - before[0], after[1] - before[1]
-    kernel = spent / requests * system / max(1, user + system)
+    kernel = spent / requests * system / (user + system) if user + system else 0.0
     return Split(proxy.name, spent / requests - kernel, kernel)
 
 
@@ -104,18 +108,23 @@ def profile(load: h2load.Load, requests: int) -> Result:
     """A profile of ours under this load."""
     with Hall(tls=load.tls, http2=load.http2) as hall:
         proxy = hall.hotswap(run=Sampled)
-        instance = proxy.instance
-        assert isinstance(instance, Sampled)
         with h2load.upstream_of(proxy):
             h2load.ask(load, proxy, max(1, requests // 10))
-            os.kill(proxy.pid, signal.SIGUSR2)
             spent = cpu_us(proxy.pid)
-            h2load.ask(load, proxy, requests)
+            seen = looked(proxy, lambda: h2load.ask(load, proxy, requests))
             spent = cpu_us(proxy.pid) - spent
-            os.kill(proxy.pid, signal.SIGUSR2)
-            eventually(instance.results.exists, within=10, what="the samples are written")
-        seen = {(file, function): count for file, function, count in json.loads(instance.results.read_text())}
     return Result(spent / requests, sum(seen.values()), layers_of(seen))
+
+
+def looked(proxy: Proxy, work: Callable[[], object]) -> dict[tuple[str, str], int]:
+    """How often a proxy that looks at itself was in which function (file and name) while the work was done."""
+    instance = proxy.instance
+    assert isinstance(instance, Sampled)
+    os.kill(proxy.pid, signal.SIGUSR2)
+    work()
+    os.kill(proxy.pid, signal.SIGUSR2)
+    eventually(instance.results.exists, within=10, what="the samples are written")
+    return {(file, function): count for file, function, count in json.loads(instance.results.read_text())}
 
 
 def layers_of(seen: dict[tuple[str, str], int]) -> list[Layer]:
@@ -138,9 +147,3 @@ def layer_of(file: str) -> str:
         if below.startswith(beginnings):
             return name
     return OTHER
-
-
-def _ticks(pid: int) -> tuple[int, int]:
-    """Time of the CPU so far, the user's and the system's (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return int(fields[11]), int(fields[12])

@@ -13,6 +13,8 @@
  * Every connection is opened and used once; then the program prints {"event":"ready",...} and obeys lines on stdin:
  *
  *     load N R  N connections are busy, with R requests a second in all; R = 0: the next one follows the answer
+ *     open N R  the same as an open loop: each of R requests a second goes over the next of N connections that is idle,
+ *               however late, and has waited since it was due. For this the program spins, and so takes a whole core
  *     reset     forget counts, latencies and gaps
  *     report    print them as one line of JSON
  *     sweep     one request on every connection, idle ones too; prints {"event":"swept"} when all are answered
@@ -164,7 +166,9 @@ static void obey(const char *command) {
     else if (!strcmp(command, "sweep"))
         start_sweep();
     else if (sscanf(command, "load %d %lf", &busy, &rate) == 2)
-        load(busy < options.connections ? busy : options.connections, rate);
+        load(busy < options.connections ? busy : options.connections, rate, false);
+    else if (sscanf(command, "open %d %lf", &busy, &rate) == 2)
+        load(busy < options.connections ? busy : options.connections, rate, true);
     else
         fprintf(stderr, "loadgen: unknown command %s\n", command);
 }
@@ -246,11 +250,14 @@ int main(int argc, char **argv) {
         printf("{\"event\":\"listening\",\"port\":%d}\n", listen_upstream(options.listen_port));
     for (;;) {
         /* 100 us paces well enough, and a sweep goes on while it waits for nothing else */
-        struct timespec pause = {.tv_nsec = options.rate > 0 || sweeping() ? 100000 : 200000000};
+        struct timespec pause = {.tv_nsec = options.open ? 0 : options.rate > 0 || sweeping() ? 100000 : 200000000};
         int n = epoll_pwait2(poll_fd, events, EVENTS, &pause, NULL);
         if (n < 0 && errno != EINTR) die("epoll_wait");
         now = read_clock();
-        for (int i = 0; i < n; i++) dispatch(events[i].data.ptr, events[i].events);
+        for (int i = 0; i < n; i++) {
+            dispatch(events[i].data.ptr, events[i].events);
+            if (options.open) now = read_clock(); /* or an answer would not have waited for those before it */
+        }
         if (options.target_port >= 0) start_if_ready();
         pace();
         sweep();

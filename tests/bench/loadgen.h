@@ -43,6 +43,7 @@ struct options {
     int size, connections, listen_port, target_port;
     int busy;        /* the first so many clients go on asking */
     double rate;     /* requests a second in all; 0: the next one follows the answer */
+    bool open;       /* paced requests wait for an idle connection, and no answer decides when they are due */
 };
 
 struct counts {
@@ -89,7 +90,7 @@ void answer(struct connection *c);
 void ask_http(struct connection *c);
 void take(struct connection *c);
 void start_if_ready(void);
-void load(int busy, double rate);
+void load(int busy, double rate, bool open);
 void pace(void);
 void start_sweep(void);
 void sweep(void);

@@ -108,6 +108,13 @@ class LoadGenerator:
         """So many connections go on asking, with `rate` requests a second in all; 0: as fast as answers come."""
         self._say(f"load {busy} {rate}")
 
+    def load_open(self, busy: int, rate: float) -> None:
+        """`rate` requests a second go over so many connections, whether answers come or not, and wait if none is idle.
+
+        Latencies are from the moment a request was due. The program takes a whole core for it.
+        """
+        self._say(f"open {busy} {rate}")
+
     def reset(self) -> None:
         """Begin a window."""
         self._say("reset")
@@ -117,6 +124,11 @@ class LoadGenerator:
         """What happened in the window so far."""
         self._say("report")
         return msgspec.convert(self._expect("report"), Report)
+
+    @property
+    def pid(self) -> int:
+        """Of the program."""
+        return self._process.pid
 
     def sweep(self) -> int:
         """One request on every connection; how many were not answered, because the connection was lost."""

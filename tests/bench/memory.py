@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tests.bench.loadgen import LoadGenerator, Protocol, Tls
-from tests.bench.machine import user_memory
+from tests.bench.machine import memory
 from tests.bench.proxies import Hall
 
 WARM = 1000  # connections that are there already: they took what the allocator had left over from the start
@@ -50,9 +50,9 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Result:
             for proxy in hall.everybody():
                 upstream, port = proxy.upstreams[protocol], proxy.ports[protocol]
                 with LoadGenerator(protocol, upstream, port, WARM, tls=plan.tls):
-                    before = user_memory(proxy.pid)
+                    before = memory(proxy.pid).private
                     with LoadGenerator(protocol, None, port, plan.connections, tls=plan.tls):
-                        row = Row(proxy.name, protocol, plan.connections, before, user_memory(proxy.pid))
+                        row = Row(proxy.name, protocol, plan.connections, before, memory(proxy.pid).private)
                 rows.append(row)
                 say(f"{proxy.name}, {protocol}: {row.each:.0f} bytes a connection")
     return Result(rows)

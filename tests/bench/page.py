@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from tests.bench import containers, costs, cpu, http2, layers, memory, metrics, reload, states, tls, upgrade
+from tests.bench import (
+    anatomy,
+    containers,
+    costs,
+    cpu,
+    dissection,
+    holdings,
+    hops,
+    http2,
+    idle,
+    large,
+    latency,
+    layers,
+    memory,
+    metrics,
+    reload,
+    start,
+    starts,
+    states,
+    tls,
+    transfers,
+    upgrade,
+)
 from tests.bench.counting import OPERATIONS, SERIES
 from tests.bench.cpu import best
 from tests.bench.machine import Machine
+from tests.bench.tables import SPEAKS, absent, pair, table
 from tests.bench.upgrade import median_and_worst
-
-SPEAKS = {
-    "echo": "TCP relay, 1 KB echo",
-    "http": "HTTP/1.1 keep-alive, 1 KB",
-    "bolt": "Bolt, 1 KB, 64 connections onto 4, 1 call in flight on each",
-    "bolt16": "Bolt, the same, 16 calls in flight on each",
-}
 
 HEADING = "## "
 
@@ -65,8 +79,14 @@ the row SO_MARK, which adds nothing to a request, tells how much noise there is.
 UPGRADE_TEXT = """\
 Milliseconds, median / worst of the upgrades in a row. Downtime is from the last I/O of the old generation to
 the first of the new one. Stall is what a client sees: the longest gap between two answers on any busy connection,
-less the same figure of a window without an upgrade (so it can be below zero). Slowest is the longest wait for an
-answer in the whole window, in which the new generation also starts and takes a core for a moment."""
+less the same figure of a window without an upgrade (so it can be below zero); p99 is the same for the 99th percentile
+of the busy connections. Slowest is the longest wait for an answer in the whole window, in which the new generation also
+starts and takes a core for a moment."""
+
+SPENT_TEXT = """\
+What the machine pays, median / worst: CPU of both generations, user and system, from the order to the end of the old
+one, less what serving took meanwhile; that of the command; the memory (PSS) of the one generation that serves, and the
+most that both had together."""
 
 CONTAINERS_TEXT = """\
 The next container of a pod, under load of every kind: seconds from its start until the owner lives in it, and
@@ -103,13 +123,18 @@ knows its own process only, and a scrape of it is of one."""
 
 TITLES = {
     "cpu": "CPU per request",
+    "latency": "Latency",
+    "large": "Large transfers",
     "http2": "HTTP/2",
+    "anatomy": "What a request is made of",
     "costs": "What features cost",
     "tls": "TLS",
     "upgrade": "Upgrade",
     "containers": "Containers",
+    "start": "Cold start",
     "reload": "Who keeps idle connections",
     "memory": "Memory per idle connection",
+    "idle": "Idle connections",
     "metrics": "Metrics",
 }
 """Parts in the order of the page."""
@@ -117,13 +142,18 @@ TITLES = {
 
 Result = (
     cpu.Result
+    | latency.Result
+    | large.Result
     | http2.Result
+    | anatomy.Result
     | costs.Result
     | tls.Result
     | upgrade.Result
     | containers.Result
+    | start.Result
     | reload.Result
     | memory.Result
+    | idle.Result
     | metrics.Result
 )
 
@@ -147,8 +177,14 @@ def section(measured: Measured) -> str:
     result = measured.result
     if isinstance(result, cpu.Result):
         part, text, body = "cpu", CPU_TEXT, _cpu(result)
+    elif isinstance(result, latency.Result):
+        part, text, body = "latency", hops.text(result), hops.body(result)
+    elif isinstance(result, large.Result):
+        part, text, body = "large", transfers.text(result), transfers.body(result)
     elif isinstance(result, http2.Result):
         part, text, body = "http2", HTTP2_TEXT, _http2(result)
+    elif isinstance(result, anatomy.Result):
+        part, text, body = "anatomy", dissection.TEXT, dissection.body(result)
     elif isinstance(result, costs.Result):
         part, text, body = "costs", COSTS_TEXT, _costs(result)
     elif isinstance(result, tls.Result):
@@ -158,8 +194,12 @@ def section(measured: Measured) -> str:
     elif isinstance(result, containers.Result):
         text = CONTAINERS_TEXT.format(takeovers=len(result.rows[0].seconds))
         part, body = "containers", _containers(result)
+    elif isinstance(result, start.Result):
+        part, text, body = "start", starts.text(result), starts.body(result)
     elif isinstance(result, reload.Result):
         part, text, body = "reload", RELOAD_TEXT, _reload(result)
+    elif isinstance(result, idle.Result):
+        part, text, body = "idle", holdings.text(result), holdings.body(result)
     elif isinstance(result, metrics.Result):
         text = METRICS_TEXT.format(workers=result.workers, series=SERIES, deaths=result.deaths)
         part, body = "metrics", _metrics(result)
@@ -180,7 +220,7 @@ def _containers(result: containers.Result) -> str:
 
 
 def _cpu(result: cpu.Result) -> str:
-    return _comparisons(result.comparisons) + _missing(result.missing)
+    return _comparisons(result.comparisons) + absent(result.missing)
 
 
 def _comparisons(comparisons: list[cpu.Comparison]) -> str:
@@ -203,7 +243,7 @@ def _comparisons(comparisons: list[cpu.Comparison]) -> str:
 
 
 def _http2(result: http2.Result) -> str:
-    parts = [_comparisons(result.comparisons) + _missing(result.missing)]
+    parts = [_comparisons(result.comparisons) + absent(result.missing)]
     if result.splits:
         rows = [[one.proxy, f"{one.own:.1f}", f"{one.kernel:.1f}"] for one in result.splits]
         parts += [SPLITS_TEXT, table(["", "its own", "the kernel"], rows)]
@@ -225,14 +265,10 @@ def _layers(profile: layers.Result) -> str:
     return table(["", "us", "of all", "most of it in"], rows)
 
 
-def _missing(missing: dict[str, str]) -> str:
-    return "".join(f"\n\n{name} was not installed ({remedy})." for name, remedy in missing.items())
-
-
 def _tls(result: tls.Result) -> str:
     return "\n\n".join(
         [
-            _comparisons(result.comparisons) + _missing(result.missing),
+            _comparisons(result.comparisons) + absent(result.missing),
             f"### Upgrade\n\n{_upgrade(result.upgrade)}",
             f"### Copies\n\n{STATES_TEXT}\n\n{_states(result.states)}",
             f"### Who keeps idle connections\n\n{_reload(result.reload)}",
@@ -264,6 +300,7 @@ def _upgrade(result: upgrade.Result) -> str:
             f"{row.busy}",
             f"{row.rate:.0f}",
             pair(row.downtime),
+            pair(row.stall_p99),
             pair(row.stall),
             pair(row.slowest),
             f"{median_and_worst(row.seconds)[0]:.1f} s",
@@ -272,13 +309,27 @@ def _upgrade(result: upgrade.Result) -> str:
         ]
         for row in result.rows
     ]
-    titles = ["live", "busy", "requests/s", "downtime", "stall", "slowest", "command", "lost", "failed"]
+    titles = ["live", "busy", "requests/s", "downtime", "stall p99", "stall", "slowest", "command", "lost", "failed"]
     phases = sorted({phase for row in result.rows for phase in row.phases}, key=lambda name: _order(result, name))
     by_phase = [
         [f"{row.connections}", f"{row.busy}", *(pair(row.phases.get(phase, [])) for phase in phases)]
         for row in result.rows
     ]
-    return f"{table(titles, rows)}\n\nThe downtime by phase:\n\n{table(['live', 'busy', *phases], by_phase)}"
+    spent = [
+        [
+            f"{row.connections}",
+            f"{row.busy}",
+            pair([1000 * seconds for seconds in row.cpu], digits=0),
+            pair([1000 * seconds for seconds in row.command], digits=0),
+            pair([size / 2**20 for size in row.before]),
+            pair([size / 2**20 for size in row.peak]),
+        ]
+        for row in result.rows
+    ]
+    return (
+        f"{table(titles, rows)}\n\nThe downtime by phase:\n\n{table(['live', 'busy', *phases], by_phase)}\n\n"
+        f"{SPENT_TEXT}\n\n{table(['live', 'busy', 'CPU, ms', 'command, ms', 'one, MiB', 'both, MiB'], spent)}"
+    )
 
 
 def _order(result: upgrade.Result, phase: str) -> int:
@@ -318,18 +369,3 @@ def _metrics(result: metrics.Result) -> str:
     titles = ["", f"{result.workers} workers", f"{result.deaths} deaths later", "files", "size"]
     missing = "".join(f"\n\n{name} could not be had: {problem}." for name, problem in result.missing.items())
     return f"{table(['', 'version', *OPERATIONS.values()], calls)}\n\n{table(titles, scrapes)}{missing}"
-
-
-def pair(figures: list[float]) -> str:
-    """Median and worst."""
-    return "{:.1f} / {:.1f}".format(*median_and_worst(figures)) if figures else "-"
-
-
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table, aligned so that it reads well in a terminal too."""
-    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
-
-    return "\n".join([line(titles), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])

@@ -35,6 +35,8 @@ from tests.kit.ports import free_port
 from tests.kit.processes import Instance
 from tests.kit.waiting import eventually
 
+SPLICING = " (splice)"
+
 
 @dataclass(slots=True)
 class Proxy:
@@ -100,16 +102,17 @@ class Hall:
         site.file.write_text(nginx_config(site, master=reloads))
         return self._start("nginx", version, site, [program, "-p", str(site.directory), "-c", str(site.file)])
 
-    def haproxy(self, *, reloads: bool = False) -> Proxy | None:
-        """One thread, and a master only if it is to be reloaded."""
+    def haproxy(self, *, reloads: bool = False, splices: bool = False) -> Proxy | None:
+        """One thread, and a master only if it is to be reloaded. `splices` whatever it can: by default it does not."""
         program = shutil.which("haproxy", path=_path())
         if program is None:
             self.missing["haproxy"] = "apt package haproxy"
             return None
         site = self._site("haproxy")
         version = _version([program, "-v"])
-        site.file.write_text(haproxy_config(site))
-        return self._start("haproxy", version, site, [program, "-W" if reloads else "-db", "-f", str(site.file)])
+        site.file.write_text(haproxy_config(site, splices=splices))
+        name = f"haproxy{SPLICING}" if splices else "haproxy"
+        return self._start(name, version, site, [program, "-W" if reloads else "-db", "-f", str(site.file)])
 
     def envoy(self) -> Proxy | None:
         """One worker thread (and its main thread)."""

@@ -10,7 +10,8 @@ import pytest
 from tests.bench import containers, costs, cpu, memory, metrics, reload, states, tls, upgrade
 from tests.bench.loadgen import PROTOCOLS, LoadGenerator, Protocol
 from tests.bench.machine import describe
-from tests.bench.page import Measured, Result, section, table, updated
+from tests.bench.page import Measured, Result, section, updated
+from tests.bench.tables import table
 from tests.kit.ports import free_port
 
 
@@ -92,6 +93,7 @@ def test_the_ratio_refers_to_nginx() -> None:
 
 COMPARED = cpu.Comparison("echo", [cpu.Row("hotswap", "1", [9.0], [1.0])])
 UPGRADED = upgrade.Row("echo", 100, 10, 1000.0, [1.0, 3.0], {"copy": [1.0, 2.0]}, [0.5, 0.25], [4.0, 4.0], [0.5, 0.5])
+UPGRADED.stall_p99, UPGRADED.cpu, UPGRADED.peak = [0.125, 0.375], [0.4, 0.5], [64 << 20, 66 << 20]
 FAILED = upgrade.Row("echo", 9000, 90, 1000.0, [], {}, [], [], [0.5], failed=1, problems=["refused"])
 MEMORY = memory.Result([memory.Row("hotswap", "echo", 10, 1000, 11000)])
 STATES = states.Result([states.Row("TLS 1.3", 229, 3.6, 16.3)])
@@ -104,7 +106,7 @@ RELOAD = reload.Result([reload.Row("nginx", "1", "nginx -s reload", "http", 100,
     ("result", "shown"),
     [
         (cpu.Result([COMPARED], {"Envoy": "PyPI"}), ["Envoy was not installed", "TCP relay, 1 KB echo"]),
-        (UPGRADE, ["2.0 / 3.0", "1 of 1"]),
+        (UPGRADE, ["2.0 / 3.0", "1 of 1", "0.2 / 0.4", "450 / 500", "65.0 / 66.0"]),
         (RELOAD, ["0 of 100"]),
         (CONTAINERS, ["of 2 takeovers", "0.60 / 0.70", "3.0 / 4.0", "0.05 / 0.06"]),
         (MEMORY, ["| 1000 "]),
@@ -148,6 +150,16 @@ def test_the_sheet_of_costs_compares_a_feature_with_the_bare_proxy() -> None:
     ]
     assert all(one.bare.best > 0 and one.row.best > 0 and not one.row.errors for one in result.costs)
     assert "| limits" in section(Measured(describe(), result))
+
+
+def test_an_upgrade_is_measured_with_what_it_costs_clients_and_the_machine() -> None:
+    plan = upgrade.Plan(connections=(50,), busy_percent=(10,), upgrades=1, weighed=1)
+    (row,) = upgrade.measure(plan, lambda _: None).rows
+    assert (row.lost, row.failed, row.problems) == (0, 0, [])
+    assert len(row.stall) == len(row.stall_p99) == 1
+    assert row.command[0] > 0
+    assert row.cpu[0] > 0
+    assert 1.2 * row.before[0] < row.peak[0] < 10 * row.before[0]  # two interpreters, whatever they share
 
 
 def test_copies_with_tls_are_larger_than_plain_ones() -> None:

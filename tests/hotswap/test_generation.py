@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from hotswap import Generation, Limits, Server
+from hotswap.control_client import CONTROL_SOCKET
 from hotswap.errors import (
     AlreadyRunning,
     AttemptFailed,
@@ -220,6 +223,21 @@ def test_a_source_that_dies_with_the_byte_out_loses_nothing(echo: Echo) -> None:
     assert echo.exit_code(first) == -signal.SIGKILL
     client.say(b"two")
     assert echo.status()["pid"] == second
+
+
+def test_whoever_asks_when_another_one_may_own_already_is_answered_by_the_owner(echo: Echo) -> None:
+    first = echo.start()
+    echo.arm("destination.send_owned.before:stop")
+    second = echo.launch(build="2")
+    wait_for_stop(second, within=PATIENCE)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(PATIENCE)
+        asking.connect(os.fspath(echo.runtime / CONTROL_SOCKET))
+        asking.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        kill(second, signal.SIGCONT)
+        answer = b"".join(iter(partial(asking.recv, 65536), b""))
+    assert b'"pid":%d' % second in answer
+    assert echo.exit_code(first) == 0
 
 
 @pytest.mark.all

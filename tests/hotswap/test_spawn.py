@@ -50,7 +50,9 @@ def spawning(tmp_path: Path) -> Iterator[Spawning]:
 
 
 def test_it_runs_where_it_was_told_to(spawning: Spawning, tmp_path: Path) -> None:
+    ours = Path.cwd()
     spawned = ended(spawning("open('here', 'w').write(os.getcwd())"))
+    assert ours == Path.cwd()
     assert (tmp_path / "here").read_text() == str(tmp_path)
     assert not spawned.running
 
@@ -78,6 +80,8 @@ def test_two_are_never_taken_for_each_other(spawning: Spawning) -> None:
 
 def test_it_inherits_no_descriptor_but_the_report(spawning: Spawning, tmp_path: Path) -> None:
     leak, other_end = os.pipe()
+    os.set_inheritable(leak, True)  # as a shell passes what it was told to
+    spawn.keep_to_ourselves()
     try:
         ended(spawning(f"open('fds', 'w').write(' '.join(sorted(os.listdir('/proc/self/fd'))))\nassert {leak}"))
     finally:
@@ -168,7 +172,9 @@ def test_letting_go_of_it_leaves_it_alive(spawning: Spawning) -> None:
     spawned = spawning("sys.stdout.flush(); import signal; signal.pause()")
     watch = os.pidfd_open(spawned.pid)
     spawned.close()
+    spawned.kill()
     try:
+        assert not spawned.running
         assert not readable(watch, within=0)
         os.kill(spawned.pid, signal.SIGKILL)
         assert readable(watch, within=PATIENCE)

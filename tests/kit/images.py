@@ -41,10 +41,10 @@ LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|site-packages|dist-packages|tests?|idlelib|ensurepip|turtledemo|tkinter|config-\d[^/]*)(/|$)"
 )
 SOURCES = (
-    *("pyproject.toml", "README.md", ".containerignore", "containers"),
+    *("pyproject.toml", "setup.py", "README.md", ".containerignore", "containers"),
     *("hotswap", "proxy", "shm_metrics", "vm_agent"),
 )
-SUFFIXES = frozenset({".py", ".pyi", ".c", ".h", ".toml", ".md", ""})
+SUFFIXES = frozenset({".py", ".pyi", ".pxd", ".pyx", ".c", ".h", ".toml", ".md", ""})
 PATIENCE = 600.0
 NAME = "localhost/hotswap-test"
 EMPTY = "-empty"
@@ -166,7 +166,7 @@ def _tag() -> str:
     for source in SOURCES:
         place = ROOT / source
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.suffix in SUFFIXES and path.is_file():
+            if path.suffix in SUFFIXES and path.name != "_stamps.py" and path.is_file():
                 digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

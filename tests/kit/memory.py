@@ -10,6 +10,7 @@ from proxy.tls.keys import key_block, traffic_keys
 from proxy.tls.suites import BY_ID, BY_NAME
 
 PORTION = 1 << 24
+OVERLAP = 100  # longer than any secret, also in hex: bytes
 
 
 def memory(pid: int) -> Iterator[bytes]:
@@ -26,7 +27,10 @@ def memory(pid: int) -> Iterator[bytes]:
                 if not data:
                     break
                 yield data
-                at = at + len(data) - 100 if at + len(data) < end else end
+                behind = at + len(data)
+                # The last bytes once more, for what lies across; a page that cannot be read ends a portion early,
+                # and would have the same bytes read for ever.
+                at = behind - OVERLAP if len(data) > OVERLAP and behind < end else behind
 
 
 def _regions(pid: int) -> list[tuple[int, int]]:

@@ -101,6 +101,7 @@ class Offspring:
                 wait_for_end(pid, within=deadline.remaining)
                 _reap(pid)
         for process in self._first:
+            process.kill()  # one that is in the middle of execve(2) shows no environment, and so was not found
             process.wait()
         assert self._sentry.stdin is not None
         self._sentry.kill()

@@ -1,16 +1,18 @@
 """A kernel without sockets: what the proxy's side and the far end's side of a connection see of each other.
 
-Strict where the real one forgives: no edge is told twice, nothing is closed before EPOLL_CTL_DEL, nothing is
-written before the dial succeeded or after the FIN.
+Strict where the real one forgives: no edge is told twice, nothing is closed before EPOLL_CTL_DEL from an epoll that is
+asked again, nothing is written before the dial succeeded or after the FIN.
 """
 
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
-from proxy.kernel import Epoll, Kernel
+from proxy.calls import MOST, Calls, Poller
+from proxy.kernel import Kernel
 from proxy.proxy_protocol.header import Pair
 from tests.proxy.accesslog.lines import NOON, LineSink
 
@@ -152,12 +154,43 @@ def fail(code: int) -> NoReturn:
     raise OSError(code, errno.errorcode[code])
 
 
-class SimulatedEpoll:
+class SimulatedCalls(Calls):
+    """Those of a simulated kernel."""
+
+    def __init__(self, kernel: SimulatedKernel) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self.spliced = 0
+        """Bytes that came by `splice`."""
+        self.shortage = 0
+        """Bytes of each portion for which a target has no room at that moment, though it has a moment later."""
+
+    def splice(self, source: int, target: int, size: int) -> int:
+        """Nothing comes also at the end, as from the real one."""
+        sender, receiver = self._kernel.socket(source), self._kernel.socket(target)
+        if not sender.inbox and not sender.error:
+            return 0
+        data = sender.read(size)
+        self.spliced += len(data)
+        gone = 0
+        with suppress(OSError):
+            gone = receiver.write(data[: max(0, len(data) - self.shortage)])
+        self.left = data[gone:]
+        return len(data)
+
+    def read(self, fd: int, size: int) -> bytes:
+        return self._kernel.socket(fd).read(size)
+
+    def write(self, fd: int, data: bytes | bytearray) -> int:
+        return self._kernel.socket(fd).write(data)
+
+
+class SimulatedEpoll(Poller):
     """Ascending by descriptor, and strict: no edge is told twice, and the mistakes that the kernel forgives fail."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         self._kernel = kernel
-        self.masks: dict[int, int] = {}
+        self.interests: dict[int, int] = {}
         self.told: dict[int, int] = {}
         """Edges of a descriptor that need not be told again."""
         self.closed = False
@@ -170,22 +203,24 @@ class SimulatedEpoll:
 
     def register(self, fd: int, eventmask: int = 0) -> None:
         assert not self.closed
-        assert fd not in self.masks, f"descriptor {fd} is registered twice"
+        assert fd not in self.interests, f"descriptor {fd} is registered twice"
         assert fd in self._kernel.open, f"descriptor {fd} is not open"
-        self.masks[fd] = eventmask
+        self.interests[fd] = eventmask
         self.told[fd] = -1
 
     def modify(self, fd: int, eventmask: int) -> None:
-        assert fd in self.masks
-        self.masks[fd] = eventmask
+        assert fd in self.interests
+        self.interests[fd] = eventmask
         self.told[fd] = -1
 
     def unregister(self, fd: int) -> None:
-        del self.masks[fd]
+        del self.interests[fd]
 
-    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+    def wait(self, timeout: float) -> int:
+        assert not self.closed
+        assert self.interests.keys() <= self._kernel.open.keys(), "closed before EPOLL_CTL_DEL"
         ready = []
-        for fd, mask in sorted(self.masks.items()):
+        for fd, mask in sorted(self.interests.items()):
             if mask & EPOLLET:
                 socket = self._kernel.socket(fd)
                 if self.told[fd] == socket.edges:
@@ -196,7 +231,7 @@ class SimulatedEpoll:
             events = self._kernel.events(fd) & (mask | EPOLLERR | EPOLLHUP)
             if events:
                 ready.append((fd, events))
-        return ready[:maxevents]
+        return self.hold(ready[:MOST])
 
 
 class SimulatedKernel(Kernel):
@@ -209,9 +244,7 @@ class SimulatedKernel(Kernel):
         self._offset = offset
         self.open: dict[int, Socket | list[Socket]] = {}
         self.limit = 20000
-        self.epolls: list[SimulatedEpoll] = []
-        self.read = self._read
-        self.write = self._write  # type: ignore[assignment]
+        self.calls = SimulatedCalls(self)
         self.close = self._close
         self.local_name = self._local_name
         self.peer_name = self._peer_name
@@ -248,25 +281,15 @@ class SimulatedKernel(Kernel):
             return thing.events()
         return EPOLLIN if thing else 0
 
-    def _read(self, fd: int, size: int) -> bytes:
-        return self.socket(fd).read(size)
-
-    def _write(self, fd: int, data: bytes | bytearray) -> int:
-        return self.socket(fd).write(data)
-
     def _close(self, fd: int) -> None:
         thing = self.open.pop(fd)
-        for epoll in self.epolls:
-            assert epoll.closed or fd not in epoll.masks, "closed before EPOLL_CTL_DEL"
         if isinstance(thing, Socket):
             thing.holders -= 1
             if not thing.holders:
                 thing.closed = thing.ended = True
 
-    def epoll(self) -> Epoll:
-        epoll = SimulatedEpoll(self)
-        self.epolls.append(epoll)
-        return cast("Epoll", epoll)
+    def epoll(self) -> Poller:
+        return SimulatedEpoll(self)
 
     def open_files_limit(self) -> int:
         return self.limit

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from hotswap.http import Request, Response
+from hotswap.server import Server
 from proxy import admin
 
 
@@ -19,7 +20,7 @@ def get(path: str, state: str) -> Response:
 
 
 def serving(state: str, server: Any = None) -> Any:
-    return SimpleNamespace(state=state, server=server)
+    return SimpleNamespace(state=state, server=server or Server())
 
 
 @pytest.mark.parametrize(("state", "code"), [("serving", 200), ("handover", 200), ("draining", 503), ("retired", 503)])

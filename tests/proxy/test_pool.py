@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
+from proxy.plane import Plane
 from proxy.pool import Pool
-
-if TYPE_CHECKING:
-    from proxy.sides import Upstream
-
-
-class Idle:
-    """As much of a connection as a pool looks at."""
-
-    def __init__(self, serial: int) -> None:
-        self.serial = serial
+from proxy.sides import Upstream
 
 
 def idle(serial: int) -> Upstream:
-    return cast("Upstream", Idle(serial))
+    plane = Plane()
+    plane.now = 0.0
+    connection = Upstream(plane)
+    connection.serial = serial
+    return connection
 
 
 def test_most_recently_used_is_taken_first() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from hotswap.address import Address
 from hotswap.errors import CannotRestore
+from proxy import compiled
 from proxy.config.model import ClusterConfig, Config, EndpointConfig
 from tests.proxy.relays import TWO, both_ways, cluster, listener, relay, save
 from tests.proxy.simulation import Socket, World
@@ -285,3 +286,14 @@ def test_status_tells_what_is_under_way() -> None:
     assert downstream["cluster"] == "db"
     assert upstream["endpoint"] == "127.0.0.1:9000"
     assert world.proxy.in_flight() == 0
+
+
+def test_status_tells_how_this_process_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(TWO)
+    monkeypatch.setattr(compiled, "MODE", "compiled")
+    monkeypatch.setattr(compiled, "WHY_INTERPRETED", "")
+    assert (world.proxy.status()["plane"], "why_interpreted" in world.proxy.status()) == ("compiled", False)
+    monkeypatch.setattr(compiled, "MODE", "interpreted")
+    monkeypatch.setattr(compiled, "WHY_INTERPRETED", "it was not built")
+    status = world.proxy.status()
+    assert (status["plane"], status["why_interpreted"]) == ("interpreted", "it was not built")

@@ -88,6 +88,23 @@ def test_histogram_counts_by_size(of: ModuleType, value: float, bucket: int) -> 
     assert (histogram.count, histogram.sum) == (1, value)
 
 
+def test_histogram_counts_several_of_a_size(of: ModuleType) -> None:
+    there = cells()
+    histogram = of.Histogram(there, 2, BOUNDS)
+    histogram.observe(0.5, 3)
+    assert there.tolist()[3:8] == [3, 0, 0, 0, 0]
+    assert (histogram.count, histogram.sum) == (3, 1.5)
+    for count in (-1, math.nan):
+        with pytest.raises(ValueError, match="never goes down"):
+            histogram.observe(0.5, count)
+    for wrong in ((), (1, 2, 3)):
+        with pytest.raises(TypeError):
+            histogram.observe(*wrong)
+    with pytest.raises(TypeError):
+        histogram.observe(0.5, "1")
+    assert (histogram.count, histogram.sum) == (3, 1.5)
+
+
 def test_not_a_number_is_in_the_first_bucket(of: ModuleType) -> None:
     there = cells()
     histogram = of.Histogram(there, 0, BOUNDS)

@@ -215,6 +215,7 @@ def test_an_agent_that_is_killed_on_the_way_back_goes_on_with_it(edge: Watched, 
     assert edge.agents.sidecar("edge")["condemned"]["release"] == NEW
 
 
+@pytest.mark.all
 def test_back_by_hand(edge: Watched) -> None:
     edge.start()
     edge.agents.release(NEW)

@@ -24,7 +24,7 @@ from tests.kit.upstreams import Kind, Upstreams
 from tests.kit.waiting import eventually
 
 PLACES: tuple[tuple[Kind, str], ...] = (("http", "127.0.0.1:0"), ("tcp", "127.0.0.1:0"), ("bolt", "127.0.0.1:0"))
-FEW = 64  # too few to take over, and just enough for the breeze after a start from nothing: 26 are its own
+FEW = 96  # too few to take over, which takes 64 to spare, and enough for the breeze after a start from nothing
 AMPLE = "30s"  # for an attempt whose end no deadline decides
 SCANT = "3s"  # for one that hangs; it counts from HELLO, so a slow start of the new generation does not matter
 

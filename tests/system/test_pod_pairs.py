@@ -187,6 +187,7 @@ def test_an_exit_that_would_bring_the_old_version_back_is_refused(pod: Pod) -> N
         assert "the container would be started again, and with it the old version" in container.log_tail()
 
 
+@pytest.mark.all
 def test_the_hot_upgrade_of_openkruise(pod: Pod) -> None:
     """Step by step: the empty one becomes the new version, takes over, and then the old one becomes empty."""
     edge = Edge(pod, pod.upstreams())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from hotswap import errors
+from hotswap import errors, turns
 from tests.kit.client import Client
 from tests.kit.processes import PATIENCE
 from tests.kit.stage import Edge, Stage
+from tests.kit.turns import need_turns
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import eventually
 
@@ -47,6 +49,22 @@ def test_run_takes_over_by_default_away_from_a_terminal(edge: Edge, client: Clie
     edge.instance.change_config()
     edge.instance.start()
     assert edge.instance.status().generation == 2
+
+
+def test_who_serves_takes_short_turns_on_the_cpu(edge: Edge, client: Client) -> None:
+    need_turns()
+    first = edge.instance.status().pid
+    assert turns.turn(first) == turns.SHORT
+    os.kill(first, signal.SIGSTOP)
+    late = edge.instance.launch("--takeover=require")
+    try:
+        assert turns.turn(late) != turns.SHORT
+    finally:
+        os.kill(first, signal.SIGCONT)
+    eventually(lambda: edge.instance.status().pid == late, within=PATIENCE, what="it took over")
+    assert turns.turn(late) == turns.SHORT
+    assert edge.instance.upgrade().exit_code == 0
+    assert turns.turn(edge.instance.status().pid) == turns.SHORT
 
 
 def test_never_leaves_a_served_name_alone(edge: Edge, client: Client, stage: Stage) -> None:

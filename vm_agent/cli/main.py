@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 
 import click
 
@@ -32,7 +32,7 @@ COMMANDS = {
     epilog="Exit codes: see docs/exit-codes.md. NAME is the 'name' of a spec.",
 )
 @click.version_option(
-    __version__, prog_name="hotswap-agent", message=f"%(prog)s %(version)s (Python {platform.python_version()})"
+    __version__, prog_name="hotswap-agent", message=f"%(prog)s %(version)s (Python {sys.version.split()[0]})"
 )
 def main() -> None:
     """Look after the sidecars of this machine: start, watch, upgrade, judge, take back."""

@@ -190,7 +190,8 @@ def _sandbox() -> list[Property]:
         ("SystemCallErrorNumber", ("i", 1)),  # EPERM
         ("SystemCallFilter", ("(bas)", (True, ["@system-service"]))),
         ("SystemCallFilter", ("(bas)", (False, ["@privileged", "@resources"]))),
-        ("SystemCallFilter", ("(bas)", (True, ["capset"]))),  # to drop privileges
+        # To drop privileges; to take short turns on the CPU.
+        ("SystemCallFilter", ("(bas)", (True, ["capset", "sched_getattr", "sched_setattr"]))),
     ]
 
 

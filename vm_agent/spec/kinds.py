@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from hotswap.settings.document import Node, Scalar, text_of
 from hotswap.settings.kinds import FilePath, Kind, Schema, SocketAddress, Text
@@ -27,8 +28,7 @@ def literal(node: Node, wanted: str) -> str:
     return node.text if isinstance(node, Scalar) and node.type in _NUMBERS else text_of(node, wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """A version: one component of a path. Taken literally, so ``1.10`` is not 1.1."""
 
     name: str = "release"
@@ -53,8 +53,7 @@ class Release:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """A part of a whole, 0 to 1, written in percent. A bare number is refused: 1 could be all or a hundredth."""
 
     lowest: float = 0.0
@@ -80,8 +79,7 @@ class Share:
         return f"{value * 100:g}%"
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """Bytes as an int, or a share of the machine's memory as a float."""
 
     smallest: int = 1 << 24
@@ -115,8 +113,7 @@ class Memory:
         return f"{value // _UNITS.get(unit, 1)}{unit}"
 
 
-@dataclass(frozen=True, slots=True)
-class Cores:
+class Cores(msgspec.Struct, frozen=True):
     """Processor time in cores; 0.5 is half of one."""
 
     name: str = "cores"
@@ -144,8 +141,7 @@ class Cores:
         return f"{value:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(msgspec.Struct, frozen=True):
     """A multiple of what was before."""
 
     name: str = "multiple"
@@ -170,8 +166,7 @@ class Factor:
         return f"{value:g}x"
 
 
-@dataclass(frozen=True, slots=True)
-class OrNever:
+class OrNever(msgspec.Struct, frozen=True):
     """What `kind` takes, or the word ``never``, which is None."""
 
     kind: Kind
@@ -199,8 +194,7 @@ class OrNever:
         return "never" if value is None else self.kind.show(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(msgspec.Struct, frozen=True):
     """A window of a day."""
 
     name: str = "HH:MM-HH:MM"
@@ -227,8 +221,7 @@ class Hours:
         return f"{value.begin // 60:02}:{value.begin % 60:02}-{value.end // 60:02}:{value.end % 60:02}"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """A mark of packets and sockets, 32 bits, 0 is none."""
 
     name: str = "number, also as `0x`..."
@@ -251,8 +244,7 @@ class Mark:
         return f"0x{value:x}"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAddress:
+class HttpAddress(msgspec.Struct, frozen=True):
     """Where to listen for HTTP: host and port, as a text."""
 
     name: str = "address"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from hotswap.settings.document import Mapping, Node, Scalar, Sequence, described, text_of
 from hotswap.settings.kinds import MOST_ITEMS, Count, Schema
@@ -43,8 +44,7 @@ def _items(node: Node, wanted: str, *, empty: bool = False) -> list[Node]:
     return node.items
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(msgspec.Struct, frozen=True):
     """Ports, each once; one alone needs no list."""
 
     name: str = "list of ports"
@@ -68,8 +68,7 @@ class Ports:
         return f"[{', '.join(map(str, value))}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """Capabilities by name; the empty list is none."""
 
     name: str = "list of capabilities"
@@ -98,8 +97,7 @@ class Capabilities:
         return f"[{', '.join(value)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True):
     """Variables and their values, in the order of their names."""
 
     name: str = "mapping of variable to text"
@@ -141,8 +139,7 @@ class Environment:
         return "{" + ", ".join(f"{name}: {text}" for name, text in value) + "}"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A program in the release's directory, and its arguments."""
 
     name: str = "list of words"

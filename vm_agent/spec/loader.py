@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,8 +32,7 @@ MOST_FILES: Final = 500
 SUFFIX: Final = ".yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """A usable spec, what should be looked at, and where its keys stand."""
 
     spec: Spec

@@ -1,7 +1,7 @@
 /* Whole heads: what `parse_request` and `parse_response` of proxy/http1/head.py make of the plain ones. */
 #include "native.h"
 
-PyObject *RequestHead, *ResponseHead;
+PyObject *new_request, *new_response;
 
 enum {
     CHUNKED = -1,
@@ -45,16 +45,46 @@ static PyObject *method_of(Span method)
     return bytes_of(method);
 }
 
-/* Calls the class with these arguments, whose references it takes; NULL among them is an error that is set. */
-static PyObject *make(PyObject *of_class, PyObject **args, int count)
+/* Calls the function with these arguments, whose references it takes; NULL among them is an error that is set. */
+static PyObject *call(PyObject *function, PyObject **args, int count)
 {
     bool ok = true;
     for (int i = 0; i < count; i++)
         ok = ok && args[i] != NULL;
-    PyObject *made = ok ? PyObject_Vectorcall(of_class, args, (size_t)count, NULL) : NULL;
+    PyObject *made = ok ? PyObject_Vectorcall(function, args, (size_t)count, NULL) : NULL;
     for (int i = 0; i < count; i++)
         Py_XDECREF(args[i]);
     return made;
+}
+
+/* The same functions where they are compiled: proxy/http1/message.pxd has their types. The last argument is Cython's. */
+typedef PyObject *MakeRequest(PyObject *raw, PyObject *method, PyObject *path, PyObject *host, long long length, int keep,
+                              int request_id, PyObject *forwarded_for, int scheme, int expects, PyObject *upgrade, int);
+typedef PyObject *MakeResponse(PyObject *raw, int status, long long length, int keep, int chunked, PyObject *upgrade, int);
+static MakeRequest *make_request;
+static MakeResponse *make_response;
+
+/* A function that a compiled module exports; NULL without an error if there is none of that type. */
+static void *exported(PyObject *module, const char *name, const char *arguments)
+{
+    PyObject *all = PyObject_GetAttrString(module, "__pyx_capi__");
+    PyObject *one = all == NULL ? NULL : PyMapping_GetItemString(all, name);
+    const char *type = one == NULL ? NULL : PyCapsule_GetName(one);
+    const char *found = type == NULL ? NULL : strchr(type, '(');
+    void *function = found != NULL && strcmp(found, arguments) == 0 ? PyCapsule_GetPointer(one, type) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(one);
+    Py_XDECREF(all);
+    return function;
+}
+
+void head_find(PyObject *message)
+{
+    make_request = exported(message, "request",
+                            "(PyObject *, PyObject *, PyObject *, PyObject *, PY_LONG_LONG, int, int, PyObject *, int, int, "
+                            "PyObject *, int __pyx_skip_dispatch)");
+    make_response =
+        exported(message, "response", "(PyObject *, int, PY_LONG_LONG, int, int, PyObject *, int __pyx_skip_dispatch)");
 }
 
 /* ---- the lines */
@@ -207,21 +237,37 @@ PyObject *read_request(PyObject *raw, long max_fields)
         return NULL;
     int64_t length = request.chunked ? CHUNKED : request.length == UNKNOWN ? 0 : request.length;
     bool upgrades = request.options.upgrade && request.upgrade.at != NULL;
-    bool usual = request.forwarded_for.at == NULL && !request.scheme && !request.expects && !upgrades;
-    PyObject *args[] = {
-        forwarded(&reading),
-        method_of(request.method),
-        bytes_of(request.path),
-        bytes_of(request.host),
-        PyLong_FromLongLong(length),
-        PyBool_FromLong(!request.options.close),
-        PyBool_FromLong(request.request_id),
-        usual ? NULL : bytes_of(request.forwarded_for),
-        usual ? NULL : PyBool_FromLong(request.scheme),
-        usual ? NULL : PyBool_FromLong(request.expects),
-        usual ? NULL : bytes_of(upgrades ? request.upgrade : (Span){NULL, NULL}),
-    };
-    return make(RequestHead, args, usual ? 7 : 11);
+    PyObject *kept = forwarded(&reading), *method = method_of(request.method), *path = bytes_of(request.path),
+             *host = bytes_of(request.host), *forwarded_for = bytes_of(request.forwarded_for),
+             *upgrade = bytes_of(upgrades ? request.upgrade : (Span){NULL, NULL});
+    bool keep = !request.options.close;
+    if (make_request == NULL) {
+        PyObject *args[] = {
+            kept,
+            method,
+            path,
+            host,
+            PyLong_FromLongLong(length),
+            PyBool_FromLong(keep),
+            PyBool_FromLong(request.request_id),
+            forwarded_for,
+            PyBool_FromLong(request.scheme),
+            PyBool_FromLong(request.expects),
+            upgrade,
+        };
+        return call(new_request, args, 11);
+    }
+    PyObject *made = NULL;
+    if (kept != NULL && method != NULL && path != NULL && host != NULL && forwarded_for != NULL && upgrade != NULL)
+        made = make_request(kept, method, path, host, length, keep, request.request_id, forwarded_for, request.scheme,
+                            request.expects, upgrade, 0);
+    Py_XDECREF(kept);
+    Py_XDECREF(method);
+    Py_XDECREF(path);
+    Py_XDECREF(host);
+    Py_XDECREF(forwarded_for);
+    Py_XDECREF(upgrade);
+    return made;
 }
 
 /* ---- responses */
@@ -296,14 +342,19 @@ PyObject *read_response(PyObject *raw, PyObject *method, long max_fields)
         length = 0;
     else if (response.chunked)
         length = CHUNKED;
-    bool usual = !response.chunked && response.upgrade.at == NULL;
-    PyObject *args[] = {
-        forwarded(&reading),
-        PyLong_FromLong(status),
-        PyLong_FromLongLong(length),
-        PyBool_FromLong(!response.options.close && length != UNTIL_CLOSE),
-        usual ? NULL : PyBool_FromLong(response.chunked),
-        usual ? NULL : bytes_of(response.upgrade),
-    };
-    return make(ResponseHead, args, usual ? 4 : 6);
+    bool keep = !response.options.close && length != UNTIL_CLOSE;
+    PyObject *kept = forwarded(&reading), *upgrade = bytes_of(response.upgrade);
+    if (make_response == NULL) {
+        PyObject *args[] = {
+            kept, PyLong_FromLong(status), PyLong_FromLongLong(length), PyBool_FromLong(keep),
+            PyBool_FromLong(response.chunked), upgrade,
+        };
+        return call(new_response, args, 6);
+    }
+    PyObject *made = NULL;
+    if (kept != NULL && upgrade != NULL)
+        made = make_response(kept, status, length, keep, response.chunked, upgrade, 0);
+    Py_XDECREF(kept);
+    Py_XDECREF(upgrade);
+    return made;
 }

@@ -1,7 +1,7 @@
 /* The module proxy.http1._head: its functions, and the twin that they ask where they are not sure. */
 #include "native.h"
 
-enum { FORMAT = 1 }; /* proxy.http1.head has the same number if both are of the same sources */
+enum { FORMAT = 2 }; /* proxy.http1.head has the same number if both are of the same sources */
 
 static PyObject *twin_find_end, *twin_parse_request, *twin_parse_response;
 
@@ -85,16 +85,18 @@ static bool find_twin(void)
         {"find_end", &twin_find_end},
         {"parse_request", &twin_parse_request},
         {"parse_response", &twin_parse_response},
-        {"RequestHead", &RequestHead},
-        {"ResponseHead", &ResponseHead},
     };
     PyObject *twin = PyImport_ImportModule("proxy.http1.head");
-    if (twin == NULL)
-        return false;
-    bool ok = true;
+    PyObject *message = PyImport_ImportModule("proxy.http1.message");
+    bool ok = twin != NULL && message != NULL;
     for (size_t i = 0; ok && i < sizeof wanted / sizeof *wanted; i++)
         ok = (*wanted[i].kept = PyObject_GetAttrString(twin, wanted[i].name)) != NULL;
-    Py_DECREF(twin);
+    ok = ok && (new_request = PyObject_GetAttrString(message, "request")) != NULL
+         && (new_response = PyObject_GetAttrString(message, "response")) != NULL;
+    if (ok)
+        head_find(message);
+    Py_XDECREF(twin);
+    Py_XDECREF(message);
     return ok;
 }
 

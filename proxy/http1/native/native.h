@@ -68,9 +68,10 @@ bool read_options(Span value, Options *options); /* adds to what there is; no ot
 
 /* ---- head.c: a new reference; NULL without an error is for the twin */
 
-extern PyObject *RequestHead, *ResponseHead; /* proxy.http1.head */
+extern PyObject *new_request, *new_response; /* `request` and `response` of proxy.http1.message */
 
 bool head_prepare(void); /* once, at import */
+void head_find(PyObject *message); /* proxy.http1.message: its functions for C, if it has any */
 PyObject *read_request(PyObject *raw, long max_fields);
 PyObject *read_response(PyObject *raw, PyObject *method, long max_fields);
 

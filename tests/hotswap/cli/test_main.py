@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
@@ -12,9 +11,11 @@ import pytest
 
 import hotswap
 from hotswap.cli import main as module
+from hotswap.cli.lazy import docstring
 from hotswap.cli.main import OWN_COMMANDS
 from hotswap.cli.options import parse_duration
 from hotswap.errors import ConfigError
+from hotswap.points import Point
 from tests.hotswap.cli.server import FakeServer, run
 
 
@@ -32,15 +33,15 @@ def others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands of another package, good and bad ones."""
     here = __name__
     points = [
-        EntryPoint("wrong", f"{here}:wrong", module.GROUP),
-        EntryPoint("gone", "no_such_package:gone", module.GROUP),
-        EntryPoint("odd", f"{here}:NOT_A_COMMAND", module.GROUP),
-        EntryPoint("upgrade", f"{here}:wrong", module.GROUP),
+        Point("wrong", f"{here}:wrong"),
+        Point("gone", "no_such_package:gone"),
+        Point("odd", f"{here}:NOT_A_COMMAND"),
+        Point("upgrade", f"{here}:wrong"),
     ]
     monkeypatch.setitem(sys.modules, here, sys.modules[__name__])
 
-    def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
-        return [point for point in points if point.group == group and name in {None, point.name}]
+    def entry_points(group: str, name: str | None = None) -> list[Point]:
+        return [point for point in points if group == module.GROUP and name in {None, point.name}]
 
     monkeypatch.setattr(module, "entry_points", entry_points)
 
@@ -88,11 +89,45 @@ def test_the_list_of_commands_fits_its_lines(tmp_path: Path) -> None:
     assert all(command in done.stdout for command in (*OWN_COMMANDS, "run", "check", "schema"))
 
 
+def test_the_list_says_what_the_commands_say_of_themselves(tmp_path: Path) -> None:
+    context = click.Context(module.main)
+    for name in module.main.list_commands(context):
+        command = module.main.get_command(context, name)
+        assert command is not None
+        said = (docstring(module.main.target(name) or "").split(), (command.help or "").split())
+        assert said[0], f"{name} would be imported to be listed"
+        assert said[0] == said[1]
+
+
+@pytest.mark.usefixtures("others")
+def test_the_list_has_commands_that_say_nothing_and_those_that_cannot_be_loaded(tmp_path: Path) -> None:
+    listed = run("--help", runtime_dir=tmp_path).stdout
+    assert "Fails as expected." in listed
+    assert listed.count("(cannot be loaded)") == len(("gone", "odd"))
+
+
+@pytest.mark.parametrize(
+    "target", ["", "no_such_package:x", "hotswap.cli.main:nothing", "hotswap.cli.main", "sys:exit"]
+)
+def test_what_has_no_docstring_to_be_found_has_none(target: str) -> None:
+    assert docstring(target) == ""
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(tmp_path: Path, shell: str) -> None:
     done = run("completion", shell, runtime_dir=tmp_path)
     assert done.exit_code == 0
     assert "_HOTSWAP_COMPLETE" in done.stdout
+
+
+def test_commands_are_completed() -> None:
+    environment = {"_HOTSWAP_COMPLETE": "bash_complete", "COMP_WORDS": "hotswap r", "COMP_CWORD": "1"}
+    program = (
+        "import atexit, sys; from hotswap.cli.main import main; "
+        "atexit.register(lambda: print('proxy.server' in sys.modules)); main(prog_name='hotswap')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "plain,reload\nplain,rollback\nplain,run\nFalse\n"
 
 
 def test_names_that_run_are_completed(edge: FakeServer) -> None:
@@ -111,9 +146,20 @@ def test_a_command_starts_without_what_it_does_not_need(edge: FakeServer) -> Non
     program = (
         "import sys; from hotswap.cli.main import main; "
         f"main(['status', 'edge', '--runtime-dir', {str(edge.runtime_dir)!r}], standalone_mode=False); "
-        "print(sorted({'rich', 'asyncio', 'proxy', 'yaml', 'http.client'} & set(sys.modules)))"
+        "unwanted = {'rich', 'asyncio', 'proxy', 'yaml', 'http.client', 'importlib.metadata', 'email'}; "
+        "print(sorted(unwanted & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("program", ["hotswap.cli.main", "vm_agent.cli.main"])
+def test_the_list_of_commands_imports_none(program: str) -> None:
+    text = (
+        f"import sys; from {program} import main; main(['--help'], standalone_mode=False); "
+        "print(sorted({'rich', 'asyncio', 'proxy.server', 'yaml', 'vm_agent.daemon'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 

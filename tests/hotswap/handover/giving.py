@@ -76,6 +76,7 @@ class Giving:
 
     async def take(self) -> wire.AnyMessage:
         """One message; values and descriptors are noted."""
+        message: wire.AnyMessage
         message, fds, _ = await self.other.next()
         if isinstance(message, wire.Values):
             for item in message.items:

@@ -13,7 +13,8 @@ from hotswap.errors import CannotRestore, ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import to_memfd
 from hotswap.handover.rounds import Batch, Copier, Holdings, Limits, converged, digest
-from hotswap.swappable import Saved, Swappable
+from hotswap.server import Server
+from hotswap.swappable import Passed, Saved, Swappable
 
 LARGE = wire.INLINE_VALUE + 1
 
@@ -37,7 +38,7 @@ class Note:
         return self.text
 
 
-class Board:
+class Board(Server):
     """The part of a server that copying needs."""
 
     def __init__(self) -> None:
@@ -116,11 +117,12 @@ class Handover:
             except CannotRestore as error:
                 self.holdings.refuse(item.serial, str(error))
             else:
-                self.holdings.changes[item.serial] = item.changes
+                self.holdings.have(item)
         assert not fds
 
     def final(self) -> wire.Final:
         """FINAL, after the last pass."""
+        self.copier.census()
         return wire.Final(len(self.copier.serials), self.copier.digest(), b"", b"")
 
 
@@ -315,3 +317,23 @@ class TestConverged:
     def test_when_rounds_gain_nothing_any_more(self) -> None:
         assert not converged(self.limits, 1, copied=9000, dirty=8000)
         assert converged(self.limits, 2, copied=9000, dirty=8000)
+
+
+def test_what_another_process_saved_is_passed_on_with_its_worker_and_let_go() -> None:
+    board = Board()
+    board.notes[1] = Note(1, b"own")
+    passed = Passed(Saved("note", 2, 7, b"other", 1002, 3))
+    board.notes[2] = cast("Note", passed)
+    copier = Copier(cast("Swappable", board))
+    copier.begin()
+    batch = copier.next_batch(0.0)
+    assert batch is not None
+    assert [(item.serial, item.worker, item.changes) for item in batch.message.items] == [(1, 0, 1), (2, 3, 7)]
+    assert batch.fds == (1001, 1002)
+    assert batch.spent == (1002,)
+    assert passed.fd == -1
+    passed.state, passed.changes = b"changed", 8
+    assert copier.begin() == 1
+    batch = copier.next_batch(0.0)
+    assert batch is not None
+    assert not batch.fds

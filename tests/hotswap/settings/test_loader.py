@@ -117,7 +117,7 @@ def test_what_follows_from_other_keys_is_completed_per_section() -> None:
 
 
 def test_value_that_reads_as_none_is_kept() -> None:
-    class Never(Count):
+    class Never(Count, frozen=True):
         def read(self, node: Any) -> Any:
             return None
 

@@ -51,7 +51,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return note
 
     monkeypatch.setattr(run_module, "protect", noting("protected"))
-    monkeypatch.setattr("proxy.config.tls_files.load_pair", noting("key read", openssl.load_pair))
+    monkeypatch.setattr("proxy.config.tls_looks.load_pair", noting("key read", openssl.load_pair))
     monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
     return steps
 

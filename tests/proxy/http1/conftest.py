@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http1.downstream import Http1Downstream
 from proxy.http1.forward import RequestIds
 from tests.proxy.http1.parsers import BOTH, implementation
 
@@ -19,7 +18,7 @@ CALLS = (
 
 @pytest.fixture(autouse=True)
 def counted_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Http1Downstream, "request_ids", RequestIds("0" * 16))
+    monkeypatch.setattr("proxy.http1.downstream.REQUEST_IDS", RequestIds("0" * 16))
 
 
 @pytest.fixture(params=BOTH)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.http1 import fields, head
+from proxy.http1 import fields, head, message
 from proxy.http1.errors import BadMessage
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE
+from proxy.http1.message import CHUNKED, UNTIL_CLOSE
 from tests.proxy.http1.cases import BAD_REQUESTS, BAD_RESPONSES, GOOD_REQUESTS, Bad, BadResponse, Good, get, response
 from tests.proxy.http1.parsers import BOTH, implementation
 
@@ -21,7 +21,7 @@ def parser(request: pytest.FixtureRequest) -> Any:
     return implementation(request.param)
 
 
-def read_request(parser: Any, pieces: list[bytes]) -> head.RequestHead:
+def read_request(parser: Any, pieces: list[bytes]) -> message.RequestHead:
     """What a session does, without one. An incomplete head is an error of the test."""
     buffer = b""
     scanned = 0
@@ -29,7 +29,7 @@ def read_request(parser: Any, pieces: list[bytes]) -> head.RequestHead:
         buffer += piece
         end = parser.find_end(buffer, scanned, LIMIT)
         if end >= 0:
-            read: head.RequestHead = parser.parse_request(buffer[:end], MAX_FIELDS)
+            read: message.RequestHead = parser.parse_request(buffer[:end], MAX_FIELDS)
             return read
         scanned = len(buffer)
     pytest.fail("neither parsed nor refused")

@@ -17,6 +17,7 @@ import msgspec
 
 from proxy.http2.budget import Limits
 from proxy.http2.errors import NO_ERROR, REFUSED_STREAM
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session, SessionState
 from proxy.http2.settings import Settings
 from tests.kit.ports import free_port
@@ -24,12 +25,13 @@ from tests.kit.ports import free_port
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
 
 TURN = 0.1  # seconds between two looks at whether it is to end
 
 
-class Side:
+class Side(Owner):
     """One connection, and the owner of its session."""
 
     def __init__(self, sock: socket.socket, *, server: bool) -> None:
@@ -48,7 +50,8 @@ class Side:
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(self.session.save(now)), type=SessionState)
         self.session = Session.load(state, self, self.session.limits, now)
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
+        fields = head.fields
         if self.session.server:
             there = self.other.session.open()
             if not there:

@@ -11,12 +11,14 @@ from proxy.http2 import frame
 from proxy.http2.budget import Limits
 from proxy.http2.errors import name_of
 from proxy.http2.frame import PREFACE
+from proxy.http2.owner import Owner
 from proxy.http2.session import Session, SessionState
 from proxy.http2.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from proxy.http2.heads import Head
     from proxy.http2.hpack import Field
 
 GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.example"), (b":path", b"/")]
@@ -25,7 +27,7 @@ OK = [(b":status", b"200")]
 LIMITS = Limits(frames=200, frames_rate=10, resets=20, resets_rate=1)
 
 
-class Heard:
+class Heard(Owner):
     """An owner. `calls` is what it heard; `eager`: it consumes at once."""
 
     def __init__(self, *, eager: bool = True) -> None:
@@ -33,8 +35,8 @@ class Heard:
         self.eager = eager
         self.session: Session
 
-    def headers(self, stream_id: int, fields: list[Field], end: bool) -> None:
-        self.calls.append(("headers", stream_id, fields, end))
+    def headers(self, stream_id: int, head: Head, end: bool) -> None:
+        self.calls.append(("headers", stream_id, head.fields, end))
 
     def body(self, stream_id: int, piece: bytes, end: bool) -> None:
         self.calls.append(("body", stream_id, piece, end))

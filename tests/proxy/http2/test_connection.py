@@ -292,7 +292,7 @@ def test_client_that_shuts_down_opens_nothing() -> None:
     stream_id = stage.call()
     stage.session.shut_down()
     assert stage.session.open() == 0
-    assert stage.session.spent
+    assert stage.session.is_spent()
     stage.say(stage.heads(stream_id, OK))
     assert stage.calls[-1] == ("headers", stream_id, OK, True)
 

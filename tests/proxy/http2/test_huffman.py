@@ -8,7 +8,8 @@ from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http2.huffman import CODES, BadCode, decode, encode, encoded_length
+from proxy.http2.huffman import decode, encode, encoded_length
+from proxy.http2.huffman_code import CODES, BadCode
 
 OTHER = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 

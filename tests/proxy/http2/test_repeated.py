@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.http1.errors import BadMessage
 from proxy.http1.parser import parse_request
-from proxy.http2.heads import Repeated
+from proxy.http2 import frame
+from proxy.http2.heads import REQUEST, Head, read
 from proxy.http2.hpack import BLOCK_KEY, BLOCKS, Encoder, Field, Never
 from proxy.http2.text import MAX_REMEMBERED, request_head, request_text
 from tests.proxy.http1.scene import web
@@ -31,38 +32,72 @@ def world(moving: bool) -> World:
     return World(speaking(web()), moving=moving)
 
 
+def head(fields: list[Field] = FIELDS) -> Head:
+    return read(fields, REQUEST, True)
+
+
 def test_a_request_is_read_once() -> None:
-    repeated = Repeated(FIELDS)
-    head = request_head(repeated, 100, ended=True)
-    assert head == parse_request(request_text(FIELDS, ended=True), 100)
-    assert request_head(repeated, 100, ended=True) is head
-    assert request_head(FIELDS, 100, ended=True) is not head
+    repeated = head()
+    made = request_head(repeated, 100, True)
+    assert made == parse_request(request_text(head(), True), 100)
+    assert request_head(repeated, 100, True) is made
+    assert request_head(head(), 100, True) is not made
 
 
 def test_one_with_a_body_is_another() -> None:
-    repeated = Repeated(FIELDS)
-    assert [request_head(repeated, 100, ended=ended).length for ended in (True, False, True)] == [0, -1, 0]
+    repeated = head()
+    assert [request_head(repeated, 100, ended).length for ended in (True, False, True)] == [0, -1, 0]
 
 
 def test_limits_that_change_are_kept() -> None:
-    repeated = Repeated(FIELDS)
-    request_head(repeated, 3, ended=True)
+    repeated = head()
+    request_head(repeated, 3, True)
     for _ in range(2):
         with pytest.raises(BadMessage, match="too many"):
-            request_head(repeated, 2, ended=True)
+            request_head(repeated, 2, True)
 
 
 def test_a_tunnel_gets_a_key_of_its_own_each_time() -> None:
-    repeated = Repeated(WEBSOCKET)
-    first, second = (request_head(repeated, 100, ended=False) for _ in range(2))
+    repeated = head(WEBSOCKET)
+    first, second = (request_head(repeated, 100, False) for _ in range(2))
     assert first.upgrade == b"websocket"
     assert first.raw != second.raw
 
 
 def test_a_large_one_is_read_again() -> None:
     """Its block may be short: references to one field, 32 of which would be 2 MB a connection."""
-    repeated = Repeated([*FIELDS, (b"x-large", b"y" * MAX_REMEMBERED)])
-    assert request_head(repeated, 100, ended=True) is not request_head(repeated, 100, ended=True)
+    repeated = head([*FIELDS, (b"x-large", b"y" * MAX_REMEMBERED)])
+    assert repeated.large
+    assert request_head(repeated, 100, True) is not request_head(repeated, 100, True)
+
+
+def test_lines_that_nobody_else_has_make_a_large_one() -> None:
+    often = [*FIELDS, *[(b"authorization", b"y" * 100)] * 20]
+    assert head(often).large
+    assert not head(FIELDS).large
+
+
+def test_a_session_forgets_a_large_one() -> None:
+    stage = server()
+    fields = [*GET, (b"x-large", b"y" * MAX_REMEMBERED)]
+    for stream_id in range(1, 9, 2):
+        stage.request(stream_id, fields)
+    assert not stage.session.known
+    assert [call[2] for call in stage.calls] == [fields] * 4
+
+
+def test_a_session_that_hears_ever_new_ones_remembers_some() -> None:
+    stage = server()
+    stage.say(frame.headers(b"\x82\x86\x41\x01a\x84", 1, end=True, most=16384))
+    numbers = [*range(100, 300), *[1000] * 40]
+    for stream_id, number in enumerate(numbers, start=1):
+        block = b"\x82\x86\xbe\x04\x05/%04d" % number  # the path does not enter the table
+        stage.say(frame.headers(block, 2 * stream_id + 1, end=True, most=16384))
+        stage.session.send_headers(2 * stream_id + 1, OK, True)
+    heads = [call[2] for call in stage.calls]
+    assert len(heads) == 1 + len(numbers)
+    assert heads[-1] is heads[-2]
+    assert len({id(one) for one in heads[-40:]}) < 20
 
 
 # ---- blocks of responses ----

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http1.head import CHUNKED
+from proxy.http1.message import CHUNKED
 from proxy.http2.hpack import Never
 from proxy.http2.server_text import request_fields, response_text, switching_text
 

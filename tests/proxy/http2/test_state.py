@@ -12,7 +12,7 @@ from proxy.http2.outgoing import Outgoing
 from proxy.http2.stream import Stream
 from tests.proxy.http2.scene import GET, LIMITS, OK, POST, Stage, client, server
 
-DERIVED = {"known", "known_at", "known_trailers", "wanted", "now", "counted", "work", "inserted", "_secrets"}
+DERIVED = {"known", "known_at", "known_trailers", "missed", "wanted", "now", "counted", "work", "inserted", "_secrets"}
 GIVEN = {"owner", "limits"}
 
 

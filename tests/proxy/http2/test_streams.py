@@ -145,7 +145,7 @@ def test_ids_of_a_client_are_odd_and_rise_to_their_end() -> None:
     stage.move()
     assert stage.session.open() == frame.LAST_STREAM
     assert stage.session.open() == 0
-    assert stage.session.spent
+    assert stage.session.is_spent()
 
 
 # ---- closed ----
@@ -264,9 +264,9 @@ def test_client_keeps_to_the_number_of_the_server() -> None:
     stage = client()
     stage.say(frame.settings([(frame.MAX_CONCURRENT_STREAMS, 2)]))
     assert [stage.call(), stage.call(), stage.session.open()] == [1, 3, 0]
-    assert (stage.session.opens, stage.session.spent) == (False, False)
+    assert (stage.session.can_open(), stage.session.is_spent()) == (False, False)
     stage.say(stage.heads(1, OK))
-    assert (stage.session.opens, stage.session.spent) == (True, False)
+    assert (stage.session.can_open(), stage.session.is_spent()) == (True, False)
     assert stage.session.open() == 5
 
 
@@ -274,6 +274,6 @@ def test_client_opens_a_hundred_before_it_knows() -> None:
     stage = client(fresh=True)
     assert sum(bool(stage.session.open()) for _ in range(200)) == 100
     stage.say(frame.settings([]))
-    assert stage.session.opens
+    assert stage.session.can_open()
     stage.say(frame.settings([(frame.MAX_CONCURRENT_STREAMS, 100)]), frame.settings([]))
     assert stage.session.theirs.streams == 100

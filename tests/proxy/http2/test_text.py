@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from proxy.http1.errors import BadMessage
+from proxy.http2.heads import REQUEST, Head, read
+from proxy.http2.hpack import Field
 from proxy.http2.text import request_text
 from tests.proxy.http2.scene import GET, POST
 
 METHOD, SCHEME, AUTHORITY, PATH = GET
+
+
+def head(fields: list[Field]) -> Head:
+    return read(fields, REQUEST, True)
+
+
 TEXTS = {
     "plain": (GET, b"GET / HTTP/1.1\r\nhost: a.example"),
     "any order": ([PATH, AUTHORITY, SCHEME, METHOD], b"GET / HTTP/1.1\r\nhost: a.example"),
@@ -29,23 +37,23 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_request_without_a_body(name: str) -> None:
     fields, text = TEXTS[name]
-    assert request_text(fields, ended=True) == text
+    assert request_text(head(fields), ended=True) == text
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_body_of_unknown_length_is_chunked(name: str) -> None:
     fields, text = TEXTS[name]
-    assert request_text(fields, ended=False) == text + b"\r\ntransfer-encoding: chunked"
+    assert request_text(head(fields), ended=False) == text + b"\r\ntransfer-encoding: chunked"
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_body_of_known_length_is_not(ended: bool) -> None:
     fields = [*POST, (b"content-length", b"0"), (b"x", b"y")]
-    assert request_text(fields, ended=ended) == b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\nx: y"
+    assert request_text(head(fields), ended=ended) == b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\nx: y"
 
 
 def test_websocket_is_an_upgrade() -> None:
-    text = request_text([(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]], ended=False)
+    text = request_text(head([(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]), ended=False)
     assert text.startswith(b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n")
     with pytest.raises(BadMessage, match="not tunnelled"):
-        request_text([(b":method", b"CONNECT"), (b":protocol", b"other"), *GET[1:]], ended=False)
+        request_text(head([(b":method", b"CONNECT"), (b":protocol", b"other"), *GET[1:]]), ended=False)

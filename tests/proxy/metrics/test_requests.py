@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.proxy.metrics.scene import GET, OK, POST, SORRY, Counted, ask, edge
+from tests.proxy.simulated_kernel import SimulatedCalls
 
 AT = "app 127.0.0.1:9000"
 TIMED = {"request_duration web *": 1}
@@ -278,19 +279,20 @@ def test_mirrors_count_as_copies_and_connections_and_as_no_requests(proxy: Build
     }
 
 
-def test_answer_is_counted_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_is_counted_before_it_is_written() -> None:
     """A process that is killed at a write has never told a client of something that is not counted."""
     world = Counted(edge())
     client, server = ask(world)
     kernel = world.kernel
     seen = []
 
-    def write(fd: int, data: bytes) -> int:
-        if kernel.socket(fd) is client:
-            seen.append({text: value for text, value in world.only("requests").items() if " web " in text})
-        return kernel.socket(fd).write(data)
+    class Watched(SimulatedCalls):
+        def write(self, fd: int, data: bytes | bytearray) -> int:
+            if kernel.socket(fd) is client:
+                seen.append({text: value for text, value in world.only("requests").items() if " web " in text})
+            return super().write(fd, data)
 
-    monkeypatch.setattr(kernel, "write", write)
+    kernel.calls = Watched(kernel)
     server.send(OK)
     client.send(b"nonsense\r\n\r\n")
     assert seen == [{"requests web * 2xx": 1}, {"requests web * 2xx": 1, "requests web - 4xx": 1}]

@@ -5,15 +5,28 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from proxy.calls import Calls
 from proxy.tls import layer
 from proxy.tls.layer import Permit, Secrets, Vault
 from proxy.tls.session import Session, restored
 from proxy.tls.suites import BY_ID, TLS13
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RANDOM = bytes(range(32))
+
+
+class Writing(Calls):
+    """A socket that a test writes for, as it likes."""
+
+    def __init__(self, wrote: Callable[[int, bytes | bytearray], int]) -> None:
+        super().__init__()
+        self._wrote = wrote
+
+    def write(self, fd: int, data: bytes | bytearray) -> int:
+        """What the test says."""
+        return self._wrote(fd, data)
 
 
 def secrets(suite: int) -> Secrets:
@@ -68,7 +81,7 @@ def seal(source: Session, data: bytes) -> bytes:
         return len(portion)
 
     while data or source.sealed:
-        data = data[source.write(write, 0, data) :]
+        data = data[source.write(Writing(write), 0, data) :]
     return b"".join(sent)
 
 

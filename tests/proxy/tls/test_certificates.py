@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from proxy.config.tls_model import CertificateConfig
-from proxy.tls.certificates import Shown, Unusable, concerns, days, describe, exposed, fingerprint, names_of, read_chain
+from proxy.tls.certificates import Shown, concerns, days, describe, names_of, read_chain
+from proxy.tls.files import Unusable, exposed, fingerprint
 from proxy.tls.openssl import load_pair, load_roots, new_context
 from tests.kit.certificates import Authority, Pair
 

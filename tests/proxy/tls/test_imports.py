@@ -13,7 +13,8 @@ import shutil, sys
 from OpenSSL import SSL
 import proxy.cli.run
 from proxy.config.tls_model import CertificateConfig, ClientCertificatesConfig, ClusterTlsConfig, ListenerTlsConfig
-from proxy.tls.contexts import ClientContexts, ServerContexts, renew
+from proxy.tls.contexts import ClientContexts, ServerContexts
+from proxy.tls.renewal import renew
 from proxy.tls.layer import Secrets
 
 folder = sys.argv[1]

@@ -119,5 +119,5 @@ def test_the_twin_serves_where_openssl_lacks_a_cipher_and_finds_no_error_of_anot
 
 def test_the_twin_serves_beside_c_of_other_sources() -> None:
     implementation(C)
-    other = "from proxy.tls import twin; twin.FORMAT += 1; "
+    other = "from proxy.tls import form; form.FORMAT += 1; "
     assert told(other + WHO, HOTSWAP_TLS_RECORD="") == ["python", "proxy.tls.twin", "True"]

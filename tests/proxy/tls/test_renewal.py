@@ -13,9 +13,9 @@ import pytest
 from OpenSSL import SSL
 
 from proxy.config.tls_model import ClientCertificatesConfig, ClusterTlsConfig
-from proxy.tls.contexts import ClientContexts, ServerContexts, changed_files, renew, same
+from proxy.tls.contexts import ClientContexts, ServerContexts
 from proxy.tls.openssl import load_pair
-from proxy.tls.renewal import Renewal
+from proxy.tls.renewal import Renewal, changed_files, renew, same
 from tests.kit.certificates import Authority, Pair
 from tests.proxy.manual_watch import ManualWatch
 from tests.proxy.tls.shaking import client, cluster, config, listener, server, shake

@@ -9,7 +9,7 @@ from proxy.tls.hello import records
 from proxy.tls.layer import Permit, Vault
 from proxy.tls.session import ALERT, HANDSHAKE, KEY_UPDATE, MOST_UPDATES, NEW_TICKET, PORTION, Session, restored
 from proxy.tls.suites import BY_ID, BY_NAME
-from tests.proxy.tls.pairs import cuts, granted, moved, pair, reader, seal, session
+from tests.proxy.tls.pairs import Writing, cuts, granted, moved, pair, reader, seal, session
 
 GCM = BY_NAME["TLS_AES_128_GCM_SHA256"]
 GCM12 = BY_NAME["ECDHE-ECDSA-AES128-GCM-SHA256"]
@@ -42,7 +42,7 @@ def test_law_what_is_half_written_goes_on_elsewhere(suite: int) -> None:
             sent += portion[:taken]
             return min(taken, len(portion))
 
-        assert server.write(write, 0, b"a question") == 10
+        assert server.write(Writing(write), 0, b"a question") == 10
         server = moved(server)
         sent += seal(server, b" and more")
         assert client.receive(sent) == b"a question and more"
@@ -73,7 +73,7 @@ def test_large_outboxes_are_sealed_in_portions_as_the_socket_takes_them(suite: i
         sent += portion[:count]
         return count
 
-    assert server.write(write, 0, data) == 2 * PORTION
+    assert server.write(Writing(write), 0, data) == 2 * PORTION
     room = 1 << 30
     sent += seal(server, data[2 * PORTION :])
     assert client.receive(sent) == data
@@ -91,12 +91,12 @@ def test_what_left_before_the_connection_broke_is_known_to_have_left() -> None:
         return len(portion)
 
     outbox = bytes(3 * PORTION)
-    count = server.write(write, 0, outbox)
+    count = server.write(Writing(write), 0, outbox)
     assert len(client.receive(b"".join(sent))) == PORTION <= count < len(outbox)
     with pytest.raises(BrokenPipeError):
-        server.write(write, 0, outbox[count:])
+        server.write(Writing(write), 0, outbox[count:])
     with pytest.raises(BrokenPipeError):
-        pair(GCM)[0].write(write, 0, outbox)
+        pair(GCM)[0].write(Writing(write), 0, outbox)
 
 
 # -- KeyUpdate ------------------------------------------------------------------------------------------------

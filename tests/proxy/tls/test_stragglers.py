@@ -85,7 +85,7 @@ def test_a_generation_that_could_not_even_retire_serves_again(play: Scene, monke
     proxy = play.world.proxy
     play.client()
     proxy.freeze()
-    monkeypatch.setattr(proxy.reactor, "part", lambda _: 1 // 0)
+    monkeypatch.setattr(proxy, "staying", lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         proxy.retire((), {})
     proxy.abandon()

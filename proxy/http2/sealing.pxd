@@ -1,0 +1,4 @@
+# How sealing.py is laid out when it is compiled: see proxy/compiled.py.
+
+cpdef seal(fields, sealed)
+cpdef tuple sealed_of(fields)
