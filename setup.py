@@ -43,6 +43,7 @@ DIRECTIVES: dict[str, Any] = {
 FLAGS = ["-O2", "-fno-strict-aliasing", "-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-g0"]
 # The last: lines of C that nobody wrote are four fifths of the size, and every start reads all for its build id. Names
 # of functions stay, which is what perf shows.
+LINKING = ["-Wl,--build-id=sha1"]  # what a start takes for the content, see hotswap/build.py
 TELLING = {"sdist", "egg_info", "dist_info"}
 """Commands that ask what would be built."""
 STAMPS = '''"""What the compiled data plane was built from, see proxy/compiled.py. Made by a build."""
@@ -93,7 +94,7 @@ def extensions() -> list[Extension]:
         _write(made_of, in_c.read_text() if in_c.exists() else prepare(source.with_suffix(".py").read_text(), declared))
         _write(target.with_suffix(".pxd"), declared)
         where = str(made_of.relative_to(PREPARED))  # so tracebacks name it
-        found.append(Extension(name, [where], extra_compile_args=FLAGS))
+        found.append(Extension(name, [where], extra_compile_args=FLAGS, extra_link_args=LINKING))
     with chdir(PREPARED):
         made: list[Extension] = cythonize(
             found, include_path=["."], compiler_directives=DIRECTIVES, nthreads=os.cpu_count() or 1, quiet=True

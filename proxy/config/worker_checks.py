@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ALONE: Final = frozenset({"rate_limit"})
 """Filters that count what they let through: halves of a limit are another limit."""
-DIVIDED: Final = ("max_connections", "max_requests")
+DIVIDED: Final = ("max_connections", "max_requests", "max_pending")
 """Limits of which every worker has a part. Nobody could be served by one whose part is nothing."""
 
 

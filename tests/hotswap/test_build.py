@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,35 @@ def test_content_cannot_move_from_one_file_to_another_unnoticed(package: Path) -
     before = fingerprint([package])
     (package / "a.py").write_text("b = 1\n")
     (package / "inner" / "b.py").write_text("a = 1\n")
+    assert fingerprint([package]) != before
+
+
+def test_a_change_far_behind_in_a_file_counts(package: Path) -> None:
+    (package / "long.py").write_text("#" * 200_000 + "\na = 1\n")
+    before = fingerprint([package])
+    (package / "long.py").write_text("#" * 200_000 + "\na = 2\n")
+    assert fingerprint([package]) != before
+
+
+def test_of_an_extension_module_the_build_id_counts(package: Path) -> None:
+    """Linkers put it near the beginning; the rest need not be read."""
+    module = package / "fast.so"
+    note = struct.pack("<III4s", 4, 20, 3, b"GNU\0")
+
+    def of(identity: bytes, rest: bytes) -> str:
+        module.write_bytes(b"\x7fELF" + bytes(600) + note + identity + bytes(5000) + rest)
+        return fingerprint([package])
+
+    before = of(b"a" * 20, b"rest")
+    assert of(b"a" * 20, b"seal") == before
+    assert of(b"a" * 19 + b"b", b"rest") != before
+
+
+def test_an_extension_module_without_one_counts_whole(package: Path) -> None:
+    module = package / "fast.so"
+    module.write_bytes(b"\x7fELF" + bytes(100_000) + b"1")
+    before = fingerprint([package])
+    module.write_bytes(b"\x7fELF" + bytes(100_000) + b"2")
     assert fingerprint([package]) != before
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_these_tests_run_as_they_should(pytestconfig: pytest.Config) -> None:
     """Everything else that could be at fault has ended the run before: see tests/conftest.py."""
     if (pytestconfig.getoption("plane") or MODE) != MODE:
         pytest.skip("no C compiler, so the data plane was tested interpreted only")
+
+
+def test_what_is_built_has_a_build_id() -> None:
+    """Else every start read it whole, to tell which build it is (`hotswap.build`)."""
+    files = [Path(import_module(name).__file__ or "") for name in MODULES]
+    built = [file for file in files if file.suffix == ".so"]
+    assert [file for file in built if b"GNU\0" not in file.read_bytes()[:4096]] == []
 
 
 def append(path: Path, text: str) -> None:

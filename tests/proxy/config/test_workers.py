@@ -41,6 +41,7 @@ LIMITED = "filters: [{name: rate_limit, config: {rate: 10, burst: 5}}]"
         ("max_connections: 3", "", "max_connections is divided between 4 workers, and 3 is less than one for each"),
         ("", "limits: {max_requests: 2}", "max_requests is divided between 4 workers, and 2 is less than one for each"),
         ("", "limits: {max_connections: 2}", "max_connections is divided between 4 workers, and 2 is less than"),
+        ("", "limits: {max_pending: 1}", "max_pending is divided between 4 workers, and 1 is less than one for each"),
     ],
 )
 def test_what_several_cannot_do(listener: str, cluster: str, said: str) -> None:
@@ -50,4 +51,4 @@ def test_what_several_cannot_do(listener: str, cluster: str, said: str) -> None:
 
 
 def test_limits_of_which_each_has_a_part_are_no_problem() -> None:
-    assert problems(4, "max_connections: 4", "limits: {max_requests: 4, max_pending: 1}") == []
+    assert problems(4, "max_connections: 4", "limits: {max_requests: 4, max_pending: 5}") == []
