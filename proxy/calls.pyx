@@ -93,7 +93,7 @@ cdef class Calls:
 
         Much goes there at once, and is not copied: what was not needed of the room is given back.
         """
-        cdef Py_ssize_t before = PyByteArray_GET_SIZE(buffer)
+        cdef Py_ssize_t before = len(buffer)  # which a None has not
         cdef ssize_t count
         cdef char *into = came
         if type(self) is not Calls:

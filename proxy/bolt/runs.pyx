@@ -4,11 +4,12 @@ No object is made for a frame, but where it has a CRC. Bytes are read where they
 size of the buffer, so they stay there.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.math cimport INFINITY
 from libc.string cimport memcmp
 
 from proxy.multiplexed.pending cimport Entry, Pending
+from proxy.multiplexed.pieces cimport reach
 
 from proxy.bolt.frame import crc_fits, write_crc
 from proxy.multiplexed.wire import LAST_ID as _LAST_ID, SAME as _SAME, SINGLE as _SINGLE
@@ -106,12 +107,14 @@ cdef class Sight:
     cpdef bint answer(self, bytearray buffer, Py_ssize_t at, int version) except -1:
         """The same for an answer of that version."""
         self.wanted = 0
+        reach(buffer, at)
         return <unsigned char>PyByteArray_AS_STRING(buffer)[at] == version and self._see(buffer, at, ANSWER)
 
     cdef bint _see(self, bytearray buffer, Py_ssize_t at, int kind) except -1:
         cdef Frame frame
+        cdef Py_ssize_t size = reach(buffer, at)
         frame.end = self.wanted = 0
-        if not see(<unsigned char *>PyByteArray_AS_STRING(buffer), at, PyByteArray_GET_SIZE(buffer), kind, &frame):
+        if not see(<unsigned char *>PyByteArray_AS_STRING(buffer), at, size, kind, &frame):
             if frame.end:
                 self.wanted = frame.end - at
             return False
@@ -130,8 +133,8 @@ cdef class BoltCalls(Pending):
 
         `alike` tells how many of them: see `proxy.multiplexed.wire`.
         """
+        cdef Py_ssize_t size = reach(buffer, at), header = 0, length = 0
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer), header = 0, length = 0
         cdef int version = data[at], id_at = 4 + data[at], seat = self._seat(caller), label = self._label(route), place
         cdef long long last = self.last
         cdef long count = 0
@@ -172,8 +175,8 @@ cdef class BoltCalls(Pending):
 
         Only those of one client by one route, which nobody looks at. Returns where they end.
         """
+        cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
         cdef int id_at = 4 + version, seat = NOBODY, label = 0, place
         cdef long count = 0, wrong = 0, alike = 0
         cdef double began = -1.0

@@ -3,11 +3,12 @@
 No object is made for a frame. Bytes are read where they stand: nothing in a loop alters the size of the buffer.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.math cimport INFINITY
 from libc.string cimport memcmp
 
 from proxy.multiplexed.pending cimport Entry, Pending
+from proxy.multiplexed.pieces cimport reach
 
 from proxy.multiplexed.wire import LAST_ID as _LAST_ID
 
@@ -64,9 +65,10 @@ cdef class Sight:
     cpdef bint call(self, bytearray buffer, Py_ssize_t at, Py_ssize_t limit) except -1:
         """Look at what begins there, of which there is a head. True if it is a plain call of so many bytes at most."""
         cdef Frame frame
+        cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
         frame.end = self.wanted = 0
-        if not see(data, at, PyByteArray_GET_SIZE(buffer), limit - SIZE, &frame):
+        if not see(data, at, size, limit - SIZE, &frame):
             if frame.end and frame.flags & ~SERIALIZATION == CALL:
                 self.wanted = frame.end - at
             return False
@@ -76,9 +78,10 @@ cdef class Sight:
     cpdef bint answer(self, bytearray buffer, Py_ssize_t at, Py_ssize_t limit) except -1:
         """The same for an answer, with so many bytes behind its head."""
         cdef Frame frame
+        cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
         frame.end = self.wanted = 0
-        if not see(data, at, PyByteArray_GET_SIZE(buffer), limit, &frame):
+        if not see(data, at, size, limit, &frame):
             if frame.end and not frame.flags & OTHER:
                 self.wanted = frame.end - at
             return False
@@ -105,8 +108,8 @@ cdef class DubboCalls(Pending):
         `same` tells how many: those that begin with so many bytes of the first one's body; -1: all of them; 0: one.
         `limit` is the length of the longest frame. All end by the same moment.
         """
+        cdef Py_ssize_t size = reach(buffer, at), text = at + SIZE
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer), text = at + SIZE
         cdef int seat = self._seat(caller), label = self._label(route), place
         cdef long long last = self.last
         cdef long count = 0
@@ -137,8 +140,8 @@ cdef class DubboCalls(Pending):
 
         Only those of one client by one route, which nobody looks at. Returns where they end.
         """
+        cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
         cdef int seat = NOBODY, label = 0, place
         cdef long count = 0, wrong = 0, alike = 0
         cdef double began = -1.0

@@ -17,12 +17,16 @@ cdef class Pieces:
 
     cpdef bytearray rest(self, bytearray buffer, Py_ssize_t at):
         """What is there from `at` on."""
-        return PyByteArray_FromStringAndSize(PyByteArray_AS_STRING(buffer) + at, PyByteArray_GET_SIZE(buffer) - at)
+        cdef Py_ssize_t size = reach(buffer, at)
+        return PyByteArray_FromStringAndSize(PyByteArray_AS_STRING(buffer) + at, size - at)
 
     cpdef joined(self, out, bytearray buffer, Py_ssize_t begun, Py_ssize_t end):
         """An outbox with a part of a buffer behind it. The buffer is given away, for all of it may be the outbox."""
         cdef bytearray whole
         cdef Py_ssize_t size
+        reach(buffer, end)
+        if not 0 <= begun <= end:
+            raise IndexError("no part of a buffer")
         if not out:
             if begun == 0 and end == PyByteArray_GET_SIZE(buffer):
                 return buffer
