@@ -367,9 +367,7 @@ class Generation:
         news.owning(self._server, self._number, how)
         container = self._container
         self._chain.newest = max(self._chain.newest, container.revision)
-        record = identity.record(
-            self._number, how, time.time(), restores=intent.restores, revision=container.revision
-        )
+        record = identity.record(self._number, how, time.time(), restores=intent.restores, revision=container.revision)
         self._chain.add(record)
         sign(estate.lock)
         self._serving = Serving(

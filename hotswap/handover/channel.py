@@ -90,7 +90,10 @@ class Channel:
         A queued message holds duplicates: the connection behind a descriptor may be closed, and its
         number taken by another, before the socket has room.
         """
-        data = wire.encode(message)
+        self.send_bytes(wire.encode(message), fds, close)
+
+    def send_bytes(self, data: bytes, fds: tuple[int, ...] = (), close: tuple[int, ...] = ()) -> None:
+        """The same for a message that is encoded already."""
         if self.corrupt_next:
             self.corrupt_next = False
             data = bytes(byte ^ 0xA5 for byte in data)
@@ -156,13 +159,17 @@ class Channel:
     def _checked(self, data: bytes, fds: list[int], flags: int) -> Any:
         try:
             if flags & socket.MSG_CTRUNC:
-                raise ProtocolError("descriptors were lost on the way: too few free fds, raise RLIMIT_NOFILE")
+                return self.truncated(fds)
             if flags & socket.MSG_TRUNC or len(data) > wire.MAX_MESSAGE:
                 raise ProtocolError(f"a message of more than {wire.MAX_MESSAGE} bytes")
             return self.decode(data)
         except ProtocolError:
             _close_all(fds)
             raise
+
+    def truncated(self, fds: list[int]) -> Any:
+        """Some descriptors of a message were lost; `fds` is what came. A message in its place, or `ProtocolError`."""
+        raise ProtocolError("descriptors were lost on the way: too few free fds, raise RLIMIT_NOFILE")
 
     def decode(self, data: bytes) -> Any:
         """What the bytes of a message mean; a channel with words of its own overrides it. Raises `ProtocolError`."""

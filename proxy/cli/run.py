@@ -43,7 +43,7 @@ from proxy.kernel import Kernel
 from proxy.later import Later
 from proxy.plumbing import forbidden
 from proxy.server import ProxyServer
-from proxy.tls.secrecy import protect, refuse_key_log
+from proxy.tls.secrecy import keep_secrets
 from proxy.voice import Voice
 from shm_metrics.names import segment_name
 
@@ -204,12 +204,6 @@ def configuration(path: Path) -> Config:
     for warning in loaded.warnings:
         logger.warning(warning.at(str(path)))
     return loaded.config
-
-
-def keep_secrets() -> None:
-    """Private keys are about to be read, at the start or at the first reload with TLS. Raises `ConfigError`."""
-    refuse_key_log(os.environ)
-    protect()
 
 
 def name_in(path: Path) -> str | None:

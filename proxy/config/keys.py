@@ -107,7 +107,7 @@ ROOT = Section(
         Key(
             "admin",
             SocketAddress(),
-            "Serves `/ready`, `/live` and `/status` over HTTP. Anyone who can connect can read them.",
+            "Serves `/ready`, `/live`, `/status` and `/metrics` over HTTP. Anyone who can connect can read them.",
             example="127.0.0.1:9901",
             absent="no admin address",
         ),

@@ -13,6 +13,7 @@ until they ask for the same.
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,12 @@ _SMALL = range(24, 1033, 16)
 """The sizes of pieces that glibc keeps at hand for each thread (tcache, malloc/malloc.c)."""
 _KEPT_EACH = 16
 """As many of each; 7 before glibc 2.41."""
+
+
+def keep_secrets() -> None:
+    """Private keys are about to be read, at the start or at the first reload with TLS. Raises `ConfigError`."""
+    refuse_key_log(os.environ)
+    protect()
 
 
 def protect() -> None:

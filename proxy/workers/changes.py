@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import pickle
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hotswap.errors import Busy, Refused
+from hotswap.errors import Busy, HotswapError, Refused
+from hotswap.reload import in_thread
 from proxy.reload import ProxyReload
+from proxy.tls.secrecy import keep_secrets
 from proxy.workers import words
 
 if TYPE_CHECKING:
@@ -15,10 +20,58 @@ if TYPE_CHECKING:
 
     from hotswap.handover.rounds import Limits
     from proxy.config.model import Config
+    from proxy.server import ProxyServer
     from proxy.workers.crew import Crew
+    from proxy.workers.line import Line
+
+log = logging.getLogger("proxy")
 
 PATIENCE: Final = 10.0
 """Seconds for all workers to look at it."""
+
+
+def has_secrets(config: Config) -> bool:
+    """There are private keys to be read."""
+    return any(one.tls for one in config.listeners) or any(one.tls for one in config.clusters)
+
+
+class Planning:
+    """A worker's part of it."""
+
+    def __init__(self, server: ProxyServer, line: Line) -> None:
+        self._server, self._line = server, line
+        self._planned: ProxyReload | None = None
+        self._number = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def plan(self, word: words.Plan) -> None:
+        """Look at it, and tell. One that was looked at before, or still is, counts no more."""
+        config: Config = pickle.loads(word.config)  # noqa: S301 - of the process that started this one
+        self._planned, self._number = None, word.number
+        self._task = asyncio.get_running_loop().create_task(self._look_at(word.number, config))
+
+    async def _look_at(self, number: int, config: Config) -> None:
+        planned, refusal = None, ""
+        try:
+            if has_secrets(config):
+                keep_secrets()
+            planned = await in_thread(lambda: ProxyReload(self._server, config, None))
+        except HotswapError as error:
+            refusal = str(error)
+        except Exception as error:  # a bug: nothing is changed by it
+            log.exception("a changed configuration cannot be looked at")
+            refusal = repr(error)
+        if number == self._number:
+            self._planned = planned
+            self._line.say(words.Planned(number, refusal))
+
+    def apply(self, number: int, added: Mapping[str, int]) -> None:
+        """Put it in force. Raises `HotswapError`: all others do, and this process must not serve something else."""
+        # One that came while the others planned has none: the next one begins with what is in force now.
+        if self._planned is None or number != self._number:
+            raise HotswapError("a changed configuration was not seen in time")
+        self._planned.apply(added)
+        self._planned = None
 
 
 class CrewReload(ProxyReload):
@@ -41,11 +94,13 @@ class CrewReload(ProxyReload):
         for hand in waiting:
             hand.plan(self._config)
 
+        until = asyncio.get_running_loop().time() + PATIENCE
+
         def look() -> None:
             if all(hand.planned is not None or not hand.lives for hand in waiting):
                 self._answers = [hand.planned or "" for hand in waiting]
                 self._all_there.set()
-            elif not self._all_there.is_set():
+            elif asyncio.get_running_loop().time() < until:
                 asyncio.get_running_loop().call_later(0.002, look)
 
         look()
@@ -53,5 +108,5 @@ class CrewReload(ProxyReload):
     def apply(self, added: Mapping[str, int]) -> None:
         """See `hotswap.reload.Reload`."""
         for hand in self._hands:
-            hand.say(words.Apply([*added]), tuple(added.values()))
+            hand.sockets(added, partial(words.Apply, hand.plans))
         super().apply(added)

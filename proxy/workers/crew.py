@@ -13,7 +13,7 @@ from collections import ChainMap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from hotswap.errors import CannotRestore, HotswapError, Refused
+from hotswap.errors import CannotRestore, HotswapError
 from hotswap.handover import wire
 from hotswap.swappable import OTHER, Reason
 from proxy.portion import PORTION
@@ -39,8 +39,6 @@ FREEZE = 0.5
 """Seconds that all workers may take to freeze; then the attempt has failed."""
 SETTLING = 10.0
 """Seconds that workers may take to restore a round; new ones have to start meanwhile."""
-SPARE = 256
-"""Descriptors for what comes to workers while they give."""
 BEGINNING = 2.0
 """Seconds that a cold start waits for them."""
 ANSWER = 1.0
@@ -72,6 +70,7 @@ class Crew(ProxyServer):
         self.reopen = self._reopen
         self._homes: dict[int, Hand] = {}  # of what came and lives in a worker
         self._refused: dict[int, Reason] = {}  # by the destination; a worker may not have heard yet
+        self._attempts = 0
         self._agreed: tuple[dict[str, int], list[str]] = {}, []
         self._round_began = 0.0
         self._looks = 0
@@ -184,9 +183,10 @@ class Crew(ProxyServer):
 
     def descriptors(self) -> Mapping[str, int]:
         """See `Swappable`. From here on workers give what they have."""
-        self._check_room()
+        self.hands.check_ready()
         own = dict(super().descriptors())
         self._forget_attempt()
+        self._attempts += 1
         self.hands.busy = True
         for hand in self.hands:
             if not hand.ready:  # it has nothing yet, and must not begin in the middle
@@ -197,19 +197,9 @@ class Crew(ProxyServer):
                 own[f"{TLS}/{hand.number}"] = key
             elif key >= 0:
                 os.close(key)
-            hand.say(words.Agree(*self._agreed))
+            hand.attempt = self._attempts
+            hand.say(words.Agree(self._attempts, *self._agreed))
         return own
-
-    def _check_room(self) -> None:
-        """All descriptors pass through this process. Raises `Refused` if it may not have that many."""
-        limit = self.reactor.kernel.open_files_limit()
-        needed = sum(hand.told.connections for hand in self.hands) * 5 // 4 + SPARE
-        there = sum(1 for _ in os.scandir("/proc/self/fd"))
-        if there + needed > limit:
-            raise Refused(
-                f"{there} files are open, {limit} may be, and the connections of all workers come by here: "
-                f"{needed} more; raise RLIMIT_NOFILE"
-            )
 
     def _forget_attempt(self) -> None:
         self._refused = {}
@@ -330,6 +320,7 @@ class Crew(ProxyServer):
         self._forget_attempt()
         if self._retired:
             self.hands.owns = True
+            self.hands.fill()
         super().abandon()
 
     def announce_drain(self) -> None:

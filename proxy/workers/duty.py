@@ -9,7 +9,6 @@ import asyncio
 import gc
 import logging
 import os
-import pickle
 import resource
 import signal
 import socket
@@ -28,21 +27,20 @@ from hotswap import privileges, turns
 from hotswap.build import fingerprint
 from hotswap.errors import HotswapError
 from hotswap.handover import wire
-from hotswap.handover.channel import from_memfd, to_memfd
+from hotswap.handover.channel import from_memfd
 from hotswap.log import say_who, set_up
-from hotswap.reload import in_thread
 from hotswap.swappable import Reason, Saved
 from proxy import ondemand, protocols
-from proxy.config.model import AppConfig, Config
+from proxy.config.model import AppConfig
 from proxy.config.reach import capabilities
 from proxy.encryption.control import carry_out, concerned, entries
 from proxy.later import Later
 from proxy.portion import PORTION
-from proxy.reload import ProxyReload
 from proxy.server import ProxyServer
 from proxy.ticker import Loop
-from proxy.tls.secrecy import protect, refuse_key_log
+from proxy.tls.secrecy import keep_secrets
 from proxy.workers import words
+from proxy.workers.changes import Planning, has_secrets
 from proxy.workers.giving import Giving
 from proxy.workers.line import Line
 from proxy.workers.lodger import Lodger
@@ -83,8 +81,9 @@ class Duty:
         self._number = 0
         self._name = ""
         self._problems: dict[int, str] = {}
-        self._planned: ProxyReload | None = None
-        self._planning: asyncio.Task[None] | None = None
+        self._planning: Planning
+        self._sockets_so_far: dict[str, int] = {}
+        self._keyless = False
         self._loop = asyncio.get_running_loop()
 
     # ---- words ----
@@ -129,8 +128,8 @@ class Duty:
             )
         if voice.drop_privileges:
             privileges.drop({"CAP_NET_BIND_SERVICE", *capabilities(commission.config)})
-        if _secret(commission.config):
-            _keep_secrets()
+        if has_secrets(commission.config):
+            keep_secrets()
         PORTION.be(commission.number, commission.config.workers)
         server = self._server = ProxyServer(
             commission.config,
@@ -138,6 +137,7 @@ class Duty:
             later=Later((*ondemand.MODULES, *protocols.MODULES)),
             home=Lodger(commission.config, commission.directory),
         )
+        self._planning = Planning(server, self._line)
         server.ticker.attach()
         server.reactor.acceptor.scales = Scales(fds[0], commission.number)
         gc.collect()
@@ -147,8 +147,15 @@ class Duty:
         self._beat()
 
     def _sockets(self, word: words.Sockets, fds: list[int]) -> None:
-        self.server.adopt(dict(zip(word.names, fds, strict=True)))
+        listeners = self._together(word.names, fds)
+        if word.last:
+            self.server.adopt(listeners)
+            self._sockets_so_far = {}
+
+    def _together(self, names: list[str], fds: list[int]) -> dict[str, int]:
+        self._sockets_so_far.update(zip(names, fds, strict=True))
         fds.clear()
+        return self._sockets_so_far
 
     def _guard(self, _word: words.Guard, fds: list[int]) -> None:
         self._lock = fds.pop()
@@ -161,8 +168,20 @@ class Duty:
         self.server.later.finish()  # connections of any kind may come
         self.server.reactor.tls.take_vault(fds[0], word.worker)
 
+    def _short(self, _word: words.Short, _fds: list[int]) -> None:
+        raise HotswapError("what the crew sent was lost, for no descriptor was free: raise RLIMIT_NOFILE")
+
+    def _new_key(self, _word: words.NewKey, _fds: list[int]) -> None:
+        self._spare_key()
+
     def _spare_key(self) -> None:
-        fd = self.server.reactor.tls.spare_vault()
+        try:
+            fd = self.server.reactor.tls.spare_vault()
+        except OSError as error:  # no attempt can be made until there is one
+            self._keyless = True
+            log.warning("no key for the next upgrade: %s", error.strerror)
+            return
+        self._keyless = False
         self._line.say(words.Spare(), (fd,), (fd,))
 
     # ---- as a part of a destination ----
@@ -180,12 +199,12 @@ class Duty:
         for serial in word.serials:
             self.server.forget(serial)
 
-    def _settle(self, word: words.Settle, fds: list[int]) -> None:
+    def _settle(self, word: words.Settle, _fds: list[int]) -> None:
         self.server.later.finish()  # long before the last pass, for which everybody waits
         failure = ""
-        if word.shared:
+        if word.shared is not None:
             try:
-                self.server.restore_shared(from_memfd(fds.pop()), word.now)
+                self.server.restore_shared(word.shared, word.now)
                 self.server.reactor.acceptor.accepted = 0  # the crew has those
             except (HotswapError, msgspec.DecodeError) as error:
                 failure = str(error)
@@ -211,7 +230,7 @@ class Duty:
         self.server.reactor.tls.use_spare()
         self._spare_key()
         gc.disable()  # as in the crew: a collection over thousands of connections stops everything, and finds nothing
-        self._giving = Giving(self.server, self._line)
+        self._giving = Giving(self.server, self._line, word.attempt)
 
     def _done(self) -> None:
         gc.enable()
@@ -261,31 +280,14 @@ class Duty:
     def _reopen(self, _word: words.Reopen, _fds: list[int]) -> None:
         self.server.reopen()
 
-    def _plan(self, _word: words.Plan, fds: list[int]) -> None:
-        config: Config = pickle.loads(from_memfd(fds.pop()))  # noqa: S301 - of the process that started this one
-        self._planning = self._loop.create_task(self._look_at(config))
-
-    async def _look_at(self, config: Config) -> None:
-        self._planned = None
-        try:
-            if _secret(config):
-                _keep_secrets()
-            self._planned = await in_thread(lambda: ProxyReload(self.server, config, None))
-        except HotswapError as error:
-            self._line.say(words.Planned(str(error)))
-        except Exception as error:  # a bug: nothing is changed by it
-            log.exception("a changed configuration cannot be looked at")
-            self._line.say(words.Planned(repr(error)))
-        else:
-            self._line.say(words.Planned(""))
+    def _plan(self, word: words.Plan, _fds: list[int]) -> None:
+        self._planning.plan(word)
 
     def _apply(self, word: words.Apply, fds: list[int]) -> None:
-        added = dict(zip(word.added, fds, strict=True))
-        fds.clear()
-        if self._planned is None:  # it came while the others planned: the next one begins with what is in force now
-            raise HotswapError("a changed configuration was not seen in time")
-        self._planned.apply(added)
-        self._planned = None
+        added = self._together(word.added, fds)
+        if word.last:
+            self._planning.apply(word.number, added)
+            self._sockets_so_far = {}
 
     def _beats(self, word: words.Beat, _fds: list[int]) -> None:
         self.server.app.load(word.state)
@@ -305,6 +307,8 @@ class Duty:
         self._leave(0)
 
     def _beat(self) -> None:
+        if self._keyless:
+            self._spare_key()
         self._tell(words.Look(0))
         self._loop.call_later(HURRY if self.server.reactor.draining else BEAT, self._beat)
 
@@ -325,14 +329,14 @@ class Duty:
             tally.crashes,
             usage.ru_utime + usage.ru_stime,
             server.idle(),
-            asked.rows,
+            self._rows() if asked.rows else None,
             {one.address: (one.connections, one.answered, one.failed) for one in server.listeners.values()},
         )
-        memfd = (to_memfd(self._rows().pack()),) if asked.rows else ()
-        self._line.say(told, memfd, memfd)
+        self._line.say(told)
 
     _WORDS: Mapping[type, Callable[[Any, Any, list[int]], None]] = {
         words.Hire: _hire,
+        words.Short: _short,
         words.Sockets: _sockets,
         words.Guard: _guard,
         words.Metrics: _metrics,
@@ -342,6 +346,7 @@ class Duty:
         words.Settle: _settle,
         words.Own: _own,
         words.Agree: _agree,
+        words.NewKey: _new_key,
         words.Keep: _keep,
         words.Freeze: _freeze,
         words.Thaw: _thaw,
@@ -358,16 +363,6 @@ class Duty:
         words.Look: _look,
         words.End: _end,
     }
-
-
-def _keep_secrets() -> None:
-    refuse_key_log(os.environ)
-    protect()
-
-
-def _secret(config: Config) -> bool:
-    """Private keys are about to be read."""
-    return any(one.tls for one in config.listeners) or any(one.tls for one in config.clusters)
 
 
 async def _serve(fd: int) -> None:

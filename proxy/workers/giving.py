@@ -36,13 +36,14 @@ log = logging.getLogger("proxy")
 class Giving:
     """One attempt. Begins with its first round."""
 
-    def __init__(self, server: ProxyServer, line: Line) -> None:
+    def __init__(self, server: ProxyServer, line: Line, attempt: int) -> None:
         self._server, self._line = server, line
         self._loop = asyncio.get_running_loop()
         self._copier = Copier(server)
         self._began = self._cost = 0.0
         self._next: asyncio.Handle | None = None
         self._stragglers: set[int] = set()
+        self._line.say(words.Began(attempt))
         self._round()
 
     def _round(self) -> None:
@@ -57,6 +58,12 @@ class Giving:
             self._line.say(closed)
 
     def _slice(self) -> None:
+        try:
+            self._some()
+        except OSError as error:  # no descriptor is free for a long value
+            self._line.say(words.Failed(str(error)))
+
+    def _some(self) -> None:
         until = time.monotonic() + SLICE
         wait = 0.0
         while not self._line.sending:
@@ -82,6 +89,12 @@ class Giving:
 
     def freeze(self) -> None:
         """The server ticks no more: give the rest, all at once."""
+        try:
+            self._all()
+        except OSError as error:
+            self._line.say(words.Failed(str(error)))
+
+    def _all(self) -> None:
         self.stop()
         self._open()
         until = time.monotonic() + FLUSH
@@ -104,6 +117,19 @@ class Giving:
 
     def follow(self) -> None:
         """The destination owns: send stragglers on as they become values."""
+        try:
+            waiting = self._sent_on()
+        except OSError:  # no descriptor is free for a long value: soon
+            self._next = self._loop.call_later(LOOK, self.follow)
+            return
+        if waiting != self._stragglers:
+            self._stragglers = waiting
+            self._line.say(words.Waiting(sorted(waiting)))
+        if waiting:
+            self._next = self._loop.call_later(LOOK, self.follow)
+
+    def _sent_on(self) -> set[int]:
+        """Those that are still no values."""
         server = self._server
         waiting = self._stragglers.intersection(server.stragglers())
         values, staying = server.live(), server.staying()
@@ -116,8 +142,4 @@ class Giving:
                 item = wire.Item(value.kind, serial, value.changes, b"" if large else state, True, large)
                 self._line.say(words.Follow(item), (value.fd, *memfd), memfd)
                 server.forget(serial)
-        if waiting != self._stragglers:
-            self._stragglers = waiting
-            self._line.say(words.Waiting(sorted(waiting)))
-        if waiting:
-            self._next = self._loop.call_later(LOOK, self.follow)
+        return waiting

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from hotswap.errors import HotswapError
+from hotswap.errors import HotswapError, Refused
 from hotswap.log import fields
 from proxy.workers import scales, words
 from proxy.workers.hand import Hand
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 42
 """Serials that a worker is given at a time, out of those of the chain: more than it will ever use."""
+SPARE = 256
+"""Descriptors for what comes to workers while they give."""
 AGAIN = 0.1
 """Seconds until one that ended is replaced, twice as long each time, up to
 """
@@ -58,8 +61,7 @@ class Hands:
         self._again = AGAIN
         self._scales = scales.made(server.config.workers)
         self.scales = scales.Scales(self._scales, 0)
-        self.trouble = ""
-        """Which one ended since this was last cleared, and so cost an attempt what it needs."""
+        self._trouble = ""
         self.owns = self.busy = self.over = False
         """They tick; they are in the middle of a handover; none is wanted any more."""
         self.on_loss: Callable[[Hand], None] = lambda _hand: None
@@ -70,6 +72,11 @@ class Hands:
     def everyone(self) -> list[Hand]:
         """Also those that have ended, and what they said last."""
         return self._all
+
+    @property
+    def trouble(self) -> str:
+        """Why the attempt under way lacks what it needs: a worker ended since it began, or cannot give."""
+        return self._trouble or next((hand.trouble for hand in self if hand.trouble), "")
 
     # ---- coming ----
 
@@ -87,7 +94,7 @@ class Hands:
         hand.line.attach()
         if self.lock >= 0:
             hand.say(words.Guard(), (self.lock,))
-        hand.say(words.Sockets([*listeners]), tuple(listeners.values()))
+        hand.sockets(listeners, words.Sockets)
         self.count_in(hand)
 
     def count_in(self, hand: Hand) -> None:
@@ -106,24 +113,27 @@ class Hands:
 
     def begin(self) -> None:
         """All own. Those that are missing by now come later."""
-        self.owns, self.trouble = True, ""
+        self.owns, self._trouble = True, ""
+        for hand in self:
+            self.employ(hand)
+        self.fill()
+
+    def fill(self) -> None:
+        """Have others in the place of those that ended while nobody was to be replaced."""
         for hand in self._all:
-            if hand.lives:
-                self.employ(hand)
-            else:
-                self._replace(hand)
+            if not hand.lives:
+                asyncio.get_running_loop().call_later(AGAIN, self._replace, hand)
 
     # ---- going ----
 
     def _lost(self, hand: Hand, why: str) -> None:
         """It is gone, and what it had with it; somebody else comes."""
-        hand.kill()
-        hand.part()
+        self._end(hand)
         hand.told = msgspec.structs.replace(hand.told, connections=0, in_flight=0, idle=True, listeners=over(hand.told))
         self.scales.absent(hand.number)
         if self.over:
             return
-        self.trouble = f"worker {hand.number} (pid {hand.pid}) ended: {why}"
+        self._trouble = f"worker {hand.number} (pid {hand.pid}) ended: {why}"
         log.error("a worker ended", extra=fields(worker=hand.number, pid=hand.pid, connections=hand.told.connections))
         self.on_loss(hand)
         if self.owns:
@@ -133,9 +143,18 @@ class Hands:
 
     def dismiss(self, hand: Hand) -> None:
         """It has just been started, and is not needed: another one will come when it is."""
-        hand.kill()
-        hand.part()
+        self._end(hand)
         asyncio.get_running_loop().call_later(AGAIN, self._replace, hand)
+
+    def _end(self, hand: Hand) -> None:
+        """Kill it, and reap it when that is done: the kernel takes its time for a process of many connections."""
+        hand.kill()
+        hand.hang_up()
+        self._reap(hand)
+
+    def _reap(self, hand: Hand) -> None:
+        if not hand.ended():
+            asyncio.get_running_loop().call_later(AGAIN, self._reap, hand)
 
     def _replace(self, former: Hand) -> None:
         """Have another in its place, once nobody is in the middle of a handover."""
@@ -145,8 +164,15 @@ class Hands:
             asyncio.get_running_loop().call_later(AGAIN, self._replace, former)
             return
         server = self._server
+        try:
+            hand = self._hire(former.number)
+        except OSError as error:  # too many processes, or files
+            self._again = min(2 * self._again, LONGEST)
+            log.error("no worker can be started", extra=fields(worker=former.number, reason=error.strerror))  # noqa: TRY400  says it all
+            asyncio.get_running_loop().call_later(self._again, self._replace, former)
+            return
         self.past.append(former.told)
-        self._all[self._all.index(former)] = hand = self._hire(former.number)
+        self._all[self._all.index(former)] = hand
         self.equip(hand, {one.name: one.fd for one in server.listeners.values() if one.fd >= 0})
         now = server.reactor.kernel.clock()
         hand.settle(server.save_shared(now), now)
@@ -180,8 +206,24 @@ class Hands:
                     f"worker {hand.number} (pid {hand.pid}) did not {what} within {seconds:g} s; kill it, another comes"
                 )
 
+    def check_ready(self) -> None:
+        """Raises `Refused` if an attempt cannot begin: every connection of all workers passes through this process."""
+        for hand in self:
+            hand.line.read()
+            if hand.ready and hand.key < 0:
+                hand.say(words.NewKey())
+                raise Refused(f"worker {hand.number} (pid {hand.pid}) is not done with the last attempt; try again")
+        limit = self._server.reactor.kernel.open_files_limit()
+        needed = sum(hand.told.connections for hand in self) * 5 // 4 + SPARE
+        there = sum(1 for _ in os.scandir("/proc/self/fd"))
+        if there + needed > limit:
+            raise Refused(
+                f"{there} files are open, {limit} may be, and the connections of all workers come by here: "
+                f"{needed} more; raise RLIMIT_NOFILE"
+            )
+
     def forget(self) -> None:
         """An attempt is over, or begins."""
-        self.busy, self.trouble = False, ""
+        self.busy, self._trouble = False, ""
         for hand in self._all:
             hand.forget()

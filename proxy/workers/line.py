@@ -28,7 +28,7 @@ class Line(Channel):
     `over` is called once, with a reason: the other end is gone, or nobody understands it.
     """
 
-    __slots__ = ("_inbox", "_loop", "_over", "_owed", "_took", "_writing")
+    __slots__ = ("_inbox", "_loop", "_over", "_owed", "_parts", "_took", "_writing")
 
     def __init__(self, sock: socket.socket, took: Take, over: Callable[[str], None]) -> None:
         super().__init__(sock)
@@ -38,10 +38,18 @@ class Line(Channel):
         self._writing = False
         self._owed = 0
         self._inbox: deque[Received] = deque()
+        self._parts: list[bytes] = []
 
     def decode(self, data: bytes) -> words.AnyWord:
         """See `Channel`."""
         return words.decode(data)
+
+    def truncated(self, fds: list[int]) -> words.AnyWord:
+        """See `Channel`. Nobody's connections are lost for it: whoever hears this does without the word."""
+        for fd in fds:
+            os.close(fd)
+        fds.clear()
+        return words.Short()
 
     def acknowledge(self, count: int = 1) -> None:
         """See `Channel`. Before all that waits here: with descriptors both ways that may wait for these."""
@@ -75,7 +83,10 @@ class Line(Channel):
             for fd in close:
                 os.close(fd)
             return
-        self.send(word, fds, close)
+        *parts, last = words.encode(word)
+        for part in parts:
+            self.send_bytes(part)
+        self.send_bytes(last, fds, close)
         self._follow()
 
     def read(self) -> None:
@@ -94,10 +105,16 @@ class Line(Channel):
             self._follow()
 
     def _take(self, received: Received) -> None:
-        fds = received.fds
-        with_fds = bool(fds)
+        word, fds = received.message, received.fds
+        with_fds = bool(fds) or isinstance(word, words.Short)
+        if isinstance(word, words.Part):
+            self._parts.append(word.data)
+            return
+        if isinstance(word, words.Rest):
+            word = words.decode(b"".join([*self._parts, word.data]))
+        self._parts.clear()
         try:
-            self._took(received.message, fds)
+            self._took(word, fds)
         finally:
             for fd in fds:
                 with contextlib.suppress(OSError):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.voice import Voice
 
 Message = wire.Message
+_PART = wire.MAX_MESSAGE - 64
 
 
 class Commission(NamedTuple):
@@ -53,9 +54,10 @@ class Hire(Message, frozen=True, tag="HIRE"):
 
 
 class Sockets(Message, frozen=True, tag="SOCKETS"):
-    """The listeners, by name. fds: theirs."""
+    """Listeners, by name. fds: theirs."""
 
     names: list[str]
+    last: bool
 
 
 class Guard(Message, frozen=True, tag="GUARD"):
@@ -80,11 +82,11 @@ class Deliver(Message, frozen=True, tag="DELIVER"):
 
 
 class Settle(Message, frozen=True, tag="SETTLE"):
-    """Answer `Settled` when all that was delivered is restored. fd, if `shared`: a memfd with the shared state."""
+    """Answer `Settled` when all that was delivered is restored, and the shared state if it comes along."""
 
     number: int
     now: float
-    shared: bool = False
+    shared: bytes | None = None
 
 
 class Own(Message, frozen=True, tag="OWN"):
@@ -95,10 +97,15 @@ class Own(Message, frozen=True, tag="OWN"):
 
 
 class Agree(Message, frozen=True, tag="AGREE"):
-    """An attempt begins: give away what there is, and what changes, until told otherwise."""
+    """An attempt begins: say `Began`, and give away what there is, and what changes, until told otherwise."""
 
+    attempt: int
     chosen: dict[str, int]
     wanted: list[str]
+
+
+class NewKey(Message, frozen=True, tag="NEW_KEY"):
+    """`Spare` did not arrive: make another one."""
 
 
 class Keep(Message, frozen=True, tag="KEEP"):
@@ -149,13 +156,18 @@ class Reopen(Message, frozen=True, tag="REOPEN"):
 
 
 class Plan(Message, frozen=True, tag="PLAN"):
-    """Look at a changed configuration, and say `Planned`. fd: a memfd with a `Config`, pickled."""
+    """Look at a changed configuration, a pickled `Config`, and say `Planned` with this number."""
+
+    number: int
+    config: bytes
 
 
 class Apply(Message, frozen=True, tag="APPLY"):
-    """Put it in force. `added`: the listeners that are new. fds: theirs."""
+    """Put that one in force. `added`: listeners that are new. fds: theirs."""
 
+    number: int
     added: list[str]
+    last: bool
 
 
 class Beat(Message, frozen=True, tag="BEAT"):
@@ -192,6 +204,18 @@ class Spare(Message, frozen=True, tag="SPARE"):
     """fd: the key under which this worker will give secrets of TLS, in the next attempt."""
 
 
+class Began(Message, frozen=True, tag="BEGAN"):
+    """Whatever is given from here on is for that attempt."""
+
+    attempt: int
+
+
+class Failed(Message, frozen=True, tag="FAILED"):
+    """It cannot give what it has; it serves on."""
+
+    reason: str
+
+
 class RoundOver(Message, frozen=True, tag="ROUND_OVER"):
     """All that was dirty was given."""
 
@@ -221,6 +245,7 @@ class Waiting(Message, frozen=True, tag="WAITING"):
 class Planned(Message, frozen=True, tag="PLANNED"):
     """Why a changed configuration cannot be used; empty if it can."""
 
+    number: int
     refusal: str
 
 
@@ -232,8 +257,16 @@ class Settled(Message, frozen=True, tag="SETTLED"):
     failure: str = ""
 
 
+class Rows(msgspec.Struct):
+    """What is long of what a worker tells."""
+
+    connections: list[dict[str, Any]] = []
+    clusters: list[dict[str, Any]] = []
+    """Of those that know TLS, see `proxy.encryption.control.entries`."""
+
+
 class Told(Message, frozen=True, tag="TOLD"):
-    """What a worker tells of itself, unasked several times a second. fd, if `rows`: a memfd with `Rows`."""
+    """What a worker tells of itself, unasked several times a second, and with rows if it was asked for them."""
 
     number: int = 0
     connections: int = 0
@@ -244,8 +277,27 @@ class Told(Message, frozen=True, tag="TOLD"):
     bugs: int = 0
     cpu: float = 0.0
     idle: bool = False
-    rows: bool = False
+    rows: Rows | None = None
     listeners: Mapping[str, tuple[int, int, int]] = {}  # by address: connections, answered, failed
+
+
+# ---- of the line itself ----
+
+
+class Part(Message, frozen=True, tag="PART"):
+    """Bytes of a word that is longer than a message may be, and goes on in the next one."""
+
+    data: bytes
+
+
+class Rest(Message, frozen=True, tag="REST"):
+    """The last bytes of it. fds: those of the word."""
+
+    data: bytes
+
+
+class Short(Message, frozen=True, tag="SHORT"):
+    """Never sent: it stands for a word that lost descriptors on the way, for this process may have no more."""
 
 
 AnyWord = (
@@ -261,6 +313,7 @@ AnyWord = (
     | Settle
     | Own
     | Agree
+    | NewKey
     | Keep
     | Freeze
     | Thaw
@@ -279,15 +332,30 @@ AnyWord = (
     | End
     | Ready
     | Spare
+    | Began
+    | Failed
     | RoundOver
     | Frozen
     | Follow
     | Waiting
     | Settled
     | Told
+    | Part
+    | Rest
+    | Short
 )
 
+_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyWord)
+
+
+def encode(word: Message) -> list[bytes]:
+    """The messages of a word: itself, or `Part`s and a `Rest`. What it tells of all connections may be long."""
+    whole = _encoder.encode(word)
+    if len(whole) <= wire.MAX_MESSAGE:
+        return [whole]
+    pieces = [whole[at : at + _PART] for at in range(0, len(whole), _PART)]
+    return [*(_encoder.encode(Part(piece)) for piece in pieces[:-1]), _encoder.encode(Rest(pieces[-1]))]
 
 
 def decode(data: bytes) -> AnyWord:
@@ -297,20 +365,3 @@ def decode(data: bytes) -> AnyWord:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not a word between a crew and its workers: {error}") from None
     return word
-
-
-class Rows(msgspec.Struct):
-    """What is long of what a worker tells."""
-
-    connections: list[dict[str, Any]] = []
-    clusters: list[dict[str, Any]] = []
-    """Of those that know TLS, see `proxy.encryption.control.entries`."""
-
-    def pack(self) -> bytes:
-        """The bytes of it."""
-        return msgspec.msgpack.encode(self)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Rows:
-        """The counterpart."""
-        return msgspec.msgpack.decode(data, type=cls)

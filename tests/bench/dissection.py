@@ -20,8 +20,8 @@ brackets stands for functions of it whose names were stripped; "interrupt" is wh
 is how the microseconds above are shared out."""
 
 PYTHON_TEXT = """\
-And ours by functions of Python, in a run in which it looked at itself: what is called and is not in Python, compiled
-modules and the system among it, counts for its caller."""
+And ours by functions of Python, in a run in which it looked at itself, interpreted: shares of about three times the
+time that what is compiled takes. What is called and is not in Python, the system among it, counts for its caller."""
 
 FLAMES_TEXT = """\
 The same samples as flame graphs, with what is common to all left out at the bottom: {links}."""

@@ -18,7 +18,7 @@ themselves, the proxies the other."""
 
 OTHERS = """\
 Of MOSN, 0.2 ms a hop is told from production at Ant Group. It was not measured here, and of other machines it says what
-is usual and no more. It would be {comparisons}."""
+is usual and no more. It would be, of what hotswap adds to p50, {comparisons}."""
 
 WIDTH = 120  # letters of a line
 TOLD = 200.0  # microseconds that a hop by MOSN adds
@@ -42,10 +42,9 @@ def body(result: latency.Result) -> str:
 
 
 def _told(one: latency.Table, row: latency.Row) -> str:
-    p50, p99 = (f"{TOLD / max(1.0, figure):.1f}" for figure in one.added(row))
+    p50, _ = one.added(row)
     what = SPEAKS[one.protocol].partition(",")[0]
-    where = f"{what}, {one.rate:.0f} a second"
-    return f"{p50} times what {row.proxy} adds to p50 and {p99} times what it adds to p99 ({where})"
+    return f"{TOLD / max(1.0, p50):.1f} times as much ({what}, {one.rate:.0f} a second)"
 
 
 def _row(one: latency.Table, row: latency.Row) -> list[str]:

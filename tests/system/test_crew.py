@@ -37,6 +37,10 @@ def pids(instance: Instance) -> list[int]:
     return [row["pid"] for row in workers(instance)[1:]]
 
 
+def open_on(instance: Instance, listener: str) -> int:
+    return sum(row.get("listener") == listener for row in instance.connections())
+
+
 def gone(pid: int) -> bool:
     return run_state(pid) in "-ZX"
 
@@ -203,6 +207,33 @@ def test_a_worker_that_is_stuck_fails_an_upgrade_and_no_more(stage: Stage) -> No
         upgrade_to(edge, 2)
         for client in clients:
             assert client.ask("/bytes?n=10").status == 200
+
+
+@pytest.mark.all
+def test_any_number_of_connections_may_stay_behind(stage: Stage) -> None:
+    """Of a listener that the next configuration does not have; what a worker says of them is longer than a message."""
+    edge = serving(stage)
+    instance, address = edge.instance, loopback()
+    instance.config["listeners"].append(more(edge, address))
+    instance.write_config()
+    assert told(reload(instance)) == ["listener more added"]
+    with ExitStack() as exits:
+        clients = [exits.enter_context(Client(address)) for _ in range(1600)]
+        for client in clients:
+            client.send(b"a")
+        eventually(lambda: open_on(instance, "more") == len(clients), within=PATIENCE, what="all are relayed")
+        there = pids(instance)
+        instance.config["listeners"].pop()
+        instance.write_config()
+        done = instance.upgrade()
+        assert done.exit_code == 0, done.text
+        asked(edge)
+        for client in clients:
+            client.socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.socket.recv(1)
+        assert not any(map(gone, there)), "they serve those that stayed"
+    eventually(lambda: all(map(gone, there)), within=PATIENCE, what="the last one is gone, and the workers with it")
 
 
 def test_workers_end_with_the_process_they_belong_to(stage: Stage) -> None:
