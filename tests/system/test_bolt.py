@@ -20,7 +20,7 @@ def upstreams_of(stage: Stage) -> Upstreams:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("plan", "upgrades"),
-    [pytest.param(SHOWER, 5, id="shower"), pytest.param(FLOOD, 20, id="flood", marks=pytest.mark.all)],
+    [pytest.param(SHOWER, 3, id="shower"), pytest.param(FLOOD, 20, id="flood", marks=pytest.mark.all)],
 )
 def test_no_call_fails_in_upgrades_in_a_row(stage: Stage, plan: Plan, upgrades: int) -> None:
     behind = upstreams_of(stage)

@@ -24,7 +24,7 @@ ROUTES = [
 @pytest.mark.parametrize(
     ("plan", "routes", "upgrades"),
     [
-        pytest.param(SHOWER, ROUTES, 4, id="shower"),
+        pytest.param(SHOWER, ROUTES, 3, id="shower"),
         pytest.param(FLOOD, [{"cluster": "dubbo"}], 20, id="flood", marks=pytest.mark.all),
         pytest.param(FLOOD, ROUTES, 20, id="flood-with-routes", marks=pytest.mark.all),
     ],

@@ -19,7 +19,7 @@ from tests.kit.segments import segments
 from tests.kit.stage import Edge, Stage
 from tests.kit.waiting import eventually
 
-FEW, MANY = 5, 100
+FEW, MANY = 3, 100
 CONNECTIONS = 8
 REQUEST = b"GET /bytes?n=10 HTTP/1.1\r\nHost: a\r\n\r\n"
 

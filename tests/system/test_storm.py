@@ -12,7 +12,7 @@ from tests.kit.load import Plan
 from tests.kit.processes import Config
 from tests.kit.stage import STORM, Edge, Stage
 
-FEW, MANY, VERY_MANY = 5, 20, 200
+FEW, MANY, VERY_MANY = 3, 20, 200
 FD_SLACK = 40  # pool connections come and go with the load
 
 

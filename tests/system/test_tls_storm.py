@@ -10,7 +10,7 @@ from tests.kit.certificates import Authority
 from tests.kit.load import Plan
 from tests.kit.stage import Edge, Stage
 
-FEW, MANY, VERY_MANY = 5, 20, 200
+FEW, MANY, VERY_MANY = 3, 20, 200
 SHARE = 0.25
 FD_SLACK = 40  # pool connections come and go with the load
 
