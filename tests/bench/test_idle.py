@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 from tests.bench import idle
@@ -12,9 +13,9 @@ EMPTY = Memory(0, 0, 0)
 
 
 def test_memory_of_a_process_is_in_bytes() -> None:
-    block = bytearray(32 << 20)
-    with_it = memory(os.getpid())
-    block.clear()
+    with mmap.mmap(-1, 32 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:  # malloc has free blocks of its own
+        block.write(bytes(32 << 20))
+        with_it = memory(os.getpid())
     less = with_it - memory(os.getpid())
     assert less.rss >= 30 << 20
     assert less.pss >= 30 << 20

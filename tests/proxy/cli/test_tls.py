@@ -14,9 +14,8 @@ from click.testing import CliRunner
 
 from hotswap.errors import ConfigError
 from proxy.cli import check as check_module
-from proxy.cli import run as run_module
 from proxy.cli.run import Bounds, ConfigFile, configuration
-from proxy.tls import openssl
+from proxy.tls import openssl, secrecy
 from tests.kit.certificates import Authority
 
 TEXT = """\
@@ -50,7 +49,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return note
 
-    monkeypatch.setattr(run_module, "protect", noting("protected"))
+    monkeypatch.setattr(secrecy, "protect", noting("protected"))
     monkeypatch.setattr("proxy.config.tls_looks.load_pair", noting("key read", openssl.load_pair))
     monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
     return steps
