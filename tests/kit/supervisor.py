@@ -20,7 +20,10 @@ PATIENCE = 20.0
 # Puts descriptors where sd_listen_fds(3) looks for them, as nobody can before it is the process in question.
 START = """
 import fcntl, os, sys
-high = [fcntl.fcntl(int(word), fcntl.F_DUPFD_CLOEXEC, 200) for word in sys.argv[1].split(",") if word]
+given = [int(word) for word in sys.argv[1].split(",") if word]
+high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in given]
+for fd in given:  # of any number: whoever starts this may have hundreds open
+    os.close(fd)
 os.closerange(3, 200)
 for at, fd in enumerate(high):
     os.dup2(fd, 3 + at)
