@@ -43,6 +43,9 @@ INTRODUCTION = """\
 No figure here is a promise, and no test fails on one: `make bench` measures again on your machine. How it is done
 stands in `tests/bench`; the load generator checks every byte of every answer. All proxies run on loopback with one
 worker thread; load generator and upstream are one process on the other core.
+
+Sections are measured one by one, and each ends with its date, machine and commit. A commit that the history does not
+have was a step on the way to the next one that it has.
 """
 
 CPU_TEXT = """\
