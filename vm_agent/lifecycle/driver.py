@@ -165,7 +165,7 @@ class Driver:
                 self.desk.history.note_once(self.name, "does not answer", str(error))
                 hung = hung + 1 if isinstance(error, OwnerHung) else 0
                 if hung and hung % _HUNG_ASKS == 0:  # health checks begin after this only
-                    await self.care.kill(f"it did not answer {hung} times, and is started anew")
+                    await self._end_hung(hung)
             await asyncio.sleep(_ASK_SECONDS)
         before = self.memory.state
         state, actions = resume(before, found, wanted=self.spec is not None)
@@ -174,9 +174,16 @@ class Driver:
             self.note("adopted" if found is not Found.NOTHING else "found dead", f"was {before}", release=self.serving)
         why = f"the agent ended while it was {before}"
         if before is State.BAKING and found is Found.BEFORE:
-            why = await self._work.why_returned() or why
+            with contextlib.suppress(HotswapError):  # then the reason is not known
+                why = await self._work.why_returned() or why
         self._enter(state, actions, "" if before is State.ABSENT else why)
         self.consider()
+
+    async def _end_hung(self, asked: int) -> None:
+        try:
+            await self.care.kill(f"it did not answer {asked} times, and is started anew")
+        except HotswapError as error:  # who would end it does not answer either: it is tried again
+            self.desk.history.note_once(self.name, "cannot be ended", str(error))
 
     async def _found(self) -> Found:
         spec = self.spec or self.memory.spec  # what is not wanted any more is stopped by who looks after it

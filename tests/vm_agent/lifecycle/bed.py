@@ -277,7 +277,7 @@ class Bed:
     ) -> None:
         for driver in list(self.desk.drivers.values()):
             await driver.close()
-        assert error is not None or self.failures == []
+        assert error is not None or self.failures == [], self.failures
 
     def make(self, name: str = "edge") -> FakeSidecar:
         """One whose agent has not begun."""
