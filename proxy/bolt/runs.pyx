@@ -8,11 +8,11 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.math cimport INFINITY
 from libc.string cimport memcmp
 
-from proxy.multiplexed.pending cimport Entry, Pending
+from proxy.multiplexed.pending cimport Pending, Run
 from proxy.multiplexed.pieces cimport reach
 
 from proxy.bolt.frame import crc_fits, write_crc
-from proxy.multiplexed.wire import LAST_ID as _LAST_ID, SAME as _SAME, SINGLE as _SINGLE
+from proxy.multiplexed.wire import SAME as _SAME, SINGLE as _SINGLE
 
 DEF NONE = -1
 DEF NOBODY = -1
@@ -20,7 +20,6 @@ DEF CRC_SIZE = 4
 DEF ANSWER = 0
 DEF CALL = 1
 
-cdef long long LAST_ID = _LAST_ID
 cdef int SAME = _SAME
 cdef int SINGLE = _SINGLE
 
@@ -135,12 +134,10 @@ cdef class BoltCalls(Pending):
         """
         cdef Py_ssize_t size = reach(buffer, at), header = 0, length = 0
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef int version = data[at], id_at = 4 + data[at], seat = self._seat(caller), label = self._label(route), place
-        cdef long long last = self.last
+        cdef int version = data[at], id_at = 4 + data[at], seat = self._seat(caller), label = self._label(route)
         cdef long count = 0
         cdef double until, soonest = INFINITY
         cdef Frame frame
-        cdef Entry *entry
         while at < size and data[at] == version and see(data, at, size, CALL, &frame):
             if alike == SAME:
                 if not count:
@@ -152,22 +149,15 @@ cdef class BoltCalls(Pending):
             until = now + (frame.word * 0.001 if frame.word > 0 else patience)
             if until < soonest:
                 soonest = until
-            last += 1
-            while last > LAST_ID or self._find(last) != NONE:
-                last = last + 1 if last < LAST_ID else 1
-            place = self._added(last)
-            entry = &self._entries[place]
-            entry.theirs, entry.until, entry.began = frame.number, until, now
-            entry.codec, entry.ver1, entry.seat, entry.label = frame.codec, frame.ver1, seat, label
-            entry.looked_at = False
+            self._enter(frame.number, until, now, frame.codec, frame.ver1, seat, label)
             count += 1
-            write(data + at + id_at, <unsigned int>last)
+            write(data + at + id_at, <unsigned int>self.last)
             if frame.has_crc:
                 write_crc(buffer, at, frame.end)
             at = frame.end
             if alike == SINGLE:
                 break
-        self.last, self.count, self.soonest = last, count, soonest
+        self.count, self.soonest = count, soonest
         return at
 
     cpdef Py_ssize_t give_back(self, bytearray buffer, Py_ssize_t at, int version, double now, observe) except -1:
@@ -177,39 +167,20 @@ cdef class BoltCalls(Pending):
         """
         cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef int id_at = 4 + version, seat = NOBODY, label = 0, place
-        cdef long count = 0, wrong = 0, alike = 0
-        cdef double began = -1.0
+        cdef int id_at = 4 + version, place
+        cdef long wrong = 0
+        cdef Run run = Run(NOBODY, 0, 0, 0, -1.0)
         cdef Frame frame
-        cdef Entry *entry
         while at < size and data[at] == version and see(data, at, size, ANSWER, &frame):
-            place = self._find(frame.number)
+            place = self._awaited(frame.number, &run)
             if place == NONE:
-                break
-            entry = &self._entries[place]
-            if entry.seat == NOBODY or entry.looked_at:
-                break
-            if not count:
-                seat, label = entry.seat, entry.label
-            elif entry.seat != seat or entry.label != label:
                 break
             if frame.has_crc and not crc_fits(buffer, at, frame.end):
                 break
-            if entry.began != began:
-                if alike:
-                    observe(now - began, alike)
-                began, alike = entry.began, 0
-            alike += 1
-            write(data + at + id_at, <unsigned int>entry.theirs)
-            self._remove(place)
-            count += 1
+            write(data + at + id_at, <unsigned int>self._answered(place, &run, now, observe))
             wrong += frame.word != 0
             if frame.has_crc:
                 write_crc(buffer, at, frame.end)
             at = frame.end
-        if alike:
-            observe(now - began, alike)
-        self.asker = self._askers[seat] if count else None
-        self.route = self._routes[label] if count else ""
-        self.count, self.wrong = count, wrong
+        self._told(&run, wrong, now, observe)
         return at

@@ -7,10 +7,8 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.math cimport INFINITY
 from libc.string cimport memcmp
 
-from proxy.multiplexed.pending cimport Entry, Pending
+from proxy.multiplexed.pending cimport Pending, Run
 from proxy.multiplexed.pieces cimport reach
-
-from proxy.multiplexed.wire import LAST_ID as _LAST_ID
 
 DEF NONE = -1
 DEF NOBODY = -1
@@ -20,8 +18,6 @@ DEF OK = 20
 DEF SERIALIZATION = 0x1f
 DEF CALL = 0xc0
 DEF OTHER = 0xa0
-
-cdef long long LAST_ID = _LAST_ID
 
 
 cdef struct Frame:
@@ -110,29 +106,20 @@ cdef class DubboCalls(Pending):
         """
         cdef Py_ssize_t size = reach(buffer, at), text = at + SIZE
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef int seat = self._seat(caller), label = self._label(route), place
-        cdef long long last = self.last
+        cdef int seat = self._seat(caller), label = self._label(route)
         cdef long count = 0
         cdef Frame frame
-        cdef Entry *entry
         while see(data, at, size, limit - SIZE, &frame) and frame.flags & ~SERIALIZATION == CALL:
             if count and same > 0:
                 if frame.end - at - SIZE < same or memcmp(data + at + SIZE, data + text, same):
                     break
-            last += 1
-            while last > LAST_ID or self._find(last) != NONE:
-                last = last + 1 if last < LAST_ID else 1
-            place = self._added(last)
-            entry = &self._entries[place]
-            entry.theirs, entry.until, entry.began = frame.number, until, now
-            entry.codec, entry.ver1, entry.seat, entry.label = 0, 0, seat, label
-            entry.looked_at = False
+            self._enter(frame.number, until, now, 0, 0, seat, label)
             count += 1
-            write(data + at + ID_AT, last)
+            write(data + at + ID_AT, self.last)
             at = frame.end
             if not same:
                 break
-        self.last, self.count, self.soonest = last, count, until if count else INFINITY
+        self.count, self.soonest = count, until if count else INFINITY
         return at
 
     cpdef Py_ssize_t give_back(self, bytearray buffer, Py_ssize_t at, Py_ssize_t limit, double now, observe) except -1:
@@ -142,35 +129,16 @@ cdef class DubboCalls(Pending):
         """
         cdef Py_ssize_t size = reach(buffer, at)
         cdef unsigned char *data = <unsigned char *>PyByteArray_AS_STRING(buffer)
-        cdef int seat = NOBODY, label = 0, place
-        cdef long count = 0, wrong = 0, alike = 0
-        cdef double began = -1.0
+        cdef int place
+        cdef long wrong = 0
+        cdef Run run = Run(NOBODY, 0, 0, 0, -1.0)
         cdef Frame frame
-        cdef Entry *entry
         while see(data, at, size, limit, &frame) and not frame.flags & OTHER:
-            place = self._find(frame.number)
+            place = self._awaited(frame.number, &run)
             if place == NONE:
                 break
-            entry = &self._entries[place]
-            if entry.seat == NOBODY or entry.looked_at:
-                break
-            if not count:
-                seat, label = entry.seat, entry.label
-            elif entry.seat != seat or entry.label != label:
-                break
-            if entry.began != began:
-                if alike:
-                    observe(now - began, alike)
-                began, alike = entry.began, 0
-            alike += 1
-            write(data + at + ID_AT, <unsigned long long>entry.theirs)
-            self._remove(place)
-            count += 1
+            write(data + at + ID_AT, self._answered(place, &run, now, observe))
             wrong += frame.status != OK
             at = frame.end
-        if alike:
-            observe(now - began, alike)
-        self.asker = self._askers[seat] if count else None
-        self.route = self._routes[label] if count else ""
-        self.count, self.wrong = count, wrong
+        self._told(&run, wrong, now, observe)
         return at

@@ -119,7 +119,7 @@ class Ledger(Shared):
             self.heard = now
 
     def received(self, data: bytes) -> None:
-        """Bytes of frames."""
+        """Bytes of frames. The same on both sides, whose classes have no base in common that may know of frames."""
         buffer = self.inbox.add(data)
         if buffer is None:
             return

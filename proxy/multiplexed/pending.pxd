@@ -13,6 +13,13 @@ cdef struct Entry:
     int behind
     bint looked_at
 
+cdef struct Run:
+    int seat
+    int label
+    long count
+    long alike
+    double began
+
 cdef class Pending:
     cdef public object asker
     cdef public long count
@@ -44,6 +51,12 @@ cdef class Pending:
     cdef int _seat(self, asker) except -2
     cdef int _label(self, str route) except -1
     cdef tuple _call(self, int at)
+    cdef int _enter(
+        self, long long theirs, double until, double now, int codec, int ver1, int seat, int label
+    ) except -1
+    cdef int _awaited(self, long long number, Run *run) noexcept
+    cdef long long _answered(self, int at, Run *run, double now, observe) except? -1
+    cdef int _told(self, Run *run, long wrong, double now, observe) except -1
     cpdef long size(self) except -1
     cpdef bint has(self, long long number) except -1
     cpdef put(self, long long number, tuple call)

@@ -9,11 +9,16 @@ side by side, and each that is taken out had to look at all behind it. Times the
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, realloc
 
+from proxy.multiplexed.wire import LAST_ID as _LAST_ID
+
 DEF NONE = -1
 DEF NOBODY = -1
 DEF FIRST_ROOM = 16
 DEF FIRST_BITS = 5
 DEF GOLDEN = 0x9E3779B97F4A7C15
+
+
+cdef long long LAST_ID = _LAST_ID
 
 
 cdef inline unsigned long long home(long long number, int shift) noexcept nogil:
@@ -173,6 +178,60 @@ cdef class Pending:
             found = self._labels[route] = len(self._routes)
             self._routes.append(route)
         return found
+
+    # ---- runs of calls and of their answers, for codecs ----
+
+    cdef int _enter(
+        self, long long theirs, double until, double now, int codec, int ver1, int seat, int label
+    ) except -1:
+        """Add a call that nobody looks at, with the next id that is free: `last`."""
+        cdef long long number = self.last + 1
+        cdef Entry *entry
+        while number > LAST_ID or self._find(number) != NONE:
+            number = number + 1 if number < LAST_ID else 1
+        entry = &self._entries[self._added(number)]
+        entry.theirs, entry.until, entry.began = theirs, until, now
+        entry.codec, entry.ver1, entry.seat, entry.label = codec, ver1, seat, label
+        entry.looked_at = False
+        self.last = number
+        return 0
+
+    cdef int _awaited(self, long long number, Run *run) noexcept:
+        """Where the call is that an answer is for. NONE if it ends the run: all are for one client, by one route."""
+        cdef int at = self._find(number)
+        cdef Entry *entry
+        if at == NONE:
+            return NONE
+        entry = &self._entries[at]
+        if entry.seat == NOBODY or entry.looked_at:
+            return NONE
+        if not run.count:
+            run.seat, run.label = entry.seat, entry.label
+        elif entry.seat != run.seat or entry.label != run.label:
+            return NONE
+        return at
+
+    cdef long long _answered(self, int at, Run *run, double now, observe) except? -1:
+        """Take that call out. Returns its client's id. Calls that came at one moment are observed together."""
+        cdef long long theirs
+        if self._entries[at].began != run.began:
+            if run.alike:
+                observe(now - run.began, run.alike)
+            run.began, run.alike = self._entries[at].began, 0
+        run.alike += 1
+        run.count += 1
+        theirs = self._entries[at].theirs
+        self._remove(at)
+        return theirs
+
+    cdef int _told(self, Run *run, long wrong, double now, observe) except -1:
+        """The run is over: whose answers these were, by which route, and how many."""
+        if run.alike:
+            observe(now - run.began, run.alike)
+        self.asker = self._askers[run.seat] if run.count else None
+        self.route = self._routes[run.label] if run.count else ""
+        self.count, self.wrong = run.count, wrong
+        return 0
 
     # ---- the table ----
 
