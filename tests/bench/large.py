@@ -6,22 +6,18 @@ ahead of them stays with it. See bulk.c for who sends and who reads.
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from tests.bench.cpu import Comparison, Row
-from tests.bench.loadgen import BUILD
 from tests.bench.machine import cpu_us, forget_peak, memory, peak, pin
+from tests.bench.program import Program, compiled
 from tests.bench.proxies import Hall, Proxy
-from tests.kit.waiting import readable
 
 SOURCE = Path(__file__).parent / "bulk.c"
 MEGABYTE = 1_000_000  # bytes
@@ -74,70 +70,34 @@ class Done(msgspec.Struct):
     errors: int
 
 
-def build() -> Path:
-    """Compile it, unless this very source was compiled before; the program."""
-    program = BUILD / f"bulk-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
-    if not program.exists():
-        BUILD.mkdir(exist_ok=True)
-        fresh = program.with_suffix(".new")
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", fresh, SOURCE], check=True)
-        fresh.rename(program)
-    return program
-
-
-class Bulk:
+class Bulk(Program):
     """The clients of a proxy and its upstream."""
 
     def __init__(self, proxy: Proxy) -> None:
         ways = {"tcp": proxy.upstreams["echo"], "http": proxy.upstreams["http"]}
         ways |= {"to-tcp": proxy.ports["echo"], "to-http": proxy.ports["http"]}
-        argv = [str(build()), *(word for way, port in ways.items() for word in (f"--{way}", str(port)))]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        pin(self._process.pid, THEIR_CORE)
-        self._expect("listening")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it, and with it every connection."""
-        self._process.kill()
-        self._process.communicate()
+        argv = [compiled("bulk", [SOURCE]), *(word for way, port in ways.items() for word in (f"--{way}", str(port)))]
+        super().__init__(argv)
+        pin(self.pid, THEIR_CORE)
+        self.expect("listening")
 
     def begin(self, kind: Kind, connections: int, size: int, rate: int = 0) -> None:
         """Carry so many bytes over each connection. `rate`: bytes a second that a client reads, 0 for all it can."""
-        self._say(f"{kind} {connections} {size} {rate}")
+        self.say(f"{kind} {connections} {size} {rate}")
 
     def done(self) -> Done:
         """When all is carried."""
-        return msgspec.convert(self._expect("done"), Done)
+        return msgspec.convert(self.expect("done"), Done)
 
     @property
     def is_done(self) -> bool:
         """`done` would not wait."""
-        assert self._process.stdout is not None
-        return readable(self._process.stdout.fileno(), within=0)
+        return self.spoke
 
     def stop(self) -> Done:
         """How far it is by now; it goes no further. Nothing can be begun after this."""
-        self._say("stop")
+        self.say("stop")
         return self.done()
-
-    def _say(self, command: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-
-    def _expect(self, event: str) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        if not readable(self._process.stdout.fileno(), within=PATIENCE):
-            raise TimeoutError(f"the load generator said nothing: {event} was awaited")
-        answer = msgspec.json.decode(self._process.stdout.readline() or "{}", type=dict[str, Any])
-        assert answer.get("event") == event, answer
-        return answer
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> Result:

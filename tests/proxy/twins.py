@@ -28,3 +28,16 @@ def twin(name: str, **imported: Any) -> Any:
             else:
                 sys.modules[one] = known
     return module
+
+
+def with_calls(made: Any, last: int, known: dict[int, Any]) -> Any:
+    """Calls under way (`proxy.multiplexed.pending`), of which these are known and that id was given last."""
+    made.last = last
+    for number, call in known.items():
+        made.put(number, call)
+    return made
+
+
+def left(made: Any) -> tuple[Any, ...]:
+    """What they hold, and what they tell of the run before."""
+    return made.items(), made.last, made.count, made.soonest

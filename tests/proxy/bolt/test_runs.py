@@ -15,7 +15,7 @@ from tests.kit.bolt import DIALECTS
 from tests.proxy.bolt.scene import BY_SERVICE, captured, rpc, statuses, taken
 from tests.proxy.damage import damaged
 from tests.proxy.simulation import World
-from tests.proxy.twins import twin
+from tests.proxy.twins import left, twin, with_calls
 
 TWIN = twin("proxy.bolt.runs", proxy__multiplexed__pending=twin("proxy.multiplexed.pending"))
 ASKERS = [object(), object()]
@@ -31,16 +31,7 @@ STREAMS = st.one_of(
 
 
 def both(last: int, known: dict[int, Any]) -> tuple[Any, Any]:
-    made = runs.BoltCalls(), TWIN.BoltCalls()
-    for one in made:
-        one.last = last
-        for number, call in known.items():
-            one.put(number, call)
-    return made
-
-
-def left(one: Any) -> tuple[Any, ...]:
-    return one.items(), one.last, one.count, one.soonest
+    return with_calls(runs.BoltCalls(), last, known), with_calls(TWIN.BoltCalls(), last, known)
 
 
 @given(STREAMS, st.sampled_from([SINGLE, SAME, EVERY]), st.sampled_from([0, 7, LAST_ID - 1]))

@@ -15,7 +15,7 @@ from tests.kit import dubbo
 from tests.proxy.damage import damaged
 from tests.proxy.dubbo.scene import BY_INTERFACE, rpc, statuses
 from tests.proxy.simulation import World
-from tests.proxy.twins import twin
+from tests.proxy.twins import left, twin, with_calls
 
 TWIN = twin("proxy.dubbo.runs", proxy__multiplexed__pending=twin("proxy.multiplexed.pending"))
 ASKERS = [object(), object()]
@@ -30,16 +30,7 @@ STREAMS = st.one_of(
 
 
 def both(last: int, known: dict[int, Any]) -> tuple[Any, Any]:
-    made = runs.DubboCalls(), TWIN.DubboCalls()
-    for one in made:
-        one.last = last
-        for number, call in known.items():
-            one.put(number, call)
-    return made
-
-
-def left(one: Any) -> tuple[Any, ...]:
-    return one.items(), one.last, one.count, one.soonest
+    return with_calls(runs.DubboCalls(), last, known), with_calls(TWIN.DubboCalls(), last, known)
 
 
 @given(STREAMS, st.sampled_from([-1, 0, 1, 12]), st.sampled_from([0, LAST_ID - 1]), st.sampled_from([80, 1 << 20]))
