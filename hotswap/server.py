@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
-from itertools import compress
-from operator import ne
 from typing import Any
 
-from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Took, Value
+from hotswap.swappable import ListenerSpec, Saved, Schema, Tally, Took, Value, look_at_each
 
 
 class Server:
@@ -40,14 +38,9 @@ class Server:
         """See `Swappable`."""
         raise NotImplementedError
 
-    def changed(self, sent: Mapping[int, int]) -> Sequence[Value]:
+    def survey(self, sent: dict[int, int]) -> tuple[Sequence[Value], Sequence[int]]:
         """Look at each of `values`."""
-        values = self.values()
-        return list(compress(values.values(), map(ne, [one.changes for one in values.values()], map(sent.get, values))))
-
-    def census(self) -> Sequence[int]:
-        """Look at each of `values`."""
-        return [one.changes for one in self.values().values()]
+        return look_at_each(self.values(), sent)
 
     def restore(self, saved: Saved, now: float) -> None:
         """See `Swappable`."""

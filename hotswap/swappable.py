@@ -25,6 +25,8 @@ round began on the respective side (seconds, monotonic clock of that process), s
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import msgspec
@@ -150,6 +152,12 @@ class Value(Protocol):
         """The whole state, without side effects; the connection serves on."""
 
 
+def look_at_each(values: Mapping[int, Value], sent: Mapping[int, int]) -> tuple[list[Value], list[int]]:
+    """What `Swappable.survey` is to find, in the plainest way."""
+    counts = [value.changes for value in values.values()]
+    return list(compress(values.values(), map(ne, counts, map(sent.get, values)))), counts
+
+
 class Swappable(Protocol):
     """A server that can be replaced while it serves. See the module text for the order of calls."""
 
@@ -190,14 +198,11 @@ class Swappable(Protocol):
     def values(self) -> Mapping[int, Value]:
         """Every live connection by serial, in ascending order of serials."""
 
-    def changed(self, sent: Mapping[int, int]) -> Sequence[Value]:
-        """Those of `values` whose change count is not the one that stands in `sent`, in the same order.
+    def survey(self, sent: dict[int, int]) -> tuple[Sequence[Value], Sequence[int]]:
+        """Those of `values` whose change count is not the one that stands in `sent`; and the change counts of all.
 
-        It is asked for in the freeze: what is not needed of 18,000 values is not looked at one by one in Python.
+        Both in the order of `values`. It is asked for in the freeze, and may be about 18,000 of them.
         """
-
-    def census(self) -> Sequence[int]:
-        """The change count of each of `values`, in the same order. Asked for in the freeze, as `changed`."""
 
     def count(self) -> int:
         """How many connections live, also in other processes of this generation."""

@@ -61,3 +61,4 @@ cdef class Connection:
     cpdef double due(self)
     cpdef expired(self, double now)
     cpdef drain(self)
+    cpdef long in_flight(self) except -1

@@ -57,13 +57,9 @@ class Homes:
             connections.update(ordered)
         return connections
 
-    def changed(self, sent: Mapping[int, int]) -> list[Connection]:
+    def survey(self, sent: dict[int, int]) -> tuple[list[Connection], list[int]]:
         """See `Swappable`. `values` was called before."""
-        return self.reactor.changed(sent)
-
-    def census(self) -> list[int]:
-        """See `Swappable`. `values` was called before."""
-        return self.reactor.census()
+        return self.reactor.survey(sent)
 
     def count(self) -> int:
         """See `Swappable`."""

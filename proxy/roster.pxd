@@ -20,7 +20,7 @@ cdef class Roster(Plane):
 
     @cython.locals(wanted=long, interest=long)
     cpdef _watch(self, Connection connection)
-    @cython.locals(connection=Connection, known=cython.longlong)
-    cpdef list changed(self, sent)
-    @cython.locals(connection=Connection)
-    cpdef list census(self)
+    @cython.locals(connection=Connection, changes=cython.longlong, known=cython.longlong)
+    cpdef tuple survey(self, dict sent)
+    @cython.locals(connection=Connection, count=cython.longlong)
+    cpdef long long under_way(self) except -1

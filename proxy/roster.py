@@ -14,7 +14,7 @@ from proxy.plane import Plane
 from proxy.timers import Alarms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from proxy.calls import Poller
     from proxy.connection import Connection
@@ -126,21 +126,26 @@ class Roster(Plane):
         if len(self._alarms) > 4 * (len(self.connections) + len(self.hosted)) + 1024:
             self._alarms.rebuild(chain(self.connections.values(), self.hosted.values()))
 
-    def changed(self, sent: Mapping[int, int]) -> list[Connection]:
-        """Those whose change count is not the one that stands in `sent`, by serial."""
-        found = []
-        for serial, connection in self.connections.items():
-            known = sent.get(serial, -1)
-            if connection.changes != known:
-                found.append(connection)
-        return found
+    def survey(self, sent: dict[int, int]) -> tuple[list[Connection], list[int]]:
+        """Those whose change count is not the one that stands in `sent`, by serial; and the change counts of all.
 
-    def census(self) -> list[int]:
-        """The change counts of all, in the order of `connections`."""
-        found = []
+        Typed, and both at once: most of the time goes into fetching 18,000 objects from memory.
+        """
+        dirty, counts = [], []
+        for serial, connection in self.connections.items():
+            changes = connection.changes
+            counts.append(changes)
+            known = sent.get(serial, -1)
+            if changes != known:
+                dirty.append(connection)
+        return dirty, counts
+
+    def under_way(self) -> int:
+        """Requests under way on all of them: asked between two rounds of a handover, when nobody is served."""
+        count = 0
         for connection in self.connections.values():
-            found.append(connection.changes)  # noqa: PERF401  typed, it takes a third of the time
-        return found
+            count += connection.in_flight()
+        return count
 
     # ---- going ----
 

@@ -72,7 +72,7 @@ class Telling:
 
     def in_flight(self) -> int:
         """Requests under way."""
-        return sum(connection.in_flight() for connection in self.reactor.connections.values())
+        return self.reactor.under_way()
 
     def tally(self) -> Tally:
         """Over all listeners, also those that a reload took away; bolt's answers are counted at the endpoints."""

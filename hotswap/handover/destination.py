@@ -235,6 +235,7 @@ class DestinationAttempt(Machine):
 
     def _send_round_done(self) -> None:
         self.send(wire.RoundDone(self._round, self._restored, self._holdings.reported()))
+        self._holdings.prove()
 
     def _send_prepared(self) -> None:
         self.send(wire.Prepared())

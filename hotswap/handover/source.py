@@ -272,15 +272,13 @@ class SourceAttempt(Machine):
         while (batch := copier.next_batch(self._round_began, SMALL)) is not None:
             self.channel.send(batch.message, batch.fds, batch.spent)
             self._flush(until)
-        copier.census()
         self._stragglers = set(self._server.stragglers()).difference(copier.staying)
         self._announced = frozenset(self._stragglers)
         self.outcome.stragglers = len(self._stragglers)
         shared, chain = self._server.save_shared(self._round_began), self._holder.chain_state()
         large = len(shared) + len(chain) > wire.INLINE_VALUE
         memfd = (to_memfd(shared),) if large else ()
-        proof = (len(copier.serials), copier.digest())
-        final = wire.Final(*proof, b"" if large else shared, chain, sorted(self._stragglers), large)
+        final = wire.Final(*copier.proof(), b"" if large else shared, chain, sorted(self._stragglers), large)
         self.send(final, memfd, memfd)
         self._flush(until)
         self.outcome.copied += copier.copied

@@ -25,3 +25,4 @@ cdef class Http1Downstream(Upload):
     cpdef finished(self)
     cpdef drain(self)
     cpdef expired(self, double now)
+    cpdef long in_flight(self) except -1

@@ -40,5 +40,6 @@ cdef class Http2Downstream(Downstream):
     cpdef detached(self)
     @cython.locals(streams=Streams)
     cpdef double due(self) except? -1
+    cpdef long in_flight(self) except -1
     @cython.locals(streams=Streams, session=Session)
     cpdef expired(self, double now)

@@ -247,7 +247,7 @@ class Http2Downstream(Downstream):
 
     def in_flight(self) -> int:
         """Requests under way."""
-        return sum(stream.in_flight() for stream in self.streams.table.values())
+        return sum([stream.in_flight() for stream in self.streams.table.values()])
 
     def describe(self) -> dict[str, Any]:
         """With its streams."""

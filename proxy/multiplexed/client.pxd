@@ -38,3 +38,4 @@ cdef class Client(Downstream):
     cpdef block(self, upstream)
     cpdef _slow(self)
     cpdef _leave(self)
+    cpdef long in_flight(self) except -1

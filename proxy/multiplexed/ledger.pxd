@@ -48,3 +48,4 @@ cdef class Ledger(Shared):
     @cython.locals(calls=Pending)
     cpdef long burden(self) except -1
     cpdef end_if_done(self)
+    cpdef long in_flight(self) except -1

@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import os
 from collections import ChainMap
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from hotswap.errors import CannotRestore, HotswapError
 from hotswap.handover import wire
-from hotswap.swappable import OTHER, Reason
+from hotswap.swappable import OTHER, Reason, look_at_each
 from proxy.portion import PORTION
 from proxy.server import ProxyServer
 from proxy.staying import TLS, worker_of
@@ -225,18 +224,11 @@ class Crew(ProxyServer):
             everything.update(hand.values)
         return {serial: everything[serial] for serial in sorted(everything)}
 
-    def changed(self, sent: Mapping[int, int]) -> Sequence[Value]:  # type: ignore[override]  # the same
-        """See `Swappable`."""
-        found: list[Value] = [*super().changed(sent)]
-        for hand in self.hands:
-            found += [value for serial, value in hand.values.items() if value.changes != sent.get(serial)]
-        return sorted(found, key=attrgetter("serial"))
-
-    def census(self) -> list[int]:
+    def survey(self, sent: dict[int, int]) -> tuple[Sequence[Value], Sequence[int]]:  # type: ignore[override]  # the same
         """See `Swappable`."""
         if not any(hand.values for hand in self.hands):
-            return super().census()
-        return [value.changes for value in self.values().values()]
+            return super().survey(sent)
+        return look_at_each(self.values(), sent)
 
     def staying(self) -> Mapping[int, str]:
         """See `Swappable`."""

@@ -99,6 +99,8 @@ class Handover:
             yield len(batch.message.items)
         for problem in self.holdings.reported():
             self.source.keep([problem.serial], problem.reason)
+        self.holdings.prove()
+        self.copier.dirty()
 
     def whole_round(self) -> int:
         return sum(self.round())
@@ -122,8 +124,7 @@ class Handover:
 
     def final(self) -> wire.Final:
         """FINAL, after the last pass."""
-        self.copier.census()
-        return wire.Final(len(self.copier.serials), self.copier.digest(), b"", b"")
+        return wire.Final(*self.copier.proof(), b"", b"")
 
 
 # -- the property -----------------------------------------------------------------------------------
