@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import pickle
 import threading
 from functools import partial
@@ -35,6 +36,19 @@ def has_secrets(config: Config) -> bool:
     return any(one.tls for one in config.listeners) or any(one.tls for one in config.clusters)
 
 
+def find_room(sockets: int) -> None:
+    """See that descriptors are free for so many: who cannot take one when it comes has to end. Raises `Refused`."""
+    taken: list[int] = []
+    try:
+        while len(taken) < sockets:
+            taken.append(os.eventfd(0))
+    except OSError as error:
+        raise Refused(f"a worker cannot take another listener ({error.strerror}): raise RLIMIT_NOFILE") from error
+    finally:
+        for fd in taken:
+            os.close(fd)
+
+
 class Planning:
     """A worker's part of it."""
 
@@ -56,6 +70,8 @@ class Planning:
             if has_secrets(config):
                 keep_secrets()
             planned = await in_thread(lambda: ProxyReload(self._server, config, None))
+            known = {listener.address for listener in self._server.listeners.values()}
+            find_room(sum(str(spec.address) not in known for spec in planned.wanted))
         except HotswapError as error:
             refusal = str(error)
         except Exception as error:  # a bug: nothing is changed by it

@@ -1,8 +1,12 @@
-"""How many descriptors this process has open, for tests that promise to lose none."""
+"""How many descriptors this process has open, for tests that promise to lose none; and how it is without a free one."""
 
 from __future__ import annotations
 
 import gc
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -14,3 +18,21 @@ def descriptors() -> int:
     """
     gc.collect()
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@contextmanager
+def no_free_descriptor() -> Iterator[None]:
+    """Meanwhile this process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    full = [os.dup(0)]
+    highest = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        with suppress(OSError):
+            while True:  # until nothing is free below that
+                full.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in full:
+            os.close(fd)

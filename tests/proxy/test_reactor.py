@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from hotswap.address import Address
 from hotswap.swappable import Saved
 from proxy.connection import HIGH
 from proxy.kernel import Kernel
+from tests.kit.descriptors import no_free_descriptor
 from tests.proxy.sockets import Bench, bound, listening, reset
 
 if TYPE_CHECKING:
@@ -313,24 +313,11 @@ def test_accepting_stops_before_descriptors_run_out_and_goes_on_when_some_are_fr
 
 
 def test_exhausted_descriptors_refuse_nobody(bench: Bench) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     client = bench.client()
-    highest = max(int(link.name) for link in Path("/proc/self/fd").iterdir())
-    hoard: list[int] = []
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
-        try:
-            while True:
-                hoard.append(os.dup(0))
-        except OSError:
-            pass
+    with no_free_descriptor():
         bench.proxy.reactor.tick(0.05)
         assert bench.proxy.reactor.acceptor.accepted == 0
         assert bench.proxy.reactor.epoll.poll(0) == [], "the listener is polled no more"
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for fd in hoard:
-            os.close(fd)
     server = bench.server()  # accepting is tried again after a pause
     client.send(b"x")
     assert bench.receive(server, 1) == b"x"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
-import resource
 import socket
 import subprocess
 import time
@@ -24,6 +22,7 @@ from proxy.workers import words
 from proxy.workers.hand import Hand
 from proxy.workers.hands import Hands
 from proxy.workers.line import Line, wait_for
+from tests.kit.descriptors import no_free_descriptor
 
 CONFIG = """\
 name: edge
@@ -197,19 +196,8 @@ def test_without_free_descriptors_an_attempt_fails_and_nobody_ends(hand: Hand, w
     worker.line.say(words.RoundOver({}, []))
     assert heard(worker, hand, lambda: hand.gave)
     with value(worker, 7) as client:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        full = [os.dup(0)]
-        highest = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
-        try:
-            with contextlib.suppress(OSError):
-                while True:  # until nothing is free below that
-                    full.append(os.dup(0))
+        with no_free_descriptor():
             hand.line.read()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for fd in full:
-                os.close(fd)
         assert "RLIMIT_NOFILE" in hand.trouble
         assert client.recv(1) == b""
     assert hand.lives
