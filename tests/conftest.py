@@ -71,6 +71,19 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of what is in C nothing is there if all runs interpreted. Meant to be so, it is no lack."""
+    if compiled.MODE == "compiled":
+        return
+    absent = [item for item in items if item.get_closest_marker("in_c") is not None]
+    if config.getoption("plane") == "interpreted":
+        items[:] = [item for item in items if item.get_closest_marker("in_c") is None]
+        config.hook.pytest_deselected(items=absent)
+    else:
+        for item in absent:
+            item.add_marker(pytest.mark.skip(reason="it is in C, and the data plane runs interpreted"))
+
+
 def pytest_collection_finish() -> None:
     """What seventeen thousand tests are made of need not be searched for garbage again and again."""
     gc.collect()

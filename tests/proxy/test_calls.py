@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proxy import calls
-from proxy.compiled import MODE, source
+from proxy.compiled import source
 
 DESCRIPTORS = Path("/proc/self/fd")
 MEGABYTE = bytes(range(256)) * 4096
@@ -30,11 +30,9 @@ def twin() -> Any:
     return module
 
 
-@pytest.fixture(params=["as it runs", "in Python"])
+@pytest.fixture(params=[pytest.param("in C", marks=pytest.mark.in_c), "in Python"])
 def system(request: pytest.FixtureRequest) -> Iterator[Any]:
-    if request.param == "as it runs" and MODE == "interpreted":
-        pytest.skip("it runs in Python")
-    made = calls.Calls() if request.param == "as it runs" else twin().Calls()
+    made = calls.Calls() if request.param == "in C" else twin().Calls()
     yield made
     made.close()
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from proxy import compiled
 from proxy.bolt.runs import BoltCalls
 from proxy.bolt.runs import Sight as BoltSight
 from proxy.dubbo.runs import DubboCalls
@@ -30,7 +29,7 @@ ASKED: dict[str, Callable[[Any, int], object]] = {
 }
 
 
-@pytest.mark.skipif(compiled.MODE != "compiled", reason="Python looks by itself")
+@pytest.mark.in_c
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize(
     ("buffer", "at"), [(None, 0), (bytearray(b"\1" * 40), 41), (bytearray(), 1), (bytearray(9), -1)]
