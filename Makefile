@@ -9,8 +9,8 @@ export PYTHON
 # Tests of processes wait more than they compute, so two at a time take little more than half as long as one after the
 # other. A file's tests stay together, for its fixtures. A worker that dies has its test reported, and ends the run.
 # One at a time, as a debugger needs it:  make test WORKERS=0 ARGS=--pdb
-# What test-all adds goes one at a time: storms and faults under load are about what a client notices, and two of them
-# side by side would notice each other. (5 is pytest's "no tests": ARGS may choose among those that come then.)
+# Of what test-all adds storms go one at a time: two of them side by side would notice each other.
+# (5 is pytest's "no tests": ARGS may choose among those that come elsewhere.)
 WORKERS ?= 2
 ABREAST := -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
@@ -41,7 +41,8 @@ test-all: ## the same with every test: storms, every fault point, real peers (wh
 	@$(MAKE) --no-print-directory check
 	HOTSWAP_REQUIRE_PEERS=1 $(COMPILED) $(ABREAST) -m 'not all and not soak' $(ARGS) || [ $$? -eq 5 ]
 	HOTSWAP_REQUIRE_PEERS=1 $(INTERPRETED) --part=plane $(ABREAST) -m 'not all and not soak' $(ARGS) || [ $$? -eq 5 ]
-	HOTSWAP_REQUIRE_PEERS=1 $(COMPILED) -m 'all and not soak' $(ARGS)
+	HOTSWAP_REQUIRE_PEERS=1 $(COMPILED) --part=calm $(ABREAST) -m 'all and not soak' $(ARGS) || [ $$? -eq 5 ]
+	HOTSWAP_REQUIRE_PEERS=1 $(COMPILED) --part=storms -m 'all and not soak' $(ARGS) || [ $$? -eq 5 ]
 
 soak: ## the tests that take minutes
 	@scripts/setup test

@@ -6,7 +6,8 @@ KERNEL, stays a skip.
 
 The data plane runs compiled or interpreted (docs/compiled.md), as HOTSWAP_PLANE in the environment says. Two options
 are for the Makefile, which runs tests in both modes: ``--plane`` states which one is meant, so that a build that is
-missing or stale is an error and no second run of the same; ``--part`` leaves out what has nothing to do with it.
+missing or stale is an error and no second run of the same; ``--part`` leaves out what has nothing to do with it, or
+tells those that need a machine to themselves from the others.
 """
 
 from __future__ import annotations
@@ -33,14 +34,27 @@ KERNEL = "this kernel"
 
 PROTOCOLS = ("amqp", "bolt", "dubbo", "encryption", "health", "http1", "http2", "tls")
 LAWS = ("law", "state", "*_snapshot")
+STORMS = (
+    *("*storm", "access_log", "crew", "dns", "metrics*", "podman*", "reload", "scraping"),
+    *("amqp*", "bolt*", "dubbo*", "encryption*", "http2*", "peers"),
+)
 PARTS = {
     "plane": ("proxy/**/test_*.py",),
     "laws": (
         *(f"proxy/{protocol}/test_{name}.py" for protocol in PROTOCOLS for name in LAWS),
         *(f"proxy/test_{name}.py" for name in ("bugs", "plain_python", "reactor", "rounds", "state", "tcp")),
     ),
+    "storms": (
+        "bench/test_*.py",
+        *(f"system/test_{name}.py" for name in STORMS),
+    ),
 }
-"""What depends on the data plane; and what says most about it in a minute: states and laws."""
+"""What depends on the data plane; what says most about it in a minute: states and laws; and what is best alone.
+
+Storms are about what a client notices, and two of them side by side would notice each other.
+"""
+CALM = "calm"
+"""All that is no storm. Such tests wait most of the time."""
 
 # A shell that starts tests in the background has them ignore this, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +67,7 @@ settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plane", choices=("compiled", "interpreted"), help="how the data plane has to run, or it fails")
-    parser.addoption("--part", choices=tuple(PARTS), help="only tests of the data plane, or only of its laws")
+    parser.addoption("--part", choices=(*PARTS, CALM), help="only tests of the data plane, of its laws ...")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,7 +113,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     part = config.getoption("part")
     if part is None or collection_path.suffix != ".py":
         return None
-    return not any(collection_path.match(f"tests/{pattern}") for pattern in _patterns(part)) or None
+    of_it = any(collection_path.match(f"tests/{pattern}") for pattern in _patterns("storms" if part == CALM else part))
+    return of_it is (part == CALM) or None
 
 
 def _patterns(part: str) -> Iterator[str]:
