@@ -67,11 +67,11 @@ settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plane", choices=("compiled", "interpreted"), help="how the data plane has to run, or it fails")
-    parser.addoption("--part", choices=(*PARTS, CALM), help="only tests of the data plane, of its laws ...")
+    parser.addoption("--part", choices=(*PARTS, CALM), help="only these tests: see PARTS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Stop if the data plane does not run as it should. Without a compiler it cannot: then one test is skipped."""
+    """Stop if the data plane does not run as it should. Without a compiler it cannot: what is about C only is skipped."""
     wanted = config.getoption("plane") or compiled.MODE
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if wanted == compiled.MODE or (wanted == "compiled" and shutil.which(compiler) is None):

@@ -68,11 +68,6 @@ class Proof:
         return state.digest()
 
 
-def digest(serials: Sequence[int], changes: Sequence[int]) -> bytes:
-    """See `Proof`."""
-    return Proof(serials).digest(changes)
-
-
 class Batch(NamedTuple):
     """A message of values; those of `fds` that are `spent` are to be closed once it is sent, the others stay open."""
 
@@ -169,8 +164,7 @@ class Copier:
         return Batch(wire.Values(items), tuple(fds), tuple(spent))
 
     def dirty(self) -> int:
-        """How many values the next round would have to copy. Takes what it can of the proof: a freeze may be next."""
-        self._prove()
+        """How many values the next round would have to copy."""
         self._server.values()  # see there: it may have to bring them up to date
         dirty, _ = self._server.survey(self.sent)
         return sum(value.serial not in self._excluded for value in dirty)
@@ -187,9 +181,10 @@ class Copier:
         counts = self._counts
         if self._excluded:
             counts = list(compress(counts, [serial not in self._excluded for serial in self._values]))
-        return len(counts), self._prove().digest(counts)
+        return len(counts), self.prove().digest(counts)
 
-    def _prove(self) -> Proof:
+    def prove(self) -> Proof:
+        """Take what can be taken of the proof by now: a round is sent, and the next one may be the last."""
         if self._proof is None:
             self._proof = Proof(sorted(self.sent))
         return self._proof

@@ -238,6 +238,7 @@ class SourceAttempt(Machine):
                 self.outcome.copied += self._copier.copied
                 self.outcome.rounds = self._round
                 self.send(wire.RoundEnd(self._round))
+                self._copier.prove()  # while the destination restores
                 return
             if time.monotonic() >= until:
                 break

@@ -18,7 +18,7 @@ from hotswap.handover import wire
 from hotswap.handover.channel import Channel, to_memfd
 from hotswap.handover.destination import DestinationAttempt
 from hotswap.handover.ownership import OwnershipPipe
-from hotswap.handover.rounds import Limits, digest
+from hotswap.handover.rounds import Limits, Proof
 from hotswap.handover.states import Destination, State
 from tests.hotswap.handover.ends import LIMITS, Heir, Other, hello, own_pidfd
 from tests.hotswap.toy import ADDRESS, Toy, play
@@ -113,7 +113,7 @@ class Taking:
         order = sorted(self.changes)
         fields: dict[str, Any] = {
             "connections": len(order),
-            "digest": digest(order, [self.changes[serial] for serial in order]),
+            "digest": Proof(order).digest([self.changes[serial] for serial in order]),
             "shared": b"shared",
             "chain": CHAIN.encode(),
         }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hotswap.errors import CannotRestore, ProtocolError
 from hotswap.handover import wire
 from hotswap.handover.channel import to_memfd
-from hotswap.handover.rounds import Batch, Copier, Holdings, Limits, converged, digest
+from hotswap.handover.rounds import Batch, Copier, Holdings, Limits, Proof, converged
 from hotswap.server import Server
 from hotswap.swappable import Passed, Saved, Swappable
 
@@ -99,8 +99,8 @@ class Handover:
             yield len(batch.message.items)
         for problem in self.holdings.reported():
             self.source.keep([problem.serial], problem.reason)
+        self.copier.prove()
         self.holdings.prove()
-        self.copier.dirty()
 
     def whole_round(self) -> int:
         return sum(self.round())
@@ -297,7 +297,7 @@ def test_a_large_value_comes_with_its_descriptor_before_its_memfd() -> None:
 def test_the_digest_tells_every_difference(changes: dict[int, int], data: st.DataObject) -> None:
     def of(values: dict[int, int]) -> bytes:
         order = sorted(values)
-        return digest(order, [values[serial] for serial in order])
+        return Proof(order).digest([values[serial] for serial in order])
 
     assert of(changes) == of(dict(reversed(changes.items())))
     serial = data.draw(st.integers(0, 2**63 - 1))

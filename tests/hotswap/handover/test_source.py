@@ -11,7 +11,7 @@ from hotswap.errors import (
 )
 from hotswap.handover import wire
 from hotswap.handover.channel import from_memfd
-from hotswap.handover.rounds import digest
+from hotswap.handover.rounds import Proof
 from hotswap.handover.states import Source
 from tests.hotswap.handover.giving import giving, scenario, three_connections
 from tests.hotswap.toy import ADDRESS, Toy, play
@@ -29,7 +29,7 @@ async def test_from_welcome_to_released() -> None:
         assert case.seen == {1: b"before", 2: b"before", 3: b"before"}
         final = await case.final()
         assert not case.server.ticking
-        assert (final.connections, final.digest) == (3, digest([1, 2, 3], [0, 0, 0]))
+        assert (final.connections, final.digest) == (3, Proof([1, 2, 3]).digest([0, 0, 0]))
         assert case.take_byte() == b"O"
         case.other.say(wire.Prepared())
         case.other.say(wire.Owned())
@@ -69,7 +69,7 @@ async def test_what_changed_is_copied_again_and_what_closed_is_taken_back() -> N
         final = await case.final()
         assert case.seen == {2: b"after", 9: b"new"}
         assert case.closed == [3]
-        assert (final.connections, final.digest) == (3, digest([1, 2, 9], [0, 1, 0]))
+        assert (final.connections, final.digest) == (3, Proof([1, 2, 9]).digest([0, 1, 0]))
         assert set(case.held) == {1, 2, 3, 9}
 
 
