@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Stop if the data plane does not run as it should. Without a compiler it cannot: what is about C only is skipped."""
+    """Stop if the data plane does not run as it should. Without a compiler it cannot, and tests of C are skipped."""
     wanted = config.getoption("plane") or compiled.MODE
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if wanted == compiled.MODE or (wanted == "compiled" and shutil.which(compiler) is None):
